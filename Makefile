@@ -1,0 +1,133 @@
+# The project's only interface. On a fresh machine `make run` and `make test` need nothing before them.
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517
+CONVERT := .venv-convert
+PYTHON ?= python3
+PORT   ?= 8001
+BASE_PORT ?= 50050
+export PYTHONPATH := .:gen
+
+# What `make evaluate` measures on: a folder a person, and pairs in LFW's format (PAIRS= for all pairs).
+DATA   ?= $(or $(RECO_TEST_DATA),../shared/data)
+PHOTOS ?= $(DATA)/faces/lfw_dev
+PAIRS  ?= $(wildcard $(PHOTOS)/pairsDevTest.txt)
+
+# Makes models ready; status 3 says that one is a Keras file and TensorFlow is not here: then it is installed first.
+CONVERTING = $(PY) -m deploy.local.models $(1) || { status=$$?; [ $$status = 3 ] || exit $$status; \
+	$(MAKE) --no-print-directory $(CONVERT)/.done && $(PY) -m deploy.local.models $(1); }
+
+PROTOS := $(shell find protos -name '*.proto')
+
+.DEFAULT_GOAL := help
+.PHONY: help run test demo proto models lint evaluate bench load chaos mysql lock clean
+
+help:
+	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
+	@echo "make test      run all tests; sets itself up"
+	@echo "make demo      enrol and verify a person on the running system"
+	@echo "make models    fetch and convert the weights of MODELS=… (default: SELECTED_MODELS of .env)"
+	@echo "make evaluate  measure accuracy on labelled photos"
+	@echo "make bench     measure speed"
+	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
+	@echo "make chaos     kill and crowd enrolments, and check that nothing is lost"
+	@echo "make lint      check style and structure"
+	@echo "make proto     make the stubs and Envoy's descriptor set"
+
+run: $(VENV)/.run gen/reco.pb .env
+	@mkdir -p var/db var/uploads var/log
+	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
+	@$(call CONVERTING,--keras-only) || true
+	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT)
+
+test: $(VENV)/.test $(VENV)/.mysql $(CONVERT)/.done gen/reco.pb
+	@command -v mariadbd >/dev/null || deploy/local/apt-install mariadb-server
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+demo: $(VENV)/.demo gen/reco.pb
+	@$(PY) -m deploy.local.demo --port $(PORT)
+
+models: $(VENV)/.run gen/reco.pb .env
+	@mkdir -p var/db var/uploads var/log
+	@$(call CONVERTING,$(MODELS))
+
+evaluate: $(VENV)/.test gen/reco.pb
+	$(PY) -m tests.quality.evaluate --models $(or $(MODELS),Dlib) --photos $(PHOTOS) $(addprefix --pairs ,$(PAIRS)) --out var/evaluation
+	$(PY) -m tests.quality.evaluate_liveness
+
+bench: $(VENV)/.test gen/reco.pb
+	$(PY) -m tests.load.bench $(BENCH_ARGS)
+
+load: $(VENV)/.test gen/reco.pb
+	@$(PY) -m tests.load.run $(LOAD_ARGS)
+
+chaos: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
+	@$(PY) -m tests.e2e.chaos $(CHAOS_ARGS)
+
+lint: $(VENV)/.test
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+proto: gen/reco.pb
+
+gen/reco.pb: $(PROTOS) $(VENV)/.run
+	@rm -rf gen && mkdir -p gen
+	@site=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	$(PY) -m grpc_tools.protoc -I protos -I "$$site" --python_out=gen --grpc_python_out=gen --pyi_out=gen $(PROTOS) && \
+	$(PY) -m grpc_tools.protoc -I protos -I "$$site" --include_imports --include_source_info \
+		--descriptor_set_out=$@ $(PROTOS) google/rpc/error_details.proto
+
+.env:
+	@cp .env.example .env
+	@echo "made .env from .env.example"
+
+# MySQL's client is compiled, and needs the client's headers: only where MySQL is used.
+mysql: $(VENV)/.mysql
+
+# The virtual environment, in layers: what running needs, and what testing needs on top.
+$(PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || deploy/local/apt-install python3-venv
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements/run.txt | $(PY)
+	@echo "installing dependencies (once) …"
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.mysql: requirements/mysql.txt $(VENV)/.run
+	@command -v mariadb_config >/dev/null || command -v mysql_config >/dev/null || \
+		deploy/local/apt-install libmariadb-dev pkg-config gcc python3-dev
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.demo: requirements/demo.txt $(VENV)/.run
+	@$(PIP) --no-deps --target $(VENV)/demo --upgrade -r $<
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.demo
+	@$(PIP) -r $<
+	@touch $@
+
+# TensorFlow and deepface, 1.4 GB, apart from all else: only Keras files that are to become ONNX networks need them.
+$(CONVERT)/.done: requirements/convert.txt requirements/convert-nodeps.txt | $(PY)
+	@echo "installing TensorFlow, to convert Keras files (once) …"
+	@test -x $(CONVERT)/bin/python || $(PYTHON) -m venv $(CONVERT)
+	@$(CONVERT)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@$(CONVERT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/convert-nodeps.txt
+	@touch $@
+
+# Pins the direct dependencies of pyproject.toml and all that they need, for Debian 12's Python.
+LOCK := uv pip compile --quiet --python-version 3.11.2 --no-header --no-annotate --no-emit-index-url pyproject.toml
+lock: $(PY)
+	@$(PY) -m pip install --quiet uv
+	$(PY) -m $(LOCK) -o requirements/run.txt
+	$(PY) -m $(LOCK) -c requirements/run.txt --extra mysql -o requirements/mysql.txt
+	$(PY) -m $(LOCK) -c requirements/run.txt --extra test -o requirements/test.txt
+	$(PY) -m $(LOCK) -c requirements/run.txt --extra demo | grep scikit-image > requirements/demo.txt
+	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["convert"])' \
+		| tr ' ' '\n' | $(PY) -m $(subst pyproject.toml,-,$(LOCK)) -o requirements/convert.txt
+
+clean:
+	rm -rf $(VENV) $(CONVERT) gen
