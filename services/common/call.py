@@ -1,0 +1,45 @@
+"""What belongs to the request being answered, wherever in the code: its id and the time that is left for it."""
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import Executor, Future
+from contextvars import ContextVar, copy_context
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+request_id: ContextVar[str] = ContextVar("request_id", default="-")
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+#: Seconds for a request whose caller set no deadline.
+DEFAULT_TIMEOUT = 60.0
+
+
+def begin(identifier: str, seconds_left: float | None) -> None:
+    """Notes the request that this thread answers from now on."""
+    request_id.set(identifier)
+    left = DEFAULT_TIMEOUT if seconds_left is None else min(seconds_left, 10 * DEFAULT_TIMEOUT)
+    _deadline.set(time.monotonic() + left)
+
+
+def deadline() -> float:
+    """When the present request's caller gives up, by time.monotonic(); outside of any, DEFAULT_TIMEOUT from now."""
+    known = _deadline.get()
+    return time.monotonic() + DEFAULT_TIMEOUT if known is None else known
+
+
+def seconds_left() -> float:
+    """Seconds until the caller of the present request gives up; DEFAULT_TIMEOUT outside of any request."""
+    return max(0.0, deadline() - time.monotonic())
+
+
+def submit(executor: Executor, function: Callable[..., R], *args: object) -> Future[R]:
+    """Calls the function on the executor, within the present request."""
+    return executor.submit(copy_context().run, function, *args)
+
+
+def map_parallel(executor: Executor, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Applies `function` to every item on the executor, within the present request; the first failure is raised."""
+    futures = [submit(executor, function, item) for item in items]
+    return [future.result() for future in futures]

@@ -1,0 +1,142 @@
+"""The SQL database that `.env` names: SQLite by URL, MySQL through mysqlclient by host name."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, TimeoutError
+
+from services.common.env import SqlSettings
+from services.common.errors import DatabaseRefused, DatabaseUnavailable
+
+#: Seconds that a statement may wait for another process's lock, and that connecting may take.
+LOCK_TIMEOUT = 20
+CONNECT_TIMEOUT = 3
+
+
+class Database:
+    """Keeps one engine for the database that `.env` names now. Safe to use from several threads."""
+
+    def __init__(self, root: Path):
+        """`root`: the folder that a relative SQLite path starts from."""
+        self._root = root
+        self._lock = threading.Lock()
+        self._url: URL | None = None
+        self._engine: Engine | None = None
+
+    def engine(self, sql: SqlSettings) -> Engine:
+        """The engine of a database; connects at first use."""
+        url = database_url(sql, self._root)
+        with self._lock:
+            if self._engine is None or url != self._url:
+                self.close()
+                self._url, self._engine = url, open_engine(url)
+            return self._engine
+
+    def close(self) -> None:
+        """Closes pooled connections."""
+        if self._engine is not None:
+            self._engine.dispose()
+
+
+def database_url(sql: SqlSettings, root: Path) -> URL:
+    """The SQLAlchemy URL of a database; a relative SQLite path starts from `root`."""
+    if "://" not in sql.uri:
+        host, _, port = sql.uri.partition(":")
+        return _mysql_url(sql).set(host=host, port=int(port) if port else None)
+    try:
+        url = make_url(sql.uri)
+    except ArgumentError as err:
+        raise DatabaseUnavailable(f"SQL_URI is not a database URL: {err}") from err
+    if url.get_backend_name() == "sqlite":
+        return url.set(database=str(root / (url.database or "var/reco.db")))
+    given = {"host": url.host, "port": url.port, "username": url.username, "password": url.password}
+    return _mysql_url(sql).set(
+        **{key: value for key, value in given.items() if value}, database=url.database or sql.schema
+    )
+
+
+def _mysql_url(sql: SqlSettings) -> URL:
+    query = {"charset": "utf8mb4"}
+    return URL.create("mysql+mysqldb", sql.user or None, sql.password or None, database=sql.schema, query=query)
+
+
+def open_engine(url: URL) -> Engine:
+    """An engine whose pool mends lost connections by itself."""
+    if url.get_backend_name() == "sqlite":
+        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    timeouts = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": LOCK_TIMEOUT, "write_timeout": LOCK_TIMEOUT}
+    isolation = "READ COMMITTED"  # every read sees what other processes have committed
+    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args=timeouts, isolation_level=isolation)
+
+
+def _prepare_sqlite(connection, record) -> None:
+    connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver guesses
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for queries.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached or refuses.
+    """
+    with translated_errors(), engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """One transaction that is committed at the end of the block and rolled back where the block raises.
+
+    Raises:
+        DatabaseUnavailable: the database cannot be reached or refuses.
+    """
+    with translated_errors(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+        yield connection
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Turns SQLAlchemy's errors into ours, without the statement's parameters in the message.
+
+    Raises:
+        DatabaseUnavailable: the server cannot be reached, is going down, or lets nobody in.
+        DatabaseRefused: the server answered, and refused the statement.
+    """
+    try:
+        yield
+    except SQLAlchemyError as err:
+        failure = DatabaseUnavailable if _is_outage(err) else DatabaseRefused
+        raise failure(f"{type(err).__name__}: {getattr(err, 'orig', None) or type(err).__name__}") from err
+    except ImportError as err:
+        raise DatabaseUnavailable(f"the MySQL driver is not installed ({err}); run `make mysql`") from err
+
+
+#: MySQL's server errors that are about the server rather than the statement: too many connections, access denied to
+#: schema or user, no such schema, shutting down, lost locks on a dying server. The client's own errors begin at 2000.
+MYSQL_OUTAGES = {1040, 1044, 1045, 1049, 1053, 1077, 1079, 1129, 1130, 1152, 1153, 1158, 1159, 1160, 1161, 1203, 1927}
+
+
+def _is_outage(err: SQLAlchemyError) -> bool:
+    if isinstance(err, TimeoutError):
+        return True
+    if not isinstance(err, DBAPIError):
+        return False
+    code = err.orig.args[0] if err.orig and err.orig.args else None
+    if isinstance(code, int):
+        return err.connection_invalidated or code in MYSQL_OUTAGES or 2000 <= code < 3000
+    return any(word in str(code) for word in ("locked", "unable to open", "disk I/O", "not a database", "malformed"))

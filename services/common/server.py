@@ -1,0 +1,87 @@
+"""What every service's server does alike: health, reflection, the boundary, and a graceful stop."""
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.common.interceptor import Boundary
+from services.common.limits import MAX_MESSAGE_BYTES
+
+log = logging.getLogger("reco")
+
+#: Seconds that calls under way get to end after SIGTERM.
+GRACE = 20
+
+#: Seconds until a signal is surely seen. Python runs handlers between bytecodes of the main thread only, and a signal
+#: that comes just before that thread falls asleep does not wake it: an endless wait would miss it.
+SIGNAL_INTERVAL = 0.5
+
+
+@dataclass(frozen=True)
+class ServerOptions:
+    """How a server listens.
+
+    Attributes:
+        address: host:port; port 0 takes a free one.
+        threads: calls open at once; most of them wait (for a processor, see batcher.py, or for another service).
+        queue: calls that may wait for a thread; beyond it they are refused at once (RESOURCE_EXHAUSTED).
+    """
+
+    address: str
+    threads: int = 64
+    queue: int = 32
+
+
+class Server:
+    """A gRPC server that says SERVING when `start` returns, and stops gracefully."""
+
+    def __init__(self, options: ServerOptions, services: dict[str, Callable[[grpc.Server], None]]):
+        """`services`: full service name → function that adds its servicer to a server."""
+        self._server = grpc.server(
+            ThreadPoolExecutor(options.threads, thread_name_prefix="rpc"),
+            interceptors=[Boundary()],
+            options=[
+                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=options.threads + options.queue,
+        )
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        for add in services.values():
+            add(self._server)
+        self._names = (*services, "")
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self.port = self._server.add_insecure_port(options.address)
+
+    def start(self) -> None:
+        """Listens, and says SERVING."""
+        self._server.start()
+        for name in self._names:
+            self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
+
+    def stop(self, grace: float = GRACE) -> None:
+        """Says NOT_SERVING, lets calls under way end, and closes."""
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace).wait()
+
+
+def run(server: Server, name: str) -> None:
+    """Serves until SIGTERM or SIGINT, then stops gracefully."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server.start()
+    log.info("%s serving on port %d", name, server.port)
+    while not stop.wait(SIGNAL_INTERVAL):
+        pass
+    server.stop()
+    log.info("%s stopped", name)
