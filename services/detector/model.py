@@ -1,0 +1,145 @@
+"""The detector's work, one method a call: bytes of a photo in, frozen results out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from services.common.errors import InvalidRequest
+from services.common.faces import Box, Face, FaceCrop
+from services.common.images import ReducedPhoto, decode, decode_reduced, read_header
+from services.common.inference import open_session
+from services.detector import quality
+from services.detector.augmentation import MAX_COUNT, augment
+from services.detector.cropping import cut_face, framing
+from services.detector.mtcnn import DetectOptions, Mtcnn
+from services.detector.weights import mtcnn_networks
+
+#: Sides of a crop, pixels.
+MIN_CROP, MAX_CROP = 32, 1024
+
+#: Pixels of all pictures of one answer: of a crowd only the most confident faces are prepared (332 of them with five
+#: changed versions each at 224 x 224), or one request could ask for more memory than there is.
+MAX_PREPARED_PIXELS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Detected:
+    """Faces of a photo, highest confidence first, and the upright photo's size; all in its pixels."""
+
+    width: int
+    height: int
+    faces: list[Face]
+
+
+@dataclass(frozen=True)
+class PreparedFace:
+    """A face in the photo's frame, cut out, and changed versions of the cut-out."""
+
+    face: Face
+    crop: FaceCrop
+    augmented: list[FaceCrop]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Faces of a photo, highest confidence first, and the upright photo's size."""
+
+    width: int
+    height: int
+    faces: list[PreparedFace]
+
+
+class Detector:
+    """Finds, cuts out and judges. Safe to call from several threads."""
+
+    def __init__(self, finder: Mtcnn):
+        self._finder = finder
+
+    def detect_faces(self, data: bytes, options: DetectOptions) -> Detected:
+        """Where the faces of a photo are.
+
+        Raises:
+            InvalidImage, ImageTooLarge: see services.common.images.decode.
+        """
+        photo, faces = self._find(data, options)
+        return Detected(photo.full_width, photo.full_height, faces)
+
+    def prepare_faces(
+        self, data: bytes, width: int, height: int, augmentations: int, options: DetectOptions
+    ) -> Prepared:
+        """The faces of a photo (see MAX_PREPARED_PIXELS), cut out at width x height pixels, each with changed versions.
+
+        Args:
+            data: the photo's file.
+            width, height: of each crop, MIN_CROP to MAX_CROP pixels.
+            augmentations: changed versions of each face, 0 to 64.
+            options: how to search.
+
+        Raises:
+            InvalidRequest: a number out of its range.
+            InvalidImage, ImageTooLarge: see services.common.images.decode.
+        """
+        _check_range("width", width, MIN_CROP, MAX_CROP)
+        _check_range("height", height, MIN_CROP, MAX_CROP)
+        _check_range("augmentations", augmentations, 0, MAX_COUNT)
+        photo, faces = self._find(data, options)
+        faces = faces[: max(1, MAX_PREPARED_PIXELS // (width * height * (1 + augmentations)))]
+        photo = _sharp_enough(photo, data, faces, width, height)
+        prepared = []
+        for face in faces:
+            crop = cut_face(photo.pixels, _scaled(face, 1 / photo.factor), width, height)
+            prepared.append(PreparedFace(face, crop, augment(crop, augmentations)))
+        return Prepared(photo.full_width, photo.full_height, prepared)
+
+    def score_image(self, data: bytes) -> quality.Quality:
+        """How good a photo is for recognition.
+
+        Raises:
+            InvalidImage, ImageTooLarge: see services.common.images.decode.
+        """
+        return quality.score_image(decode(data))
+
+    def _find(self, data: bytes, options: DetectOptions) -> tuple[ReducedPhoto, list[Face]]:
+        """The photo, no larger than the search needs it, and the faces in the full photo's pixels."""
+        header = read_header(data)
+        photo = decode_reduced(data, max(header.width, header.height) / options.search_side_px)
+        return photo, [_scaled(face, photo.factor) for face in self._finder.detect(photo.pixels, options)]
+
+
+def open_detector(cache: Path, threads: int = 1) -> Detector:
+    """A detector whose networks are in `cache`, built there if need be.
+
+    Args:
+        cache: a folder, made if it is not there.
+        threads: that one call may use in a network.
+
+    Raises:
+        ModelUnavailable: the weights could not be had.
+    """
+    files = mtcnn_networks(cache)
+    return Detector(Mtcnn(*(open_session(path, threads) for path in (files.pnet, files.rnet, files.onet))))
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InvalidRequest(f"{name} is {value}; {low} to {high} fit")
+
+
+def _sharp_enough(photo: ReducedPhoto, data: bytes, faces: list[Face], width: int, height: int) -> ReducedPhoto:
+    """The photo, decoded anew if it was reduced below what the crops' pixels need."""
+    if photo.factor == 1 or not faces:
+        return photo
+    shrink = min(1 / framing(face, width, height).scale for face in faces)
+    return photo if shrink >= photo.factor else decode_reduced(data, shrink)
+
+
+def _scaled(face: Face, factor: float) -> Face:
+    if factor == 1:
+        return face
+    box = face.box
+    return Face(
+        Box(box.x * factor, box.y * factor, box.width * factor, box.height * factor),
+        (face.landmarks * factor).astype(np.float32),
+        face.confidence,
+    )

@@ -1,0 +1,191 @@
+"""Finds faces with MTCNN: three networks, each looking closer at what the one before it left (arXiv 1604.02878)."""
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from services.common.errors import InvalidRequest
+from services.common.faces import Box, Face
+from services.common.inference import Session
+from services.detector import ops
+
+#: Thresholds of the reference implementation, mtcnn 1.0.0.
+PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7
+LEVEL_OVERLAP, OVERLAP = 0.5, 0.7
+
+#: Of P-Net's windows (of one level, and of all) and of R-Net's only the best go on: a hostile picture cannot make the
+#: work endless.
+MAX_WINDOWS, MAX_FACES = 8192, 2048
+
+#: Windows that R-Net or O-Net looks at in one call, and pixels that P-Net does: bounds on memory.
+BATCH = 64
+STRIP_PIXELS = 500_000
+
+#: Above this many pixels FAITHFUL computes with 8 bits, not in floating point: a bound on memory.
+FLOAT_PIXELS = 20_000_000
+
+
+class Mode(enum.Enum):
+    """How the pyramid is searched."""
+
+    FAST = "fast"  # all levels on one canvas, one call of P-Net
+    FAITHFUL = "faithful"  # step for step as the reference
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """How to search.
+
+    Attributes:
+        mode: see Mode.
+        min_face_px: smallest face looked for, pixels of the searched (shrunk) photo, 12 or more.
+        max_side_px: photos are shrunk to this longer side for the search; 0 is the mode's own: 640 for FAST, as they
+            are for FAITHFUL.
+        min_confidence: O-Net's threshold, 0 to 1.
+
+    Raises:
+        InvalidRequest: a value out of its range.
+    """
+
+    mode: Mode = Mode.FAST
+    min_face_px: int = 40
+    max_side_px: int = 0
+    min_confidence: float = 0.85
+
+    def __post_init__(self):
+        if not 12 <= self.min_face_px <= 4096:
+            raise InvalidRequest(f"min_face_px is {self.min_face_px}; 12 to 4096 fit")
+        if not 0 <= self.max_side_px <= 4096:
+            raise InvalidRequest(f"max_side_px is {self.max_side_px}; 0 to 4096 fit")
+        if not 0 <= self.min_confidence <= 1:
+            raise InvalidRequest(f"min_confidence is {self.min_confidence}; 0 to 1 fit")
+
+    @classmethod
+    def reference(cls) -> "DetectOptions":
+        """What mtcnn 1.0.0 does when it is asked nothing."""
+        return cls(Mode.FAITHFUL, min_face_px=20, max_side_px=0, min_confidence=0.8)
+
+    @property
+    def search_side_px(self) -> int:
+        """The longer side, at most, of the photo that is searched."""
+        return self.max_side_px or (640 if self.mode is Mode.FAST else ops.MAX_SIDE)
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Candidates of one stage: boxes (n, 4) in pixels of the searched picture and scores (n,), best first."""
+
+    boxes: np.ndarray
+    scores: np.ndarray
+
+    def best_apart(self, overlap: float, most: int = MAX_WINDOWS) -> "Windows":
+        """The best `most`, without those that a better one overlaps."""
+        boxes, scores = ops.sort_by_score(self.boxes, self.scores)
+        boxes, scores = boxes[:most], scores[:most]
+        kept = ops.not_suppressed(boxes, overlap)
+        return Windows(boxes[kept], scores[kept])
+
+
+class Mtcnn:
+    """The face finder. Safe to call from several threads."""
+
+    def __init__(self, pnet: Session, rnet: Session, onet: Session):
+        """Takes the sessions of the networks described by services.detector.weights."""
+        self._pnet, self._rnet, self._onet = pnet, rnet, onet
+
+    def detect(self, image: np.ndarray, options: DetectOptions) -> list[Face]:
+        """Faces in a photo, highest confidence first.
+
+        Args:
+            image: uint8 (height, width, 3), BGR, upright.
+            options: how to search.
+
+        Returns:
+            Faces in the pixels of `image`; boxes may reach beyond it.
+        """
+        searched, x_factor, y_factor = ops.shrink(image, options.search_side_px)
+        if options.mode is Mode.FAITHFUL and searched.size <= 3 * FLOAT_PIXELS:
+            searched = searched.astype(np.float32)
+        windows = self._propose(searched, options)
+        windows = self._refine(searched, windows)
+        boxes, scores, landmarks = self._conclude(searched, windows, options.min_confidence)
+        boxes = boxes * [x_factor, y_factor, x_factor, y_factor]
+        landmarks = (landmarks * [x_factor, y_factor]).astype(np.float32)
+        return [_face(*found) for found in zip(boxes, scores, landmarks, strict=True)]
+
+    def _propose(self, image: np.ndarray, options: DetectOptions) -> Windows:
+        """P-Net over the pyramid: square windows that may be faces."""
+        scales = ops.pyramid_scales(image.shape[1], image.shape[0], options.min_face_px)
+        search = self._search_canvas if options.mode is Mode.FAST else self._search_levels
+        levels = [
+            _level_windows(scale, *ops.window_boxes(maps[:2], maps[2:], PNET_THRESHOLD))
+            for scale, maps in search(image, scales)
+        ]
+        if not levels:
+            return Windows(np.empty((0, 4)), np.empty(0))
+        everything = Windows(np.concatenate([w.boxes for w in levels]), np.concatenate([w.scores for w in levels]))
+        apart = everything.best_apart(OVERLAP)
+        return Windows(ops.square(apart.boxes), apart.scores)
+
+    def _search_canvas(self, image: np.ndarray, scales: list[float]):
+        """(scale, P-Net's output) of each level, from one canvas that holds them all."""
+        canvas, placements = ops.paint_canvas(image, scales)
+        if not placements:
+            return
+        maps = self._run_pnet(canvas)
+        for place in placements:
+            yield place.scale, ops.cut_level(maps, place)
+
+    def _search_levels(self, image: np.ndarray, scales: list[float]):
+        """(scale, P-Net's output) of each level, one after the other."""
+        for scale in scales:
+            yield scale, self._run_pnet(ops.resize_level(image, scale).astype(np.float32, copy=False))
+
+    def _run_pnet(self, picture: np.ndarray) -> np.ndarray:
+        """P-Net's logits (2) and regression (4), float32 (6, rows, columns), computed in strips of STRIP_PIXELS."""
+        height, width = picture.shape[:2]
+        step = max(64, STRIP_PIXELS // width // ops.STRIDE * ops.STRIDE)
+        overlap = ops.WINDOW - ops.STRIDE  # a strip's last windows reach into the next one
+        strips = []
+        for top in range(0, max(height - overlap, 1), step):
+            strip = picture[top : top + step + overlap]
+            logits, regression = self._pnet.run(["logits", "regression"], {"image": strip[None]})
+            strips.append(np.concatenate([logits[0], regression[0]]))
+        return np.concatenate(strips, axis=1)
+
+    def _refine(self, image: np.ndarray, windows: Windows) -> Windows:
+        """R-Net: fewer windows, better placed, square again."""
+        regression, probability = _in_batches(self._rnet, ["regression", "probability"], image, windows.boxes, 24)
+        chosen = probability[:, 1] > RNET_THRESHOLD
+        moved = Windows(ops.move(windows.boxes, regression)[chosen], probability[chosen, 1].astype(np.float64))
+        apart = moved.best_apart(OVERLAP, MAX_FACES)
+        return Windows(ops.square(apart.boxes), apart.scores)
+
+    def _conclude(self, image: np.ndarray, windows: Windows, threshold: float):
+        """O-Net: boxes (n, 4), scores (n,) and landmarks (n, 5, 2) of the faces, best first."""
+        outputs = ["regression", "landmarks", "probability"]
+        regression, fractions, probability = _in_batches(self._onet, outputs, image, windows.boxes, 48)
+        scores = probability[:, 1].astype(np.float64)
+        order = np.argsort(scores)[::-1]
+        order = order[scores[order] > threshold]
+        boxes = ops.move(windows.boxes, regression)[order]
+        landmarks = ops.place_landmarks(windows.boxes, fractions)[order]
+        kept = ops.not_suppressed(boxes, OVERLAP, by_smaller=True)
+        return boxes[kept], scores[order][kept], landmarks[kept]
+
+
+def _level_windows(scale: float, boxes: np.ndarray, scores: np.ndarray) -> Windows:
+    return Windows(boxes / scale, scores).best_apart(LEVEL_OVERLAP)
+
+
+def _in_batches(session: Session, outputs: list[str], image: np.ndarray, boxes: np.ndarray, side: int):
+    """The outputs of a network for each box, cut out at side x side pixels."""
+    batches = [boxes[i : i + BATCH] for i in range(0, len(boxes), BATCH)] or [boxes]
+    results = [session.run(outputs, {"image": ops.cut_patches(image, batch, side)}) for batch in batches]
+    return [np.concatenate(parts) for parts in zip(*results, strict=True)]
+
+
+def _face(box: np.ndarray, score: float, landmarks: np.ndarray) -> Face:
+    left, top, right, bottom = (float(v) for v in box)
+    return Face(Box(left, top, right - left, bottom - top), landmarks, float(score))

@@ -1,0 +1,27 @@
+"""Puts the detector together."""
+
+from reco.detector.v1 import detector_pb2_grpc
+
+from services.common.batcher import Limits, Workers
+from services.common.log import log_to_stdout
+from services.common.server import Server, run
+from services.detector.model import open_detector
+from services.detector.servicer import DetectorServicer
+from services.detector.settings import Settings
+
+SERVICE = "reco.detector.v1.DetectorService"
+
+
+def main() -> None:
+    """Runs the detector until it is told to stop."""
+    log_to_stdout()
+    run(build(Settings.from_environment()), "detector")
+
+
+def build(settings: Settings) -> Server:
+    """The detector's server, its networks loaded, not started yet."""
+    servicer = DetectorServicer(open_detector(settings.cache), Workers(Limits(settings.threads)))
+    return Server(
+        settings.server,
+        {SERVICE: lambda server: detector_pb2_grpc.add_DetectorServiceServicer_to_server(servicer, server)},
+    )

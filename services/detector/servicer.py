@@ -1,0 +1,62 @@
+"""reco.detector.v1.DetectorService: proto to domain and back, nothing else."""
+
+from dataclasses import asdict
+
+from reco.detector.v1 import detector_pb2 as pb
+from reco.detector.v1 import detector_pb2_grpc
+from reco.types.v1 import face_pb2
+
+from services.common.batcher import Workers
+from services.common.convert import from_crop, from_face
+from services.common.errors import InvalidRequest
+from services.detector.model import Detector, PreparedFace
+from services.detector.mtcnn import DetectOptions, Mode
+
+MODES = {
+    pb.DetectOptions.MODE_UNSPECIFIED: Mode.FAST,
+    pb.DetectOptions.MODE_FAST: Mode.FAST,
+    pb.DetectOptions.MODE_FAITHFUL: Mode.FAITHFUL,
+}
+
+
+class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
+    """Serves a Detector."""
+
+    def __init__(self, detector: Detector, workers: Workers):
+        """`workers` do the work: pictures of several callers gain nothing by being batched."""
+        self._detector = detector
+        self._workers = workers
+
+    def DetectFaces(self, request, context):
+        found = self._workers.run(self._detector.detect_faces, request.image, _to_options(request.options))
+        size = face_pb2.ImageSize(width=found.width, height=found.height)
+        return pb.DetectFacesResponse(image_size=size, faces=map(from_face, found.faces))
+
+    def ScoreImage(self, request, context):
+        quality = self._workers.run(self._detector.score_image, request.image)
+        components = pb.ScoreImageResponse.Components(**asdict(quality.components))
+        return pb.ScoreImageResponse(score=quality.score, components=components)
+
+    def PrepareFaces(self, request, context):
+        options = _to_options(request.options)
+        prepared = self._workers.run(
+            self._detector.prepare_faces, request.image, request.width, request.height, request.augmentations, options
+        )
+        size = face_pb2.ImageSize(width=prepared.width, height=prepared.height)
+        return pb.PrepareFacesResponse(image_size=size, faces=map(_from_prepared, prepared.faces))
+
+
+def _to_options(proto: pb.DetectOptions) -> DetectOptions:
+    """Fields that are not set keep their defaults."""
+    if proto.mode not in MODES:
+        raise InvalidRequest(f"mode {proto.mode} is not known")
+    given = {"min_face_px": proto.min_face_px, "max_side_px": proto.max_side_px, "min_confidence": proto.min_confidence}
+    return DetectOptions(mode=MODES[proto.mode], **{name: value for name, value in given.items() if value})
+
+
+def _from_prepared(prepared: PreparedFace) -> pb.PreparedFace:
+    return pb.PreparedFace(
+        face=from_face(prepared.face),
+        crop=from_crop(prepared.crop),
+        augmented=map(from_crop, prepared.augmented),
+    )

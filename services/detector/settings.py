@@ -1,0 +1,30 @@
+"""Where the detector listens, and how it searches where a request does not say."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.batcher import processors
+from services.common.server import ServerOptions
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Read from the environment; every variable has a default for one machine.
+
+    Attributes:
+        threads: photos worked on at once.
+    """
+
+    server: ServerOptions
+    threads: int
+    cache: Path
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        get = os.environ.get
+        return cls(
+            server=ServerOptions(get("RECO_DETECTOR_LISTEN", "127.0.0.1:50051")),
+            threads=int(get("RECO_DETECTOR_THREADS") or processors()),
+            cache=Path(get("RECO_CACHE", "var/cache")),
+        )

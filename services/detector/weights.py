@@ -1,0 +1,253 @@
+"""MTCNN's networks: the weights of the PyPI package `mtcnn`, rebuilt as ONNX graphs once and kept in a cache folder.
+
+Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016
+(arXiv 1604.02878). Only the package's data files are read; neither it nor TensorFlow is imported.
+"""
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import joblib
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from services.common.errors import ModelUnavailable
+
+#: Part of the cached files' names; raise it when the graphs below change.
+GRAPH_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A valid convolution with stride 1, then a parametric ReLU with one slope a channel."""
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max pooling with stride 2; `same` pads at the right and bottom as TensorFlow's "same" does."""
+
+    size: int
+    same: bool
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer, flattening what comes before it, then a parametric ReLU with one slope a unit."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """One of the three networks.
+
+    All take float32 (n, height, width, 3), BGR, 0 to 255, and give, per window, `regression` (4: left, top, right,
+    bottom, in fractions of the window), `landmarks` (10: five x, then five y; O-Net only) and `probability`
+    (2: no face, face).
+
+    Attributes:
+        name: the cached file's name begins with it.
+        file: in the package's mtcnn/assets/weights.
+        sha256: of that file, as in mtcnn 1.0.0.
+        side: height and width of the input; None is any, 12 at least.
+        body: layers in order.
+        heads: output names, in the order of their weights.
+    """
+
+    name: str
+    file: str
+    sha256: str
+    side: int | None
+    body: tuple[Convolution | Pool | Dense, ...]
+    heads: tuple[str, ...]
+    source: str = "PyPI package mtcnn 1.0.0"
+    licence: str = "MIT"
+
+
+PNET = Network(
+    "mtcnn_pnet",
+    "pnet.lz4",
+    "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
+    None,
+    (Convolution(), Pool(2, True), Convolution(), Convolution()),
+    ("regression", "logits"),
+)
+RNET = Network(
+    "mtcnn_rnet",
+    "rnet.lz4",
+    "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
+    24,
+    (Convolution(), Pool(3, True), Convolution(), Pool(3, False), Convolution(), Dense()),
+    ("regression", "probability"),
+)
+ONET = Network(
+    "mtcnn_onet",
+    "onet.lz4",
+    "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
+    48,
+    (Convolution(), Pool(3, True), Convolution(), Pool(3, False), Convolution(), Pool(2, True), Convolution(), Dense()),
+    ("regression", "landmarks", "probability"),
+)
+
+
+@dataclass(frozen=True)
+class NetworkFiles:
+    """Paths of the three ONNX files."""
+
+    pnet: Path
+    rnet: Path
+    onet: Path
+
+
+def mtcnn_networks(cache: Path) -> NetworkFiles:
+    """The ONNX files of MTCNN, built into `cache` where they are not there yet. Safe to call from several processes.
+
+    Raises:
+        ModelUnavailable: the package `mtcnn` is not installed, or its weight files are not those of version 1.0.0.
+    """
+    return NetworkFiles(*(_cached(network, cache) for network in (PNET, RNET, ONET)))
+
+
+def _cached(network: Network, cache: Path) -> Path:
+    target = cache / f"{network.name}_{network.sha256[:16]}_v{GRAPH_VERSION}.onnx"
+    if not target.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        _write_atomically(build_graph(network, read_weights(network)).SerializeToString(), target)
+    return target
+
+
+def _write_atomically(data: bytes, target: Path) -> None:
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).chmod(0o644)  # a cache built by one user, in a container image say, is read by others
+        Path(temporary).replace(target)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def read_weights(network: Network) -> list[np.ndarray]:
+    """The network's float32 arrays in TensorFlow's order and layouts (convolution: height, width, in, out).
+
+    Raises:
+        ModelUnavailable: see `mtcnn_networks`.
+    """
+    spec = importlib.util.find_spec("mtcnn")  # finds the folder, imports nothing
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelUnavailable("the package `mtcnn`, which carries the face detector's weights, is not installed")
+    path = Path(spec.submodule_search_locations[0]) / "assets" / "weights" / network.file
+    if not path.is_file():
+        raise ModelUnavailable(f"{path} is missing: install mtcnn 1.0.0 ({network.source})")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != network.sha256:  # a pickle inside: never load another one
+        raise ModelUnavailable(f"{path} is not the file of mtcnn 1.0.0 ({network.source})")
+    return joblib.load(path)
+
+
+def build_graph(network: Network, weights: list[np.ndarray]) -> onnx.ModelProto:
+    """The network as an ONNX model; see `Network` for its inputs and outputs."""
+    graph = _GraphBuilder(list(weights))
+    graph.add("Transpose", ["image"], perm=[0, 3, 1, 2])
+    for index, layer in enumerate(network.body):
+        graph.layer(layer, first=index == 0)
+    for head in network.heads:
+        graph.head(head, dense=network.side is not None)
+    size = [network.side or "height", network.side or "width"]
+    return helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            network.name,
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *size, 3])],
+            [helper.make_tensor_value_info(head, TensorProto.FLOAT, None) for head in network.heads],
+            graph.initializers,
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+
+
+class _GraphBuilder:
+    """Appends layers to a chain of nodes, taking each one's arrays from the front of `weights`."""
+
+    def __init__(self, weights: list[np.ndarray]):
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: list[onnx.TensorProto] = []
+        self._weights = weights
+        self._last = ""
+        self._channels = 0  # of the last convolution
+
+    def add(self, operator: str, inputs: list[str], output: str = "", **attributes) -> str:
+        output = output or f"{operator.lower()}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        self._last = output
+        return output
+
+    def layer(self, layer: Convolution | Pool | Dense, first: bool) -> None:
+        if isinstance(layer, Pool):
+            self.add(
+                "MaxPool",
+                [self._last],
+                kernel_shape=[layer.size] * 2,
+                strides=[2, 2],
+                auto_pad="SAME_UPPER" if layer.same else "VALID",
+            )
+        elif isinstance(layer, Convolution):
+            self._rectified_convolution(normalise=first)
+        else:
+            self.add("Flatten", [self._last])
+            self._dense(self._last)
+            self.add("PRelu", [self._last, self._constant(self._weights.pop(0))])
+
+    def _rectified_convolution(self, normalise: bool) -> None:
+        """Convolution and PReLU, as one convolution that gives x and -x, ReLU, and relu(x) - slope * relu(-x) as a
+        1x1 convolution: the same numbers, and ONNX Runtime's PRelu takes longer than all convolutions together.
+        """
+        kernel, bias, slopes = (self._weights.pop(0) for _ in range(3))
+        if normalise:
+            kernel, bias = _fold_normalisation(kernel, bias)
+        self._add_convolution(self._last, np.concatenate([kernel, -kernel], axis=3), np.concatenate([bias, -bias]))
+        self.add("Relu", [self._last])
+        joined = np.concatenate([np.eye(len(bias)), -np.diag(slopes.ravel())])
+        self._add_convolution(self._last, joined[None, None], np.zeros(len(bias)))
+        self._channels = len(bias)
+
+    def head(self, name: str, dense: bool) -> None:
+        """An output: a linear map of the body's last features, and softmax where it is the probability."""
+        features, linear = self._last, "" if name == "probability" else name
+        if dense:
+            out = self._dense(features, linear)
+        else:
+            out = self._add_convolution(features, self._weights.pop(0), self._weights.pop(0), linear)
+        if name == "probability":
+            self.add("Softmax", [out], name, axis=1)
+        self._last = features
+
+    def _add_convolution(self, source: str, kernel: np.ndarray, bias: np.ndarray, output: str = "") -> str:
+        kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+        return self.add("Conv", [source, self._constant(kernel), self._constant(bias)], output)
+
+    def _dense(self, source: str, output: str = "") -> str:
+        matrix, bias = self._weights.pop(0), self._weights.pop(0)
+        if self.nodes[-1].op_type == "Flatten":
+            matrix = _channels_first_rows(matrix, self._channels)
+        return self.add("Gemm", [source, self._constant(matrix), self._constant(bias)], output)
+
+    def _constant(self, array: np.ndarray) -> str:
+        name = f"w{len(self.initializers)}"
+        self.initializers.append(numpy_helper.from_array(array.astype(np.float32), name))
+        return name
+
+
+def _fold_normalisation(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Makes a convolution over RGB values (v - 127.5) / 128 into one over BGR values v; exact, as nothing is padded."""
+    scaled = kernel.astype(np.float64)[:, :, ::-1, :] / 128
+    return scaled, bias - 127.5 * scaled.sum(axis=(0, 1, 2))
+
+
+def _channels_first_rows(matrix: np.ndarray, channels: int) -> np.ndarray:
+    """Reorders rows meant for features flattened as (width, height, channel) to (channel, height, width)."""
+    side = round((matrix.shape[0] / channels) ** 0.5)
+    return np.ascontiguousarray(matrix.reshape(side, side, channels, -1).transpose(2, 1, 0, 3).reshape(matrix.shape))
