@@ -1,0 +1,41 @@
+"""reco.liveness.v1.LivenessService: proto to domain and back, nothing else."""
+
+from reco.liveness.v1 import liveness_pb2 as pb
+from reco.liveness.v1 import liveness_pb2_grpc
+
+from services.common.batcher import Workers
+from services.common.convert import to_box
+from services.common.errors import InvalidRequest
+from services.liveness.minifasnet import Liveness, Verdict
+from services.liveness.model import LivenessModels, check_photo
+
+MAX_BOXES = 256
+
+VERDICTS = {
+    Verdict.REAL: pb.FaceLiveness.VERDICT_REAL,
+    Verdict.SPOOF: pb.FaceLiveness.VERDICT_SPOOF,
+    Verdict.UNDECIDABLE: pb.FaceLiveness.VERDICT_UNDECIDABLE,
+}
+
+
+class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
+    """Serves the liveness model that `.env` names."""
+
+    def __init__(self, models: LivenessModels, workers: Workers):
+        """`workers` do the work: faces of several callers gain nothing by being batched."""
+        self._models = models
+        self._workers = workers
+
+    def CheckLiveness(self, request, context):
+        if not 1 <= len(request.boxes) <= MAX_BOXES:
+            raise InvalidRequest(f"boxes: 1 to {MAX_BOXES} are needed")
+        boxes = [to_box(box) for box in request.boxes]
+        model = self._models.current()
+        faces = self._workers.run(check_photo, model, request.image, boxes)
+        return pb.CheckLivenessResponse(
+            faces=map(_from_liveness, faces), model=f"{model.name} {model.version}", threshold=model.threshold
+        )
+
+
+def _from_liveness(face: Liveness) -> pb.FaceLiveness:
+    return pb.FaceLiveness(verdict=VERDICTS[face.verdict], score=face.score)
