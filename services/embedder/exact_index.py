@@ -1,0 +1,170 @@
+"""The search index of one process: exact, in a quarter of the memory, while people come and go."""
+
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from operator import itemgetter
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from services.common.inference import Session, open_session
+from services.embedder.index import Hit
+from services.embedder.matching import Metric, distances, unit
+from services.embedder.segment import Candidates, Probe, Segment, candidates, empty_segment, to_probe
+from services.embedder.shelf import Rows
+from services.embedder.templates import Templates
+
+#: Bytes of codes in a full segment: large enough to make light of what a call costs, and small enough that writing one
+#: anew takes half a second.
+SEGMENT_BYTES = 8 << 20
+#: Rows that the first segment has room for.
+FIRST_ROWS = 1024
+#: About as many of a segment's rows are looked at for their center.
+CENTER_ROWS = 4096
+#: Segments that a thread should have at least.
+SEGMENTS_A_THREAD = 2
+#: Probes compared at a time, and candidates looked at in full at a time.
+PROBE_BATCH = 16
+RERANK_BATCH = 32
+
+
+class ExactIndex:
+    """An Index (index.py) of 8-bit codes that are read in full at every search, by several threads where it is large.
+
+    The codes rule out almost all templates; the few that they leave in question are compared in full, so that the
+    result is that of comparing everything in double precision. Writers make new states of segments and put them in
+    place at once; a search uses the states that it began with. Rows of people forgotten are squeezed out when they are
+    half of a segment.
+    """
+
+    def __init__(self, dimension: int, directory: Path | None = None, threads: int = 2):
+        """
+        Args:
+            dimension: of the templates.
+            directory: for temporary files, 4 bytes a number; on a disk rather than in memory. None: the system's.
+            threads: that one search may use.
+        """
+        if directory:
+            directory.mkdir(parents=True, exist_ok=True)
+        self._directory = directory
+        self._threads = threads
+        self._capacity = 1 << max(FIRST_ROWS, SEGMENT_BYTES // dimension).bit_length() - 1
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="search")
+        self._products = _integer_product()
+        self._segments: tuple[Segment, ...] = ()
+        self._writing = threading.Lock()
+
+    def __len__(self) -> int:
+        return sum(len(segment.live()) for segment in self._segments)
+
+    def add(self, people: Mapping[str, Templates]) -> None:
+        with self._writing:
+            self._segments = tuple(self._extended(list(self._segments), _to_rows(people)))
+
+    def apply(self, changes: Mapping[str, Templates]) -> None:
+        with self._writing:
+            owners = np.array([hash(person_id) for person_id in changes], dtype=np.int64)
+            rows, segments = _to_rows(changes), []
+            for before in self._segments:
+                after = before.without(changes.keys(), owners)
+                if after is not before and len(after.live()) <= after.count // 2:
+                    rows = after.rows() + rows if len(rows) else after.rows()
+                else:
+                    segments.append(after)
+            self._segments = tuple(self._extended(segments, rows))
+
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
+        segments = self._segments
+        pieces = (probes[start : start + PROBE_BATCH] for start in range(0, len(probes), PROBE_BATCH))
+        return [hit for piece in pieces for hit in self._search(segments, piece, metric, threshold)]
+
+    def _search(
+        self, segments: Sequence[Segment], vectors: np.ndarray, metric: Metric, threshold: float
+    ) -> list[Hit | None]:
+        probes = [to_probe(vector) for vector in vectors]
+        digits = np.stack([probe.digits for probe in probes])
+        limit = _squared(metric, threshold)
+
+        def scan(segment: Segment) -> list[Candidates]:
+            products = self._products.run(None, {"digits": digits, "codes": segment.codes})[0]
+            raw = metric is Metric.EUCLIDEAN
+            return [candidates(segment, probe, row, raw, limit) for probe, row in zip(probes, products, strict=True)]
+
+        threads = min(self._threads, max(1, len(segments) // SEGMENTS_A_THREAD))
+        shares = [segments[part::threads] for part in range(threads)]
+        done = (self._executor.map if threads > 1 else map)(lambda share: list(map(scan, share)), shares)
+        found = list(chain.from_iterable(done))
+        return [_nearest(metric, probe, [row[i] for row in found], threshold) for i, probe in enumerate(probes)]
+
+    def _extended(self, segments: list[Segment], rows: Rows) -> list[Segment]:
+        """With more rows: in the room that the last segment has left, and in new segments."""
+        if segments:
+            last = segments.pop()
+            room = last.capacity - last.count
+            if len(rows) > room and last.capacity < self._capacity:
+                rows = last.rows() + rows  # goes into a larger one
+            else:
+                segments.append(last.extended(rows[:room]))
+                rows = rows[room:]
+        for start in range(0, len(rows), self._capacity):
+            segments.append(self._new_segment(rows[start : start + self._capacity]))
+        return segments
+
+    def _new_segment(self, rows: Rows) -> Segment:
+        """A segment of these rows, with room for as many again."""
+        capacity = min(self._capacity, max(FIRST_ROWS, 1 << (2 * len(rows) - 1).bit_length()))
+        some = rows.vectors[:: max(1, len(rows) // CENTER_ROWS)]
+        center = unit(some).mean(axis=0).astype(np.float32)
+        return empty_segment(capacity, center, self._directory).extended(rows)
+
+
+def _integer_product() -> Session:
+    """A network that multiplies uint8 `digits` (p, d) by int8 `codes` (d, n) into int32 (p, n).
+
+    ONNX Runtime has kernels for this that read the codes at about the speed of memory, for every kind of processor.
+    """
+    inputs = [
+        helper.make_tensor_value_info("digits", TensorProto.UINT8, ["p", "d"]),
+        helper.make_tensor_value_info("codes", TensorProto.INT8, ["d", "n"]),
+    ]
+    outputs = [helper.make_tensor_value_info("products", TensorProto.INT32, ["p", "n"])]
+    node = helper.make_node("MatMulInteger", ["digits", "codes"], ["products"])
+    graph = helper.make_graph([node], "integer_product", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return open_session(model.SerializeToString())
+
+
+def _nearest(metric: Metric, probe: Probe, found: Sequence[Candidates], threshold: float) -> Hit | None:
+    """Compares the candidates in full, the most promising first, until no other can be as near."""
+    limit = min([_squared(metric, threshold), *(one.at_most for one in found)])
+    rows = [(bound, one.segment.shelf, row) for one in found for bound, row in one.pairs() if bound <= limit]
+    rows.sort(key=itemgetter(0))
+    best, ties = np.inf, []
+    for start in range(0, len(rows), RERANK_BATCH):
+        batch = rows[start : start + RERANK_BATCH]
+        if batch[0][0] > _squared(metric, best):
+            break
+        stored = np.stack([shelf.vector(row) for _, shelf, row in batch])
+        exact = distances(metric, probe.vector[None], stored)[0].tolist()
+        if min(exact) < best:
+            best, ties = min(exact), []
+        ties += [(shelf, row) for (_, shelf, row), distance in zip(batch, exact, strict=True) if distance == best]
+    if not ties or best > threshold:
+        return None
+    return Hit(*min(shelf.ids(row) for shelf, row in ties), best)
+
+
+def _squared(metric: Metric, distance: float) -> float:
+    """The squared L2 distance that a distance stands for; for cosine, that of the directions."""
+    return 2 * distance if metric is Metric.COSINE else distance**2
+
+
+def _to_rows(people: Mapping[str, Templates]) -> Rows:
+    those = [(person_id, templates) for person_id, templates in people.items() if len(templates)]
+    ids = [(person_id, photo_id) for person_id, templates in those for photo_id in templates.photo_ids]
+    if not ids:
+        return Rows(np.zeros((0, 0), dtype=np.float32), [])
+    return Rows(np.concatenate([templates.vectors for _, templates in those]), ids)

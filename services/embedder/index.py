@@ -1,0 +1,38 @@
+"""Search 1:N: which enrolled photo is nearest to each probe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from services.embedder.matching import Metric
+from services.embedder.templates import Templates
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The enrolled photo nearest to a probe."""
+
+    person_id: str
+    photo_id: str
+    distance: float
+
+
+class Index(Protocol):
+    """Templates of one model, searchable. Safe to use from several threads: readers never wait for a writer."""
+
+    def add(self, people: Mapping[str, Templates]) -> None:
+        """Takes in people it does not know (person id → all their templates): quicker than `apply`, for a start."""
+
+    def apply(self, changes: Mapping[str, Templates]) -> None:
+        """Replaces all that is known of these people (person id → all their templates); empty forgets the person."""
+
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
+        """The nearest photo within `threshold` for each row of float32 (p, d) raw templates, None where none is.
+
+        Of photos at the same distance it is the first in the order of (person id, photo id).
+        """
+
+    def __len__(self) -> int:
+        """How many templates there are."""

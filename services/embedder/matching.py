@@ -1,0 +1,154 @@
+"""Comparing templates 1:1, and the rules that make a decision of distances. Pure functions."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from services.embedder.templates import Templates
+
+
+class Metric(StrEnum):
+    """How far apart two templates are; the lower the more alike."""
+
+    COSINE = "cosine"  # 1 - cos, 0 to 2
+    EUCLIDEAN = "euclidean"  # L2 of the raw templates
+    EUCLIDEAN_L2 = "euclidean_l2"  # L2 of the templates at unit length, 0 to 2
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """When two templates of a model match: at distances up to `threshold` (above 0).
+
+    Attributes:
+        equal_error: the model's measured equal error rate, between 0 and 0.5; None where nobody measured it.
+    """
+
+    model: str
+    metric: Metric
+    threshold: float
+    equal_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Match:
+    """A pair of a probe and an enrolled photo; it matches where distance <= threshold."""
+
+    person_id: str
+    photo_id: str
+    model: str
+    distance: float
+    threshold: float
+
+    @property
+    def relative(self) -> float:
+        """The distance in thresholds: comparable across models, up to 1 where the pair matches."""
+        return self.distance / self.threshold
+
+    def rank(self) -> tuple:
+        """Sorts the best first; equal distances in a fixed order."""
+        return (self.relative, self.model, self.person_id, self.photo_id)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """How many of the pairs that were looked at match, and the best of them all (None where there was no pair)."""
+
+    matching: int = 0
+    best: Match | None = None
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """One decision of several models.
+
+    Attributes:
+        verified: whether `score` is 0 or more.
+        score: weighted mean over `models` of 1 - distance / threshold of each one's best pair, at most 1.
+        models: those whose error was measured; the others have no say.
+    """
+
+    verified: bool
+    score: float
+    models: tuple[str, ...]
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """float64 (n, d): the rows of (n, d) at length 1; no row may be all zero."""
+    wide = vectors.astype(np.float64)
+    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+
+
+def distances(metric: Metric, probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """All distances between two sets of raw templates.
+
+    Worked out in float64 from differences rather than products, so that equal templates are exactly 0 apart, and the
+    same pair has the same distance in 1:1 and 1:N. Cosine uses 1 - cos = |u - v|² / 2 for unit vectors u and v.
+
+    Args:
+        probes: float32 (p, d).
+        gallery: float32 (g, d).
+
+    Returns:
+        float64 (p, g).
+    """
+    prepare = np.float64 if metric is Metric.EUCLIDEAN else unit
+    left, right = prepare(probes), prepare(gallery)
+    squares = np.empty((len(left), len(right)))
+    for row, probe in zip(squares, left, strict=True):
+        difference = right - probe
+        np.einsum("ij,ij->i", difference, difference, out=row)
+    return squares / 2 if metric is Metric.COSINE else np.sqrt(squares)
+
+
+def compare(criterion: Criterion, probes: np.ndarray, person_id: str, gallery: Templates) -> Pairs:
+    """Looks at every pair of a probe (float32 (p, d)) and a photo of the person."""
+    if not len(probes) or not len(gallery):
+        return Pairs()
+    table = distances(criterion.metric, probes, gallery.vectors)
+    nearest = table.min(axis=0)
+    photo = min(range(len(gallery)), key=lambda column: (nearest[column], gallery.photo_ids[column]))
+    distance = float(nearest[photo])
+    best = Match(person_id, gallery.photo_ids[photo], criterion.model, distance, criterion.threshold)
+    return Pairs(int((table <= criterion.threshold).sum()), best)
+
+
+def together(parts: Iterable[Pairs]) -> Pairs:
+    """Counts run on over the models; the best pair is the lowest of all relative to its threshold."""
+    parts = list(parts)
+    bests = [part.best for part in parts if part.best]
+    return Pairs(sum(part.matching for part in parts), min(bests, key=Match.rank, default=None))
+
+
+def fuse(parts: Iterable[tuple[Criterion, Pairs]]) -> Fusion | None:
+    """Weighs each model's best pair by the log odds of its being right, log((1 - e) / e) for equal error rate e.
+
+    That is the weight of a vote that is right with probability 1 - e (Kuncheva, Combining Pattern Classifiers, 4.3.2).
+
+    Returns:
+        None where no model with a measured error has a pair.
+    """
+    votes = [
+        (criterion.model, math.log((1 - criterion.equal_error) / criterion.equal_error), 1 - pairs.best.relative)
+        for criterion, pairs in parts
+        if criterion.equal_error is not None and pairs.best is not None
+    ]
+    if not votes:
+        return None
+    score = sum(weight * vote for _, weight, vote in votes) / sum(weight for _, weight, _ in votes)
+    return Fusion(score >= 0, score, tuple(model for model, _, _ in votes))
+
+
+def suffices(pairs: Pairs, min_pairs: int, probes: int) -> bool:
+    """The rule for real probes: `min_pairs` matching pairs verify, or as many as there are probes if that is fewer."""
+    return probes > 0 and pairs.matching >= min(min_pairs, probes)
+
+
+def one_a_person(matches: Iterable[Match]) -> list[Match]:
+    """The best match of each person, best first."""
+    found: dict[str, Match] = {}
+    for match in sorted(matches, key=Match.rank):
+        found.setdefault(match.person_id, match)
+    return list(found.values())

@@ -1,0 +1,265 @@
+"""The embedder: what each RPC does, in domain terms."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from services.common.errors import InvalidRequest
+from services.common.faces import FaceCrop
+from services.embedder.gallery import Gallery, StoredPhoto
+from services.embedder.live_index import LiveIndexes
+from services.embedder.matching import (
+    Criterion,
+    Fusion,
+    Match,
+    Metric,
+    Pairs,
+    compare,
+    fuse,
+    one_a_person,
+    suffices,
+    together,
+)
+from services.embedder.recognizers import Recognizer, Recognizers
+from services.embedder.templates import Template, check_vectors, model_key
+
+#: Crops decoded and embedded at a time: bounds memory, whatever a request brings.
+EMBED_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A face to embed, unless that has been done already.
+
+    Attributes:
+        crop: gives its picture when asked (it may be decoded only then); None where there is none.
+        templates: those known already; one of another version than the model's now is passed over.
+    """
+
+    crop: Callable[[], FaceCrop] | None
+    templates: tuple[Template, ...] = ()
+
+
+@dataclass(frozen=True)
+class GalleryPhoto:
+    """One photo of a person's gallery; `photo_id` is unique within the person."""
+
+    photo_id: str
+    augmented: bool
+    face: Sample
+
+
+@dataclass(frozen=True)
+class Enrolment:
+    """What is to be stored of a person: `photos`, and of those stored earlier the ones in `keep_photo_ids`."""
+
+    person_id: str
+    models: tuple[str, ...]
+    photos: tuple[GalleryPhoto, ...]
+    keep_photo_ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Somebody's claim to be a person, to be verified 1:1.
+
+    Attributes:
+        probes: faces as photographed, at least one.
+        augmented_probes: made from them; looked at only where `probes` do not suffice.
+        min_pairs: matching pairs of probes and real photos that verify (as many as there are probes if fewer), >= 1.
+        min_augmented_pairs: matching pairs of augmented probes and all photos that verify, >= 1 where there are any.
+    """
+
+    person_id: str
+    models: tuple[str, ...]
+    metric: Metric
+    probes: tuple[Sample, ...]
+    augmented_probes: tuple[Sample, ...]
+    min_pairs: int
+    min_augmented_pairs: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """How a claim fared.
+
+    Attributes:
+        verified: by the rule of counting pairs.
+        best: the pair of lowest distance relative to its threshold, None where there was none.
+        fusion: what the models say together of the probes as photographed; None where none of them was measured.
+    """
+
+    verified: bool
+    matching_pairs: int
+    matching_augmented_pairs: int
+    best: Match | None
+    fusion: Fusion | None = None
+
+
+@dataclass(frozen=True)
+class IndexSize:
+    """How many templates the search index of a model holds."""
+
+    model: str
+    templates: int
+
+
+class Embedder:
+    """Embeds faces, keeps the templates of enrolled people, compares them 1:1 and searches them 1:N.
+
+    Safe to use from several threads. Every method that takes models raises UnknownModel and ModelUnavailable, every one
+    that takes faces InvalidImage and InvalidRequest, and all but `embed` DatabaseUnavailable.
+    """
+
+    def __init__(self, recognizers: Recognizers, gallery: Gallery, indexes: LiveIndexes):
+        self._recognizers = recognizers
+        self._gallery = gallery
+        self._indexes = indexes
+
+    def embed(self, models: Sequence[str], faces: Sequence[Sample]) -> list[tuple[Template, ...]]:
+        """The templates of each face (at least one), in the order of `models`. Stores nothing."""
+        _check_some("faces", faces)
+        recognizers = self._get(models)
+        columns = [
+            [Template(recognizer.name, recognizer.version, vector) for vector in vectors]
+            for recognizer, vectors in zip(recognizers, _embed(recognizers, faces), strict=True)
+        ]
+        return list(zip(*columns, strict=True))
+
+    def enroll(self, enrolment: Enrolment) -> int:
+        """Sets what is stored of a person, in one transaction; returns how many photos they have then."""
+        _check_ids(enrolment.person_id, *(photo.photo_id for photo in enrolment.photos))
+        if len({photo.photo_id for photo in enrolment.photos}) < len(enrolment.photos):
+            raise InvalidRequest("photo ids must be unique within the person")
+        recognizers = self._get(enrolment.models)
+        columns = _embed(recognizers, [photo.face for photo in enrolment.photos])
+        keys = [_key(recognizer) for recognizer in recognizers]
+        photos = [
+            StoredPhoto(photo.photo_id, photo.augmented, dict(zip(keys, vectors, strict=True)))
+            for photo, *vectors in zip(enrolment.photos, *columns, strict=True)
+        ]
+        return self._gallery.enroll(enrolment.person_id, photos, enrolment.keep_photo_ids)
+
+    def remove(self, person_id: str) -> int:
+        """Forgets a person; returns how many photos they had."""
+        return self._gallery.remove(person_id)
+
+    def find_unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
+        """Those who have no photos here, or lack a template of one of the models as it is now."""
+        return self._gallery.unenrolled(person_ids, [_key(recognizer) for recognizer in self._get(models)])
+
+    def generation(self, models: Sequence[str]) -> str:
+        """Changes when templates were dropped, or when a model became another version."""
+        keys = sorted(_key(recognizer) for recognizer in self._get(models))
+        return f"{self._gallery.revision().epoch} {' '.join(keys)}"
+
+    def verify(self, claim: Claim) -> Verification:
+        """Do the probes show the person? Nobody is verified as a person of whom there are no templates."""
+        _check_some("probes", claim.probes)
+        if claim.min_pairs < 1:
+            raise InvalidRequest("min_pairs: 1 or more is needed")
+        if claim.augmented_probes and claim.min_augmented_pairs < 1:
+            raise InvalidRequest("min_augmented_pairs: 1 or more is needed where there are augmented probes")
+        parts = self._compare(claim, claim.probes, real_photos_only=True)
+        real, fusion = together(pairs for _, pairs in parts), fuse(parts)
+        verified = suffices(real, claim.min_pairs, len(claim.probes))
+        if verified or not claim.augmented_probes:
+            return Verification(verified, real.matching, 0, real.best, fusion)
+        augmented = together(pairs for _, pairs in self._compare(claim, claim.augmented_probes, real_photos_only=False))
+        verified = augmented.matching >= claim.min_augmented_pairs
+        return Verification(verified, real.matching, augmented.matching, together((real, augmented)).best, fusion)
+
+    def identify(self, models: Sequence[str], metric: Metric, probes: Sequence[Sample]) -> list[Match]:
+        """The people whose photos are nearest to the probes, within the threshold: one match each, best first."""
+        _check_some("probes", probes)
+        recognizers = self._get(models)
+        matches = []
+        for recognizer, vectors in zip(recognizers, _embed(recognizers, probes), strict=True):
+            threshold = self._recognizers.criterion(recognizer.name, metric).threshold
+            index = self._indexes.current(_key(recognizer), recognizer.dimension)
+            found = (hit for hit in index.search(vectors, metric, threshold) if hit)
+            matches += [Match(hit.person_id, hit.photo_id, recognizer.name, hit.distance, threshold) for hit in found]
+        return one_a_person(matches)
+
+    def drop_templates(self) -> int:
+        """Forgets everybody, and all that was made of their templates; returns how many templates there were."""
+        dropped = self._gallery.drop_all()
+        self._indexes.forget()
+        return dropped
+
+    def rebuild_index(self, models: Sequence[str]) -> list[IndexSize]:
+        """Makes the search indexes anew now rather than bringing them up to date at the next search."""
+        sizes = []
+        for recognizer in self._get(models):
+            index = self._indexes.rebuild(_key(recognizer), recognizer.dimension)
+            sizes.append(IndexSize(recognizer.name, len(index)))
+        return sizes
+
+    def _get(self, models: Sequence[str]) -> list[Recognizer]:
+        _check_some("models", models)
+        recognizers = [self._recognizers.get(name) for name in models]
+        if len({recognizer.name for recognizer in recognizers}) < len(recognizers):
+            raise InvalidRequest("models: each may be named once only")
+        return recognizers
+
+    def _compare(self, claim: Claim, probes: Sequence[Sample], real_photos_only: bool) -> list[tuple[Criterion, Pairs]]:
+        recognizers = self._get(claim.models)
+        parts = []
+        for recognizer, vectors in zip(recognizers, _embed(recognizers, probes), strict=True):
+            criterion = self._recognizers.criterion(recognizer.name, claim.metric)
+            stored = self._gallery.templates_of(claim.person_id, _key(recognizer))
+            gallery = stored.real() if real_photos_only else stored
+            parts.append((criterion, compare(criterion, vectors, claim.person_id, gallery)))
+        return parts
+
+
+def _key(recognizer: Recognizer) -> str:
+    return model_key(recognizer.name, recognizer.version)
+
+
+def _embed(recognizers: Sequence[Recognizer], faces: Sequence[Sample]) -> list[np.ndarray]:
+    """For each model float32 (n, d): the templates that faces bring along, and those that the network makes."""
+    columns = [np.empty((len(faces), recognizer.dimension), dtype=np.float32) for recognizer in recognizers]
+    for start in range(0, len(faces), EMBED_BATCH):
+        piece = slice(start, start + EMBED_BATCH)
+        batch = [replace(face, crop=face.crop and cache(face.crop)) for face in faces[piece]]  # decoded once at most
+        for recognizer, vectors in zip(recognizers, columns, strict=True):
+            vectors[piece] = _embed_batch(recognizer, batch)
+    for vectors in columns:
+        check_vectors(vectors)
+    return columns
+
+
+def _embed_batch(recognizer: Recognizer, faces: Sequence[Sample]) -> np.ndarray:
+    known = [_known(recognizer, face) for face in faces]
+    crops = [_crop(recognizer, face) for face, vector in zip(faces, known, strict=True) if vector is None]
+    made = iter(recognizer.embed(crops) if crops else ())
+    return np.stack([next(made) if vector is None else vector for vector in known])
+
+
+def _known(recognizer: Recognizer, face: Sample) -> np.ndarray | None:
+    for template in face.templates:
+        if (template.model, template.version) == (recognizer.name, recognizer.version):
+            if template.vector.shape != (recognizer.dimension,):
+                raise InvalidRequest(f"a template of {recognizer.name} must have {recognizer.dimension} numbers")
+            return template.vector
+    return None
+
+
+def _crop(recognizer: Recognizer, face: Sample) -> FaceCrop:
+    if face.crop is None:
+        raise InvalidRequest(f"a face needs a crop or a template of {recognizer.name} {recognizer.version}")
+    return face.crop()
+
+
+def _check_ids(*ids: str) -> None:
+    for some in ids:
+        if not 1 <= len(some) <= 255 or some != some.strip() or not some.isprintable():
+            raise InvalidRequest("ids must have 1 to 255 printable characters and no spaces around them")
+
+
+def _check_some(field: str, values: Sequence) -> None:
+    if not values:
+        raise InvalidRequest(f"{field}: at least one is needed")

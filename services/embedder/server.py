@@ -1,0 +1,59 @@
+"""Puts the embedder together."""
+
+import logging
+from functools import partial
+
+from reco.embedder.v1 import embedder_pb2_grpc
+
+from services.common.database import Database
+from services.common.env import EnvFile
+from services.common.errors import RecoError
+from services.common.log import log_to_stdout
+from services.common.server import Server, run
+from services.common.weights import WeightStore
+from services.embedder import models, recognizer
+from services.embedder.exact_index import ExactIndex
+from services.embedder.gallery import Gallery
+from services.embedder.live_index import LiveIndexes
+from services.embedder.model import Embedder
+from services.embedder.recognizers import Recognizers
+from services.embedder.servicer import EmbedderServicer
+from services.embedder.settings import Settings
+
+log = logging.getLogger("reco")
+
+SERVICE = "reco.embedder.v1.EmbedderService"
+
+
+def main() -> None:
+    """Runs the embedder until it is told to stop."""
+    log_to_stdout()
+    run(build(Settings.from_environment()), "embedder")
+
+
+def build(settings: Settings) -> Server:
+    """The embedder's server, its selected models warm, not started yet."""
+    env_file = EnvFile(settings.env_file)
+    database = Database(env_file.root)
+    store = WeightStore(settings.models, settings.mirror)
+    load = partial(
+        recognizer.load, store=store, cache=settings.cache, threads=settings.threads, mirror=not settings.one_view
+    )
+    recognizers = Recognizers(models.find, load)
+    gallery = Gallery(lambda: database.engine(env_file.sql()))
+    indexes = LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, settings.cache / "index"))
+    servicer = EmbedderServicer(Embedder(recognizers, gallery, indexes))
+    _warm_up(env_file, recognizers)
+    return Server(
+        settings.server,
+        {SERVICE: lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(servicer, server)},
+    )
+
+
+def _warm_up(env_file: EnvFile, recognizers: Recognizers) -> None:
+    """Loads what `.env` selects; what cannot be loaded now is tried again when it is asked for."""
+    try:
+        for name in env_file.pick("SELECTED_MODELS")["selected_models"]:
+            recognizers.get(name).warm_up()
+    except RecoError as err:
+        log.warning("not every selected model is ready: %s", err)

@@ -1,0 +1,147 @@
+"""reco.embedder.v1.EmbedderService: proto to domain and back, nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+
+import numpy as np
+from reco.embedder.v1 import embedder_pb2 as pb
+from reco.embedder.v1 import embedder_pb2_grpc
+from reco.types.v1 import face_pb2
+
+from services.common.convert import to_crop
+from services.common.errors import ImageTooLarge, InvalidRequest
+from services.common.faces import FaceCrop
+from services.common.images import read_header
+from services.embedder.matching import Match, Metric
+from services.embedder.model import Claim, Embedder, Enrolment, GalleryPhoto, Sample
+from services.embedder.templates import Template
+
+#: Limits of a request.
+MAX_CROP_SIDE = 1024
+MAX_FACES = 256
+MAX_PHOTOS = 4096
+MAX_PEOPLE = 10_000
+
+METRICS = {
+    pb.DISTANCE_COSINE: Metric.COSINE,
+    pb.DISTANCE_EUCLIDEAN: Metric.EUCLIDEAN,
+    pb.DISTANCE_EUCLIDEAN_L2: Metric.EUCLIDEAN_L2,
+}
+
+
+class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
+    """Serves an Embedder."""
+
+    def __init__(self, embedder: Embedder):
+        self._embedder = embedder
+
+    def EmbedFaces(self, request, context):
+        faces = [Sample(_crop(face)) for face in _limited("faces", request.faces, MAX_FACES)]
+        rows = self._embedder.embed(request.models, faces)
+        return pb.EmbedFacesResponse(faces=[_from_templates(row) for row in rows])
+
+    def EnrollFaces(self, request, context):
+        photos = tuple(_to_photo(photo) for photo in _limited("photos", request.photos, MAX_PHOTOS))
+        keep = frozenset(request.keep_photo_ids)
+        stored = self._embedder.enroll(Enrolment(request.person_id, tuple(request.models), photos, keep))
+        return pb.EnrollFacesResponse(stored_photos=stored)
+
+    def RemovePerson(self, request, context):
+        return pb.RemovePersonResponse(removed_photos=self._embedder.remove(request.person_id))
+
+    def FindUnenrolled(self, request, context):
+        people = _limited("person_ids", request.person_ids, MAX_PEOPLE)
+        found = self._embedder.find_unenrolled(people, request.models)
+        return pb.FindUnenrolledResponse(person_ids=found, generation=self._embedder.generation(request.models))
+
+    def VerifyFaces(self, request, context):
+        verification = self._embedder.verify(_to_claim(request))
+        return pb.VerifyFacesResponse(
+            verified=verification.verified,
+            matching_pairs=verification.matching_pairs,
+            matching_augmented_pairs=verification.matching_augmented_pairs,
+            best=_from_match(verification.best) if verification.best else None,
+            fusion=pb.Fusion(**asdict(verification.fusion)) if verification.fusion else None,
+        )
+
+    def IdentifyFaces(self, request, context):
+        probes = [_to_sample(probe) for probe in _limited("probes", request.probes, MAX_FACES)]
+        matches = self._embedder.identify(request.models, _to_metric(request.distance), probes)
+        generation = self._embedder.generation(request.models)
+        return pb.IdentifyFacesResponse(matches=map(_from_match, matches), generation=generation)
+
+    def DropTemplates(self, request, context):
+        return pb.DropTemplatesResponse(dropped_templates=self._embedder.drop_templates())
+
+    def RebuildIndex(self, request, context):
+        sizes = self._embedder.rebuild_index(request.models)
+        indexes = [pb.RebuildIndexResponse.ModelIndex(model=size.model, templates=size.templates) for size in sizes]
+        return pb.RebuildIndexResponse(indexes=indexes)
+
+
+def _to_claim(request: pb.VerifyFacesRequest) -> Claim:
+    augmented = _limited("augmented_probes", request.augmented_probes, MAX_PHOTOS)
+    return Claim(
+        person_id=request.person_id,
+        models=tuple(request.models),
+        metric=_to_metric(request.distance),
+        probes=tuple(map(_to_sample, _limited("probes", request.probes, MAX_FACES))),
+        augmented_probes=tuple(map(_to_sample, augmented)),
+        min_pairs=request.min_pairs,
+        min_augmented_pairs=request.min_augmented_pairs,
+    )
+
+
+def _to_photo(proto: pb.GalleryPhoto) -> GalleryPhoto:
+    return GalleryPhoto(proto.photo_id, proto.augmented, _to_sample(proto))
+
+
+def _to_sample(proto: pb.Probe | pb.GalleryPhoto) -> Sample:
+    crop = _crop(proto.crop) if proto.HasField("crop") else None
+    return Sample(crop, tuple(map(_to_template, proto.templates)))
+
+
+def _to_template(proto: pb.Template) -> Template:
+    return Template(proto.model, proto.model_version, np.array(proto.vector, dtype=np.float32))
+
+
+def _to_metric(proto: int) -> Metric:
+    if proto not in METRICS:
+        raise InvalidRequest("distance: one of DISTANCE_COSINE, DISTANCE_EUCLIDEAN, DISTANCE_EUCLIDEAN_L2 is needed")
+    return METRICS[proto]
+
+
+def _crop(proto: face_pb2.FaceCrop) -> partial[FaceCrop]:
+    """Decodes the crop when called: a face whose template is known never is."""
+    if not proto.HasField("landmarks"):
+        raise InvalidRequest("a face crop needs landmarks")
+    return partial(_decode_crop, proto)
+
+
+def _decode_crop(proto: face_pb2.FaceCrop) -> FaceCrop:
+    header = read_header(proto.image)
+    if max(header.width, header.height) > MAX_CROP_SIDE:
+        raise ImageTooLarge(f"a face crop may have at most {MAX_CROP_SIDE} x {MAX_CROP_SIDE} pixels")
+    return to_crop(proto)
+
+
+def _limited(field: str, values: Sequence, most: int) -> Sequence:
+    if len(values) > most:
+        raise InvalidRequest(f"{field}: {len(values)} of them, at most {most} are taken")
+    return values
+
+
+def _from_templates(templates: Sequence[Template]) -> pb.EmbedFacesResponse.FaceTemplates:
+    protos = [pb.Template(model=one.model, model_version=one.version, vector=one.vector) for one in templates]
+    return pb.EmbedFacesResponse.FaceTemplates(templates=protos)
+
+
+def _from_match(match: Match) -> pb.Match:
+    return pb.Match(
+        person_id=match.person_id,
+        photo_id=match.photo_id,
+        model=match.model,
+        distance=match.distance,
+        threshold=match.threshold,
+    )

@@ -1,0 +1,39 @@
+"""Where the embedder listens and keeps its networks."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.batcher import processors
+from services.common.server import ServerOptions
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Read from the environment; every variable has a default for one machine.
+
+    Attributes:
+        one_view: embed a face as it is, not also its mirror image: twice as fast, less accurate (docs/accuracy.md).
+        threads: batches of faces embedded at once.
+    """
+
+    server: ServerOptions
+    env_file: Path
+    models: Path
+    cache: Path
+    mirror: str | None
+    one_view: bool
+    threads: int
+
+    @classmethod
+    def from_environment(cls) -> "Settings":
+        get = os.environ.get
+        return cls(
+            server=ServerOptions(get("RECO_EMBEDDER_LISTEN", "127.0.0.1:50053")),
+            env_file=Path(get("RECO_ENV_FILE", ".env")),
+            models=Path(get("RECO_MODELS", "var/models")),
+            cache=Path(get("RECO_CACHE", "var/cache")),
+            mirror=get("RECO_MIRROR") or None,
+            one_view=get("RECO_EMBEDDER_ONE_VIEW", "").lower() == "true",
+            threads=int(get("RECO_EMBEDDER_THREADS") or processors()),
+        )
