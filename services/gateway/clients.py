@@ -1,0 +1,291 @@
+"""Speaks to the stages by gRPC: protos in and out, the request's deadline and id passed on, idempotent calls retried."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import grpc
+from reco.detector.v1 import detector_pb2, detector_pb2_grpc
+from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from reco.liveness.v1 import liveness_pb2, liveness_pb2_grpc
+from reco.types.v1 import face_pb2
+
+from services.common import call, convert
+from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnavailable, RecoError
+from services.common.faces import LANDMARK_NAMES, Box
+from services.common.interceptor import reason_of
+from services.common.limits import MAX_MESSAGE_BYTES
+from services.gateway.errors import LivenessUnavailable
+from services.gateway.stages import (
+    Comparison,
+    Crop,
+    FaceLiveness,
+    Fusion,
+    GalleryPhoto,
+    Identification,
+    Match,
+    PreparedFace,
+    Quality,
+    Template,
+    Verdict,
+    Verification,
+)
+
+#: Faces in one EmbedFaces call.
+EMBED_BATCH = 64
+
+#: Every call of the stages is idempotent: one that did not get through is tried again, on another copy where there is one.
+SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+
+
+class StageUnavailable(RecoError):
+    """A stage cannot be reached, is overloaded, or failed; trying again later is right."""
+
+    status = "UNAVAILABLE"
+    reason = "STAGE_UNAVAILABLE"
+
+
+class StageTimeout(RecoError):
+    """A stage did not answer within the request's deadline."""
+
+    status = "DEADLINE_EXCEEDED"
+    reason = "STAGE_TIMEOUT"
+
+
+#: What a stage's ErrorInfo.reason means to the pipeline.
+MEANING: dict[str, type[RecoError]] = {
+    "IMAGE_UNDECODABLE": InvalidImage,
+    "IMAGE_TOO_LARGE": InvalidImage,
+    "LIVENESS_MODEL_UNAVAILABLE": LivenessUnavailable,
+    "MODEL_UNAVAILABLE": ModelUnavailable,
+    "DATABASE_UNAVAILABLE": DatabaseUnavailable,
+}
+
+DISTANCES = {
+    "cosine": embedder_pb2.DISTANCE_COSINE,
+    "euclidean": embedder_pb2.DISTANCE_EUCLIDEAN,
+    "euclidean_l2": embedder_pb2.DISTANCE_EUCLIDEAN_L2,
+}
+
+VERDICTS = {
+    liveness_pb2.FaceLiveness.VERDICT_REAL: Verdict.REAL,
+    liveness_pb2.FaceLiveness.VERDICT_SPOOF: Verdict.SPOOF,
+}
+
+
+@dataclass(frozen=True)
+class _CallDetails(grpc.ClientCallDetails):
+    method: str
+    timeout: float | None
+    metadata: Sequence[tuple[str, str]] | None
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: grpc.Compression | None
+
+
+class _WithinRequest(grpc.UnaryUnaryClientInterceptor):
+    """Passes the present request's remaining time and id on to the stage."""
+
+    def intercept_unary_unary(self, continuation, details, request):
+        metadata = [*(details.metadata or ()), ("x-request-id", call.request_id.get())]
+        timeout = min(details.timeout or call.DEFAULT_TIMEOUT, call.seconds_left())
+        passed = _CallDetails(
+            details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
+        )
+        return continuation(passed, request)
+
+
+def open_channel(target: str) -> grpc.Channel:
+    """A channel to a stage; balances over all addresses that the target resolves to (`dns:///…`, `ipv4:a:1,b:2`)."""
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.service_config", SERVICE_CONFIG),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+    ]
+    return grpc.intercept_channel(grpc.insecure_channel(target, options), _WithinRequest())
+
+
+@contextmanager
+def stage_errors() -> Iterator[None]:
+    """Turns a failed call into what it means to the pipeline."""
+    try:
+        yield
+    except grpc.RpcError as err:
+        reason, code, text = reason_of(err), err.code(), err.details() or ""
+        if reason in MEANING:
+            raise MEANING[reason](text) from err
+        failure = StageTimeout if code == grpc.StatusCode.DEADLINE_EXCEEDED else StageUnavailable
+        raise failure(f"{code.name} {text}") from err
+
+
+class DetectorClient:
+    """The detector stage."""
+
+    def __init__(self, channel: grpc.Channel):
+        self._stub = detector_pb2_grpc.DetectorServiceStub(channel)
+
+    def score(self, image: bytes) -> Quality:
+        with stage_errors():
+            answer = self._stub.ScoreImage(detector_pb2.ScoreImageRequest(image=image))
+        names = [field.name for field in answer.components.DESCRIPTOR.fields]
+        return Quality(answer.score, {name: getattr(answer.components, name) for name in names})
+
+    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
+        width, height = size
+        request = detector_pb2.PrepareFacesRequest(image=image, width=width, height=height, augmentations=augmentations)
+        with stage_errors():
+            answer = self._stub.PrepareFaces(request)
+        return [
+            PreparedFace(
+                convert.to_box(face.face.box), _to_crop(face.crop), tuple(_to_crop(crop) for crop in face.augmented)
+            )
+            for face in answer.faces
+        ]
+
+
+class LivenessClient:
+    """The liveness stage."""
+
+    def __init__(self, channel: grpc.Channel):
+        self._stub = liveness_pb2_grpc.LivenessServiceStub(channel)
+
+    def check(self, image: bytes, boxes: Sequence[Box]) -> list[FaceLiveness]:
+        request = liveness_pb2.CheckLivenessRequest(image=image, boxes=[convert.from_box(box) for box in boxes])
+        with stage_errors():
+            answer = self._stub.CheckLiveness(request)
+        return [FaceLiveness(VERDICTS.get(face.verdict, Verdict.UNDECIDABLE), face.score) for face in answer.faces]
+
+
+class EmbedderClient:
+    """The embedder stage."""
+
+    def __init__(self, channel: grpc.Channel):
+        self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+
+    def embed(self, models: Sequence[str], crops: Sequence[Crop]) -> list[tuple[Template, ...]]:
+        templates: list[tuple[Template, ...]] = []
+        for start in range(0, len(crops), EMBED_BATCH):
+            faces = [_from_crop(crop) for crop in crops[start : start + EMBED_BATCH]]
+            with stage_errors():
+                answer = self._stub.EmbedFaces(embedder_pb2.EmbedFacesRequest(models=models, faces=faces))
+            templates += [tuple(_to_template(template) for template in face.templates) for face in answer.faces]
+        return templates
+
+    def enroll(
+        self, person_id: str, models: Sequence[str], photos: Sequence[GalleryPhoto], keep: Sequence[str]
+    ) -> None:
+        request = embedder_pb2.EnrollFacesRequest(
+            person_id=person_id, models=models, photos=[_from_photo(photo) for photo in photos], keep_photo_ids=keep
+        )
+        with stage_errors():
+            self._stub.EnrollFaces(request)
+
+    def remove(self, person_id: str) -> None:
+        with stage_errors():
+            self._stub.RemovePerson(embedder_pb2.RemovePersonRequest(person_id=person_id))
+
+    def unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
+        request = embedder_pb2.FindUnenrolledRequest(person_ids=person_ids, models=models)
+        with stage_errors():
+            return list(self._stub.FindUnenrolled(request).person_ids)
+
+    def verify(
+        self,
+        person_id: str,
+        comparison: Comparison,
+        probes: Sequence[tuple[Template, ...]],
+        augmented: Sequence[Crop],
+        needed: tuple[int, int],
+    ) -> Verification:
+        request = embedder_pb2.VerifyFacesRequest(
+            person_id=person_id,
+            models=comparison.models,
+            distance=DISTANCES[comparison.distance],
+            probes=[_from_templates(templates) for templates in probes],
+            augmented_probes=[embedder_pb2.Probe(crop=_from_crop(crop)) for crop in augmented],
+            min_pairs=needed[0],
+            min_augmented_pairs=needed[1],
+        )
+        with stage_errors():
+            answer = self._stub.VerifyFaces(request)
+        best = _to_match(answer.best) if answer.HasField("best") else None
+        fusion = _to_fusion(answer.fusion) if answer.HasField("fusion") else None
+        return Verification(answer.verified, best, fusion)
+
+    def generation(self, models: Sequence[str]) -> str:
+        with stage_errors():
+            return self._stub.FindUnenrolled(embedder_pb2.FindUnenrolledRequest(models=models)).generation
+
+    def identify(self, comparison: Comparison, probes: Sequence[tuple[Template, ...]]) -> Identification:
+        request = embedder_pb2.IdentifyFacesRequest(
+            models=comparison.models,
+            distance=DISTANCES[comparison.distance],
+            probes=[_from_templates(templates) for templates in probes],
+        )
+        with stage_errors():
+            answer = self._stub.IdentifyFaces(request)
+        return Identification(tuple(_to_match(match) for match in answer.matches), answer.generation)
+
+    def rebuild_index(self, models: Sequence[str]) -> list[str]:
+        with stage_errors():
+            answer = self._stub.RebuildIndex(embedder_pb2.RebuildIndexRequest(models=models))
+        return [index.model for index in answer.indexes]
+
+
+def _to_crop(proto: face_pb2.FaceCrop) -> Crop:
+    points = (getattr(proto.landmarks, name) for name in LANDMARK_NAMES)
+    return Crop(proto.image, tuple((point.x, point.y) for point in points))
+
+
+def _from_crop(crop: Crop) -> face_pb2.FaceCrop:
+    points = {name: face_pb2.Point(x=x, y=y) for name, (x, y) in zip(LANDMARK_NAMES, crop.landmarks, strict=True)}
+    return face_pb2.FaceCrop(image=crop.png, landmarks=face_pb2.Landmarks(**points))
+
+
+def _to_template(proto: embedder_pb2.Template) -> Template:
+    return Template(proto.model, proto.model_version, tuple(proto.vector))
+
+
+def _from_template(template: Template) -> embedder_pb2.Template:
+    return embedder_pb2.Template(model=template.model, model_version=template.version, vector=template.vector)
+
+
+def _from_templates(templates: tuple[Template, ...]) -> embedder_pb2.Probe:
+    return embedder_pb2.Probe(templates=[_from_template(template) for template in templates])
+
+
+def _from_photo(photo: GalleryPhoto) -> embedder_pb2.GalleryPhoto:
+    """The crop travels only where templates are wanted."""
+    return embedder_pb2.GalleryPhoto(
+        photo_id=photo.photo_id,
+        augmented=photo.augmented,
+        crop=None if photo.templates else _from_crop(photo.crop),
+        templates=[_from_template(template) for template in photo.templates],
+    )
+
+
+def _to_match(proto: embedder_pb2.Match) -> Match:
+    return Match(proto.person_id, proto.distance, proto.threshold)
+
+
+def _to_fusion(proto: embedder_pb2.Fusion) -> Fusion:
+    return Fusion(proto.verified, proto.score, tuple(proto.models))

@@ -1,0 +1,111 @@
+"""Why the pipeline refuses. Each class is one legacy code (legacy.py) and one canonical status with a reason."""
+
+from services.common.errors import InvalidRequest, RecoError
+
+
+class Refused(RecoError):
+    """The request cannot be carried out as things are."""
+
+    status = "FAILED_PRECONDITION"
+
+
+class InvalidPersonId(InvalidRequest):
+    """The ID does not match ID_REGEX as a whole, or cannot be a folder's name."""
+
+    reason = "PERSON_ID_INVALID"
+
+
+class InvalidName(InvalidRequest):
+    """The name holds no word, or is too long."""
+
+    reason = "NAME_INVALID"
+
+
+class NothingToDo(InvalidRequest):
+    """Both verification and search are to be skipped."""
+
+    reason = "NOTHING_TO_DO"
+
+
+class NoPhotos(InvalidRequest):
+    """The upload holds no file."""
+
+    reason = "NO_PHOTOS"
+
+
+class TooManyPhotos(InvalidRequest):
+    """The upload holds more files than the limit."""
+
+    reason = "TOO_MANY_PHOTOS"
+
+
+class UploadUnknown(Refused):
+    """There is no such upload, or it has been enrolled already."""
+
+    status = "NOT_FOUND"
+    reason = "UPLOAD_UNKNOWN"
+
+
+class PhotoMissing(Refused):
+    """A photo of the upload is gone from its folder."""
+
+    status = "DATA_LOSS"
+    reason = "PHOTO_MISSING"
+
+
+class UploadEmpty(Refused):
+    """The upload's folder is empty."""
+
+    reason = "UPLOAD_EMPTY"
+
+
+class NoFace(Refused):
+    """No photo shows a face."""
+
+    reason = "NO_FACE"
+
+
+class NoSingleFace(Refused):
+    """No photo shows exactly one face."""
+
+    reason = "NO_SINGLE_FACE"
+
+
+class LivenessUnavailable(Refused):
+    """The liveness model cannot be loaded."""
+
+    reason = "LIVENESS_MODEL_UNAVAILABLE"
+
+
+class NotEnrolled(Refused):
+    """The ID has no row."""
+
+    status = "NOT_FOUND"
+    reason = "NOT_ENROLLED"
+
+
+class PersonFolderMissing(Refused):
+    """The folder that the person's row names is gone."""
+
+    status = "DATA_LOSS"
+    reason = "PERSON_FOLDER_MISSING"
+
+
+class RecordRefused(Refused):
+    """The row or the photos could not be written; nothing of the enrolment is left behind."""
+
+    reason = "RECORD_REFUSED"
+
+
+class StorageRefused(RecoError):
+    """A folder cannot be written to: the disk is full, or its rights are wrong. Nothing is left half-written."""
+
+    status = "UNAVAILABLE"
+    reason = "STORAGE_REFUSED"
+
+
+class Busy(RecoError):
+    """Another enrolment of the same person takes too long; trying again is right."""
+
+    status = "UNAVAILABLE"
+    reason = "PERSON_BUSY"

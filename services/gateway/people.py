@@ -1,0 +1,48 @@
+"""IDs and names of people: what is accepted, and how it becomes a folder's name."""
+
+import unicodedata
+
+from services.common.env import compile_id_regex
+from services.gateway.errors import InvalidName, InvalidPersonId
+
+#: `<name>-<ID>` is a folder's name, which may have 255 bytes.
+MAX_BYTES = 120
+
+
+def check_person_id(person_id: str, pattern: str) -> str:
+    """The ID itself, where ID_REGEX matches all of it and it is safe as part of a folder's name.
+
+    Raises:
+        InvalidPersonId: otherwise.
+    """
+    if not compile_id_regex(pattern).fullmatch(person_id):
+        raise InvalidPersonId("the ID does not match ID_REGEX")
+    unsafe = any(char in "/\\:" or unicodedata.category(char).startswith("C") for char in person_id)
+    if unsafe or person_id.startswith(".") or person_id != person_id.strip() or not 0 < _size(person_id) <= MAX_BYTES:
+        raise InvalidPersonId("the ID cannot be the name of a folder")
+    return person_id
+
+
+def normalise_name(name: str) -> str:
+    """A name as it is stored: words in lower case, joined by `_` (`Dwayne  Johnson` → `dwayne_johnson`).
+
+    Words are letters, marks, digits, and apostrophes and hyphens within; all else separates.
+
+    Raises:
+        InvalidName: no word in it, or longer than MAX_BYTES.
+    """
+    kept = "".join(char if unicodedata.category(char)[0] in "LMN" or char in "'’-" else " " for char in name)
+    words = [word.strip("'’-") for word in unicodedata.normalize("NFC", kept).lower().split()]
+    stored = "_".join(word for word in words if word)
+    if not stored or _size(stored) > MAX_BYTES:
+        raise InvalidName(f"the name must hold a word and have at most {MAX_BYTES} bytes")
+    return stored
+
+
+def display_name(stored: str) -> str:
+    """A stored name as it is answered (`dwayne_johnson` → `Dwayne Johnson`)."""
+    return " ".join(word[:1].upper() + word[1:] for word in stored.split("_"))
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "surrogatepass"))

@@ -1,0 +1,82 @@
+"""Puts the gateway together."""
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from reco.gateway.v1 import gateway_pb2_grpc, legacy_pb2_grpc
+
+from services.common.database import Database
+from services.common.env import EnvFile
+from services.common.errors import RecoError
+from services.common.log import SharedFileHandler, log_to_file, log_to_stdout
+from services.common.server import Server, run
+from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient, open_channel
+from services.gateway.enrolment import Enrolments
+from services.gateway.galleries import Galleries
+from services.gateway.intake import Intake
+from services.gateway.legacy import LegacyServicer
+from services.gateway.maintenance import Maintenance
+from services.gateway.servicer import GatewayServicer
+from services.gateway.settings import Settings
+from services.gateway.verification import Verifications
+from services.gateway.workspace import Workspace, Workspaces
+
+log = logging.getLogger("reco")
+
+#: Seconds between looks for enrolments that somebody committed and did not finish.
+SWEEP_INTERVAL = 3.0
+
+
+def main() -> None:
+    """Runs the gateway until it is told to stop."""
+    settings = Settings.from_environment()
+    log_to_stdout()
+    log_file = SharedFileHandler()
+    log_to_file(log_file)
+    run(build(settings, log_file), "gateway")
+
+
+def build(settings: Settings, log_file: SharedFileHandler) -> Server:
+    """The gateway's server, not started yet."""
+    detector = DetectorClient(open_channel(settings.detector))
+    liveness = LivenessClient(open_channel(settings.liveness))
+    embedder = EmbedderClient(open_channel(settings.embedder))
+    executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
+    env_file = EnvFile(settings.env_file)
+    workspaces = Workspaces(env_file, Database(env_file.root), log_file)
+    galleries = Galleries(detector, embedder, executor)
+    intake = Intake(detector, executor)
+    enrolments = Enrolments(detector, embedder, galleries, executor)
+    verifications = Verifications(detector, liveness, embedder, galleries, executor)
+    legacy = LegacyServicer(workspaces, intake, enrolments, verifications, Maintenance(galleries))
+    typed = GatewayServicer(workspaces, intake, enrolments, verifications)
+    threading.Thread(target=_sweep, args=(workspaces, galleries), name="sweep", daemon=True).start()
+    return Server(
+        settings.server,
+        {
+            "reco.gateway.v1.LegacyService": lambda server: legacy_pb2_grpc.add_LegacyServiceServicer_to_server(
+                legacy, server
+            ),
+            "reco.gateway.v1.GatewayService": lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
+                typed, server
+            ),
+        },
+    )
+
+
+def _sweep(workspaces: Workspaces, galleries: Galleries) -> None:
+    """Finishes or removes what processes that died have left; a request that comes first does it for its own person."""
+    swept: Workspace | None = None
+    while True:
+        try:
+            workspace = workspaces.open()
+            if workspace is not swept:
+                galleries.sweep(workspace)
+                galleries.adopt_all(workspace)
+                swept = workspace
+            galleries.recover(workspace)
+        except (RecoError, OSError) as err:
+            log.debug("nothing was swept: %s", err)
+        time.sleep(SWEEP_INTERVAL)
