@@ -1,0 +1,43 @@
+"""Fixtures that every tier of tests uses."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.system import System
+from tests.mariadb import MariaDB
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """The folder of real photos and weights; tests that need it are skipped where it is absent."""
+    folder = Path(os.environ.get("RECO_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not (folder / "faces").is_dir():
+        pytest.skip(f"no test photos at {folder}; name their folder in RECO_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def system(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The whole system, running: four services and Envoy on ports of their own, SQLite, MiniFASNet from the test data."""
+    with System(tmp_path_factory.mktemp("system"), mirror=photos / "weights") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
+    """A MariaDB server of the tests' own."""
+    if not MariaDB.is_installed():
+        pytest.skip("mariadbd is not installed; `make test` installs it where it may")
+    with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
+        yield server
+
+
+@pytest.fixture
+def mysql_url(mariadb: MariaDB) -> str:
+    """The server as a SQLAlchemy URL."""
+    return mariadb.url

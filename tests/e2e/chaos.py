@@ -1,0 +1,214 @@
+"""Kills and crowds enrolments, and checks that row, photos and templates always agree.
+
+`make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrolments of every kind, then many
+enrolments of one person at once. Prints counts of trials, losses (answered as enrolled, but not) and disagreements.
+"""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import grpc
+from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from sqlalchemy import make_url, text
+
+from deploy.local.demo import astronaut, jpeg
+from services.common.database import open_engine, reading
+from tests.e2e.services import Services
+from tests.e2e.system import System
+from tests.mariadb import MariaDB
+
+PERSON = "RECO_ID_1"
+KINDS = ("created", "created in place", "added", "replaced")
+AUGMENTATIONS = 2
+
+
+@dataclass(frozen=True)
+class State:
+    """What there is of a person, wherever one looks."""
+
+    rows: tuple[tuple[str, str], ...]
+    photos: frozenset[str]
+    templates: frozenset[str]
+    leftovers: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether row, photos and templates tell of the same person, and nothing else is left."""
+        enrolled = len(self.rows) == 1 and bool(self.photos)
+        absent = not self.rows and not self.photos
+        return (enrolled or absent) and self.photos == self.templates and not self.leftovers
+
+
+class Chaos:
+    """Trials on running services."""
+
+    def __init__(self, services: Services, folder: Path, url: str, seed: int = 0):
+        self.counts: Counter[str] = Counter()
+        self._services = services
+        self._folder = folder
+        self._engine = open_engine(make_url(url))
+        self._random = random.Random(seed)
+        self._channel = services.channel("gateway")
+        self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
+        self._photos = _photos()
+        self._duration = 1.0
+
+    def measure(self) -> None:
+        """How long an enrolment takes: kills are spread over that time."""
+        for _ in range(2):
+            upload_id = self._upload()
+            started = time.monotonic()
+            self._enrol(upload_id, in_place=True)
+            self._duration = time.monotonic() - started
+
+    def kill_trial(self, victim: str, kind: str) -> None:
+        """Kills a service in the middle of an enrolment, starts it again, and looks at what is there."""
+        before = self._prepare(kind)
+        upload_id = self._upload()
+        with ThreadPoolExecutor(1) as executor:
+            answered = executor.submit(self._try_enrol, upload_id, kind in ("created in place", "replaced"))
+            time.sleep(self._random.uniform(0, 1.1 * self._duration))
+            self._services.kill(victim)
+            self._services.start(victim)
+            self._services.wait(victim)
+            success = answered.result()
+        grpc.channel_ready_future(self._channel).result(timeout=30)
+        state = self._settled()
+        self._judge(kind, before, state, success, upload_id)
+
+    def _judge(self, kind: str, before: State, state: State, success: bool, upload_id: str) -> None:
+        is_old = (state.rows, state.photos) == (before.rows, before.photos)
+        is_new = bool(state.photos - before.photos) and self._is_complete(kind, before, state)
+        consumed = (self._folder / "var" / "uploads" / f"{upload_id}_UPLOADED_TO_DB").is_dir()
+        self.counts["trials"] += 1
+        self.counts["old state"] += is_old
+        self.counts["new state"] += is_new
+        self.counts["losses"] += success and not is_new
+        agrees = state.agrees and (is_old or is_new) and consumed == is_new
+        if is_old and not consumed:
+            agrees = agrees and self._try_enrol(upload_id, in_place=True) and self._settled().agrees
+            self.counts["tried again"] += 1
+        self.counts["disagreements"] += not agrees
+        if not agrees:
+            print(f"disagreement: {kind}\n  before {before}\n  after {state}", file=sys.stderr)
+
+    @staticmethod
+    def _is_complete(kind: str, before: State, state: State) -> bool:
+        new = state.photos - before.photos
+        kept = state.photos & before.photos
+        expected = before.photos if kind == "added" else frozenset()
+        return len(new) == 1 + AUGMENTATIONS and kept == expected
+
+    def crowd_trial(self, enrolments: int) -> None:
+        """Many enrolments of one person at once, mixed in_place."""
+        self._prepare("created")
+        uploads = [self._upload() for _ in range(enrolments)]
+        with ThreadPoolExecutor(enrolments) as executor:
+            done = list(executor.map(lambda pair: self._try_enrol(pair[1], pair[0] % 3 == 0), enumerate(uploads)))
+        state = self._settled()
+        self.counts["crowd enrolments"] += enrolments
+        self.counts["crowd refused"] += done.count(False)
+        self.counts["disagreements"] += not (state.agrees and len(state.photos) % (1 + AUGMENTATIONS) == 0)
+
+    def _prepare(self, kind: str) -> State:
+        self._gateway.DeletePerson(gateway_pb2.DeletePersonRequest(person_id=PERSON), timeout=60)
+        if kind in ("added", "replaced"):
+            self._enrol(self._upload(), in_place=False)
+        state = self._settled()
+        assert state.agrees, state
+        return state
+
+    def _upload(self) -> str:
+        photo = gateway_pb2.Photo(name="a.jpg", image=self._random.choice(self._photos))
+        request = gateway_pb2.UploadPhotosRequest(person_id=PERSON, photos=[photo])
+        return self._gateway.UploadPhotos(request, timeout=60).upload_id
+
+    def _enrol(self, upload_id: str, in_place: bool) -> None:
+        request = gateway_pb2.EnrollPersonRequest(upload_id=upload_id, name="Eileen Collins", in_place=in_place)
+        self._gateway.EnrollPerson(request, timeout=60)
+
+    def _try_enrol(self, upload_id: str, in_place: bool) -> bool:
+        try:
+            self._enrol(upload_id, in_place)
+        except grpc.RpcError:
+            return False
+        return True
+
+    def _settled(self) -> State:
+        """The state once it agrees, or after the time that the services may take to tidy up."""
+        deadline = time.monotonic() + 20
+        while not (state := self._state()).agrees and time.monotonic() < deadline:
+            time.sleep(0.2)
+        return state
+
+    def _state(self) -> State:
+        images = self._folder / "var" / "db"
+        with reading(self._engine) as connection:
+            rows = connection.execute(text("SELECT reco_name, reco_path FROM reco_table")).all()
+            stored = connection.execute(text("SELECT DISTINCT photo_id FROM reco_templates")).scalars().all()
+            journal = connection.execute(text("SELECT enrolment_id FROM reco_enrolments")).scalars().all()
+        folders = {Path(path).name for _, path in rows}
+        photos = [path for path in images.glob("*/*/*.png") if path.parts[-4] != ".staging"]
+        strays = [path.name for path in images.glob("*") if path.name[0] != "." and path.name not in folders]
+        leftovers = [*journal, *strays, *(path.name for path in (images / ".staging").glob("*"))]
+        names = frozenset(path.name for path in photos)
+        return State(tuple(map(tuple, rows)), names, frozenset(stored), tuple(leftovers))
+
+
+def _photos() -> list[bytes]:
+    pixels = astronaut()
+    return [jpeg(cv2.convertScaleAbs(pixels, alpha=alpha)) for alpha in (1.0, 1.05, 1.1)]
+
+
+def run(folder: Path, settings: dict[str, str], url: str, kills: int, crowd: int, seed: int) -> Counter[str]:
+    """All trials on services of their own; returns the counts."""
+    System(folder, **settings, NUM_AUG=str(AUGMENTATIONS))  # only for its folders and .env
+    with Services(folder / ".env", ("detector", "embedder", "gateway")) as services:
+        chaos = Chaos(services, folder, url, seed)
+        chaos.measure()
+        for number in range(kills):
+            chaos.kill_trial(("gateway", "embedder")[number % 2], KINDS[number // 2 % len(KINDS)])
+        if crowd:
+            chaos.crowd_trial(crowd)
+        return chaos.counts
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--crowd", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="reco-chaos-") as temporary:
+        folder = Path(temporary)
+        if not MariaDB.is_installed():
+            counts = run(folder, {}, f"sqlite:///{folder}/var/reco.db", options.kills, options.crowd, options.seed)
+        else:
+            (folder / "mariadb").mkdir()
+            with MariaDB(folder / "mariadb") as server:
+                counts = run(folder, server.settings, server.url, options.kills, options.crowd, options.seed)
+    print(f"seed {options.seed}")
+    for name in (
+        "trials",
+        "old state",
+        "new state",
+        "tried again",
+        "crowd enrolments",
+        "crowd refused",
+        "losses",
+        "disagreements",
+    ):
+        print(f"{name:18}{counts[name]:6}")
+    return 1 if counts["losses"] or counts["disagreements"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""Runs the whole system for a test: real processes, real Envoy, ports and folders of its own."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from deploy.local.client import Client
+
+ROOT = Path(__file__).resolve().parents[2]
+READY = "RECO is ready"
+
+
+class System:
+    """A running system; a context manager that stops it and checks that it stopped cleanly."""
+
+    def __init__(self, folder: Path, mirror: Path | None = None, **settings: str):
+        """
+        Args:
+            folder: empty; gets `.env`, the database, uploads, photos and the log of the run.
+            mirror: RECO_MIRROR.
+            settings: values of `.env` other than those of .env.example.
+        """
+        self.folder = folder
+        self.port, self.admin_port, self.base_port = free_port(), free_port(), free_ports(4)
+        self.client = Client(f"http://localhost:{self.port}")
+        self._mirror = mirror
+        self._process: subprocess.Popen | None = None
+        for name in ("db", "uploads", "log"):
+            (folder / "var" / name).mkdir(parents=True, exist_ok=True)
+        self.write_env(**settings)
+
+    def write_env(self, **settings: str) -> None:
+        """Writes `.env` anew: .env.example with these values changed; None leaves a key out."""
+        lines = (ROOT / ".env.example").read_text().splitlines()
+        pairs = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        pairs |= settings
+        text = "".join(f"{key}={value}\n" for key, value in pairs.items() if value is not None)
+        unfinished = self.folder / ".env.new"
+        unfinished.write_text(text)
+        unfinished.replace(self.folder / ".env")
+
+    def start(self) -> None:
+        """Starts all processes and waits until they are ready."""
+        command = [
+            sys.executable, "-m", "deploy.local.run", "--listen", "127.0.0.1",
+            "--port", str(self.port), "--admin-port", str(self.admin_port), "--base-port", str(self.base_port),
+            "--env-file", str(self.folder / ".env"), "--state", str(self.folder / "var"),
+        ]  # fmt: skip
+        environment = {**os.environ, "RECO_CACHE": str(ROOT / "var" / "cache"), "RECO_MIRROR": str(self._mirror or "")}
+        with open(self.folder / "run.log", "ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self._wait_until_ready()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + 120
+        while READY not in self.log():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise AssertionError(f"the system did not start:\n{self.log()[-4000:]}")
+            time.sleep(0.1)
+
+    def log(self) -> str:
+        """All that the processes have printed."""
+        return (self.folder / "run.log").read_text(errors="replace")
+
+    def stop(self, number: int = signal.SIGINT) -> int:
+        """Asks the process manager to stop, as Ctrl-C does; returns its exit status."""
+        self._process.send_signal(number)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Waits until all processes have ended; returns the process manager's exit status."""
+        return self._process.wait(timeout=60)
+
+    def address(self, service: str) -> str:
+        """Where a service listens."""
+        return f"127.0.0.1:{self.base_port + ('gateway', 'detector', 'liveness', 'embedder').index(service)}"
+
+    @property
+    def images(self) -> Path:
+        """DB_PATH."""
+        return self.folder / "var" / "db"
+
+    @property
+    def uploads(self) -> Path:
+        """UPLOAD_FOLDER."""
+        return self.folder / "var" / "uploads"
+
+    def __enter__(self) -> "System":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            assert self.stop() == 0, self.log()[-4000:]
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def free_ports(count: int) -> int:
+    """The first of `count` ports in a row that nobody listens on now."""
+    while True:
+        first = free_port()
+        try:
+            for port in range(first, first + count):
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return first
+        except OSError:
+            continue

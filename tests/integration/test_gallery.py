@@ -1,0 +1,227 @@
+"""The gallery on real databases: SQLite always, MariaDB where it is installed."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from sqlalchemy import make_url, text
+
+from services.common.database import open_engine
+from services.common.errors import DatabaseRefused, DatabaseUnavailable
+from services.embedder.gallery import Gallery, StoredPhoto
+from services.embedder.tables import metadata
+
+D = "Dlib:1"
+A = "ArcFace:1"
+
+
+@pytest.fixture(params=["sqlite", "mysql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/gallery.db"
+    return request.getfixturevalue("mysql_url")
+
+
+@pytest.fixture
+def engine(url):
+    engine = open_engine(make_url(url))
+    metadata.drop_all(engine)
+    yield engine
+    metadata.drop_all(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def gallery(engine):
+    return Gallery(lambda: engine)
+
+
+def photo(photo_id, seed=0, models=(D,), augmented=False):
+    vectors = {model: np.random.default_rng((seed, *model.encode())).normal(size=128) for model in models}
+    return StoredPhoto(photo_id, augmented, {model: vector.astype(np.float32) for model, vector in vectors.items()})
+
+
+def merged(batches):
+    return {person: those for batch in batches for person, those in batch.items()}
+
+
+def photos_of(batches):
+    return {person: those.photo_ids for person, those in merged(batches).items()}
+
+
+def test_templates_come_back_bit_for_bit(gallery):
+    photos = [photo("b.png", 1, (D, A)), photo("a.png", 2, (D, A), augmented=True)]
+    assert gallery.enroll("anna", photos, ()) == 2
+    stored = gallery.templates_of("anna", D)
+    assert stored.photo_ids == ("a.png", "b.png")
+    assert stored.augmented.tolist() == [True, False]
+    assert stored.vectors.dtype == np.float32
+    assert (stored.vectors == np.stack([photos[1].vectors[D], photos[0].vectors[D]])).all()
+    assert (gallery.templates_of("anna", A).vectors[1] == photos[0].vectors[A]).all()
+    assert len(gallery.templates_of("anna", "Dlib:2")) == 0
+    assert len(gallery.templates_of("bob", D)) == 0
+
+
+def test_enrolling_sets_what_is_stored(gallery):
+    gallery.enroll("anna", [photo("1"), photo("2"), photo("3")], ())
+    assert gallery.enroll("anna", [photo("4", 7), photo("2", 8)], {"1", "2", "never seen"}) == 3
+    stored = gallery.templates_of("anna", D)
+    assert stored.photo_ids == ("1", "2", "4")
+    assert (stored.vectors[1] == photo("2", 8).vectors[D]).all()
+    assert gallery.enroll("anna", [photo("4", 7), photo("2", 8)], {"1", "2"}) == 3  # once more: no change
+    assert gallery.templates_of("anna", D).photo_ids == ("1", "2", "4")
+    assert gallery.enroll("anna", [], ()) == 0
+    assert len(gallery.templates_of("anna", D)) == 0
+
+
+def test_ids_are_compared_letter_by_letter(gallery):
+    for name in ("anna", "Anna", "ánna", "аnna", "Ａnna", "a%", "a_", "ann'a", '"; DROP TABLE reco_templates; --'):
+        assert gallery.enroll(name, [photo("x.png"), photo("X.png")], ()) == 2
+    assert len(merged(gallery.everything(D))) == 9
+    assert gallery.remove("anna") == 2
+    assert gallery.remove("anna") == 0
+    assert len(gallery.templates_of("Anna", D)) == 2
+
+
+def test_who_is_not_enrolled(gallery):
+    gallery.enroll("both", [photo("1", models=(D, A))], ())
+    gallery.enroll("dlib", [photo("1")], ())
+    gallery.enroll("mixed", [photo("1")], ())
+    gallery.enroll("mixed", [photo("2", models=(D, A))], {"1"})
+    gallery.enroll("gone", [photo("1", models=(D, A))], ())
+    gallery.remove("gone")
+    gallery.enroll("empty", [], ())
+    everyone = ["both", "dlib", "mixed", "gone", "empty", "never"]
+    assert gallery.unenrolled(everyone, [D, A]) == ["dlib", "mixed", "gone", "empty", "never"]
+    assert gallery.unenrolled(everyone, [D]) == ["gone", "empty", "never"]
+    assert gallery.unenrolled(everyone, ["Dlib:2"]) == everyone
+    assert gallery.unenrolled([], [D]) == []
+    many = [f"person {number}" for number in range(1200)]
+    assert gallery.unenrolled([*many, "both"], [D]) == many
+
+
+def test_changes_since_a_revision(gallery):
+    start = gallery.revision()
+    gallery.enroll("anna", [photo("1"), photo("2")], ())
+    gallery.enroll("bob", [photo("1")], ())
+    middle = gallery.revision()
+    assert middle.epoch == start.epoch
+    assert middle.number > start.number
+    assert photos_of(gallery.changes_since(start.number, D)) == {"anna": ("1", "2"), "bob": ("1",)}
+    assert photos_of(gallery.changes_since(middle.number, D)) == {}
+    gallery.remove("anna")
+    gallery.enroll("bob", [photo("2")], {"1"})
+    assert photos_of(gallery.changes_since(middle.number, D)) == {"anna": (), "bob": ("1", "2")}
+    assert photos_of(gallery.changes_since(middle.number, A)) == {"anna": (), "bob": ()}
+    assert photos_of(gallery.everything(D)) == {"bob": ("1", "2")}
+
+
+def test_dropping_everything_begins_a_new_epoch(gallery):
+    for number in range(1100):
+        gallery.enroll(f"person {number}", [photo("1", models=(D, A))], ())
+    before = gallery.revision()
+    assert gallery.drop_all() == 2200
+    assert gallery.revision().epoch != before.epoch
+    assert photos_of(gallery.everything(D)) == {}
+    assert gallery.unenrolled(["person 7"], [D]) == ["person 7"]
+    assert gallery.drop_all() == 0
+
+
+def test_many_templates_stream_in_batches(gallery):
+    for person in range(30):
+        photos = [photo(f"{number:04}", number) for number in range(300)]
+        gallery.enroll(f"person {person:02}", photos, ())
+    batches = list(gallery.everything(D))
+    assert len(batches) > 1
+    assert [len(those) for those in merged(batches).values()] == [300] * 30
+    assert (merged(batches)["person 07"].vectors[250] == photo("0250", 250).vectors[D]).all()
+
+
+def test_enrolments_of_several_processes_come_one_after_the_other(engine):
+    galleries = [Gallery(lambda: engine) for _ in range(4)]  # each makes the tables if it is the first
+    begin = threading.Barrier(4)
+
+    def enroll(number):
+        begin.wait()
+        for turn in range(10):
+            galleries[number].enroll("anna", [photo(f"{number}-{turn}-{part}") for part in range(3)], ())
+            galleries[number].enroll(f"own {number}", [photo(str(turn))], ())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(enroll, range(4)))
+    anna = galleries[0].templates_of("anna", D).photo_ids
+    assert len(anna) == 3
+    assert len({name.rsplit("-", 1)[0] for name in anna}) == 1
+    assert galleries[0].revision().number == 80
+
+
+def test_a_follower_never_misses_a_change(gallery):
+    """Changes are committed in the order of their revisions, so nothing appears behind a follower's back."""
+    done = threading.Event()
+    seen = {}
+
+    def follow():
+        number, last = 0, False
+        while not last:
+            last = done.is_set()
+            now = gallery.revision()
+            for batch in gallery.changes_since(number, D):
+                seen.update({person: those.photo_ids for person, those in batch.items()})
+            number = now.number
+
+    def write(writer):
+        for turn in range(25):
+            gallery.enroll(f"person {writer} {turn % 5}", [photo(f"{turn}")], ())
+
+    gallery.revision()
+    with ThreadPoolExecutor(4) as pool:
+        follower = pool.submit(follow)
+        list(pool.map(write, range(3)))
+        done.set()
+        follower.result()
+    assert seen == photos_of(gallery.everything(D))
+
+
+def test_a_failed_change_leaves_the_old_state(gallery):
+    gallery.enroll("anna", [photo("1")], ())
+    before = gallery.revision()
+    broken = [photo("2"), photo("2")]  # the same key twice
+    with pytest.raises(DatabaseRefused):
+        gallery.enroll("anna", broken, ())
+    assert gallery.templates_of("anna", D).photo_ids == ("1",)
+    assert gallery.revision() == before
+
+
+def test_tables_that_were_dropped_are_made_again(gallery, engine):
+    gallery.enroll("anna", [photo("1")], ())
+    before = gallery.revision()
+    metadata.drop_all(engine)
+    with pytest.raises(DatabaseRefused):
+        gallery.revision()
+    assert gallery.revision().epoch != before.epoch
+    assert gallery.enroll("anna", [photo("2")], ()) == 1
+
+
+def test_a_lost_connection_heals(mysql_url):
+    engine, other = open_engine(make_url(mysql_url)), open_engine(make_url(mysql_url))
+    gallery = Gallery(lambda: engine)
+    gallery.enroll("anna", [photo("1")], ())
+    with engine.connect() as pooled:
+        number = pooled.scalar(text("SELECT CONNECTION_ID()"))
+    with other.connect() as connection:
+        connection.execute(text(f"KILL {number}"))
+    assert gallery.enroll("anna", [photo("2")], {"1"}) == 2
+    engine.dispose()
+    other.dispose()
+
+
+def test_an_unreachable_database_is_said_to_be_so(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    engine = open_engine(make_url(f"sqlite:///{tmp_path}/here.db"))
+    (tmp_path / "here.db").mkdir()
+    gallery = Gallery(lambda: engine)
+    with pytest.raises(DatabaseUnavailable):
+        gallery.revision()
+    (tmp_path / "here.db").rmdir()
+    assert gallery.revision().number == 0

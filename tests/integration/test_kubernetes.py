@@ -1,0 +1,143 @@
+"""What can be known of deploy/k8s without a cluster: the manifests fit their schemas, each other and the images."""
+
+import shutil
+import subprocess
+
+import pytest
+import yaml
+
+from services.common.server import GRACE
+from tests.integration.images import ROOT, image
+
+SERVICES = ("detector", "liveness", "embedder", "gateway")
+OVERLAYS = ("single-node", "production")
+#: The version whose schemas the manifests must fit.
+VERSION = "1.34"
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def manifests(request: pytest.FixtureRequest) -> list[dict]:
+    """An overlay as kustomize makes it."""
+    builders = {"kustomize": ["kustomize", "build"], "kubectl": ["kubectl", "kustomize"]}
+    builder = next((command for tool, command in builders.items() if shutil.which(tool)), None)
+    if builder is None:
+        pytest.skip("neither kustomize nor kubectl is installed: the Kubernetes manifests are not checked")
+    built = subprocess.run(
+        [*builder, ROOT / "deploy" / "k8s" / "overlays" / request.param],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return list(yaml.safe_load_all(built.stdout))
+
+
+def of_kind(manifests: list[dict], *kinds: str) -> dict[str, dict]:
+    return {one["metadata"]["name"]: one for one in manifests if one["kind"] in kinds}
+
+
+def pods(manifests: list[dict]) -> dict[str, dict]:
+    """The pod templates by name."""
+    return {name: one["spec"]["template"] for name, one in of_kind(manifests, "Deployment", "StatefulSet").items()}
+
+
+def test_manifests_fit_the_schemas(manifests: list[dict]):
+    validator = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    for manifest in manifests:
+        validator.validate(manifest, VERSION, strict=True)
+
+
+def test_pods_are_locked(manifests: list[dict]):
+    for name, pod in pods(manifests).items():
+        security = pod["spec"]["securityContext"]
+        assert security["runAsNonRoot"] and security["runAsUser"] >= 999, name
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
+            locked = container["securityContext"]
+            assert locked["readOnlyRootFilesystem"] and not locked["allowPrivilegeEscalation"], name
+            assert locked["capabilities"] == {"drop": ["ALL"]}, name
+            assert container["resources"]["limits"]["memory"] and container["resources"]["requests"]["cpu"], name
+        mounted = {mount["name"] for one in pod["spec"]["containers"] for mount in one.get("volumeMounts", [])}
+        claimed = of_kind(manifests, "StatefulSet").get(name, {}).get("spec", {}).get("volumeClaimTemplates", [])
+        volumes = {one["name"] for one in pod["spec"].get("volumes", [])} | {one["metadata"]["name"] for one in claimed}
+        assert mounted == volumes, name
+
+
+def test_services_are_probed_and_stop_gracefully(manifests: list[dict]):
+    for name in SERVICES:
+        spec = pods(manifests)[name]["spec"]
+        (container,) = spec["containers"]
+        (port,) = container["ports"]
+        assert image(name).environment[f"RECO_{name.upper()}_LISTEN"] == f"0.0.0.0:{port['containerPort']}"
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[probe]["grpc"]["port"] == port["containerPort"]
+        pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+        assert spec["terminationGracePeriodSeconds"] > pause + GRACE
+
+
+def test_services_are_balanced_by_their_clients(manifests: list[dict]):
+    found = of_kind(manifests, "Service")
+    environment = image("gateway").environment
+    for name in SERVICES:
+        spec = found[name]["spec"]
+        assert spec["clusterIP"] == "None", "one address for all copies pins a gRPC client to one of them"
+        assert matches(spec["selector"], pods(manifests)[name])
+        if name != "gateway":
+            assert environment[f"RECO_{name.upper()}"] == f"dns:///{name}:{spec['ports'][0]['port']}"
+
+
+def matches(labels: dict[str, str], pod: dict) -> bool:
+    return labels.items() <= pod["metadata"]["labels"].items()
+
+
+def test_who_may_call_whom(manifests: list[dict]):
+    allowed = {
+        (source, target)
+        for target in pods(manifests)
+        for source in ("anybody", *pods(manifests))
+        if may_call(manifests, source, target)
+    }
+    stages = {("gateway", name) for name in ("detector", "liveness", "embedder")}
+    outside = {(source, "envoy") for source in ("anybody", *pods(manifests))}
+    records = {("gateway", "mariadb"), ("embedder", "mariadb")} if "mariadb" in pods(manifests) else set()
+    assert allowed == outside | {("envoy", "gateway")} | stages | records
+
+
+def may_call(manifests: list[dict], source: str, target: str) -> bool:
+    """Whether a rule lets `source` through to `target`; "anybody" is whoever is not one of these pods."""
+    labels = {name: pod["metadata"]["labels"] for name, pod in pods(manifests).items()}
+    rules = [
+        rule
+        for policy in of_kind(manifests, "NetworkPolicy").values()
+        if selects(policy["spec"]["podSelector"], labels[target])
+        for rule in policy["spec"].get("ingress", [])
+    ]
+    peers = [peer["podSelector"] for rule in rules for peer in rule.get("from", [])]
+    if any("from" not in rule for rule in rules):
+        return True
+    return source in labels and any(selects(peer, labels[source]) for peer in peers)
+
+
+def selects(selector: dict, labels: dict[str, str]) -> bool:
+    wanted = selector.get("matchLabels", {}).items() <= labels.items()
+    return wanted and all(labels.get(one["key"]) in one["values"] for one in selector.get("matchExpressions", []))
+
+
+def test_every_pod_is_behind_the_refusal(manifests: list[dict]):
+    assert of_kind(manifests, "NetworkPolicy")["refuse"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
+
+
+def test_production_scales(manifests: list[dict]):
+    scalers = of_kind(manifests, "HorizontalPodAutoscaler")
+    claims = of_kind(manifests, "PersistentVolumeClaim")
+    if not scalers:  # a single node
+        assert all(claim["spec"]["accessModes"] == ["ReadWriteOnce"] for claim in claims.values())
+        return
+    budgets = of_kind(manifests, "PodDisruptionBudget")
+    assert set(scalers) == set(budgets) == set(pods(manifests))
+    for name, pod in pods(manifests).items():
+        assert scalers[name]["spec"]["scaleTargetRef"]["name"] == name
+        assert matches(budgets[name]["spec"]["selector"]["matchLabels"], pod)
+        assert "replicas" not in of_kind(manifests, "Deployment")[name]["spec"], "the autoscaler's to say"
+    assert all(claim["spec"]["accessModes"] == ["ReadWriteMany"] for claim in claims.values())

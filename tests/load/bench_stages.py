@@ -1,0 +1,188 @@
+"""Each stage alone, in this process and on one thread, against what users have today."""
+
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from services.common.batcher import Batcher, Limits
+from services.common.faces import FaceCrop
+from services.common.images import decode
+from services.common.weights import WeightStore
+from services.detector.model import Detector, open_detector
+from services.detector.mtcnn import DetectOptions, Mode
+from services.embedder import models, recognizer
+from services.embedder.dlib_dat import find_package_file
+from services.liveness.minifasnet import MiniFasNet
+from services.liveness.weights import MINIFASNET_URL, minifasnet_files
+from tests.e2e.system import ROOT
+from tests.load.figures import Figure, at_least, at_most, cpu_ms, interleaved
+from tests.load.original import Original
+
+#: Multiply-adds of dlib's network, times two, in GFLOP a face (models.md).
+DLIB_GFLOP = 0.542
+CACHE = ROOT / "var" / "cache"
+CLIENTS = 32
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages as their services use them, one thread each, and photos to work on."""
+
+    detector: Detector
+    dlib: recognizer.Recognizer
+    crop: FaceCrop
+    small: Path
+    large: Path
+
+
+def open_stages(small: Path, large: Path) -> Stages:
+    """`small`: a photo of some hundred pixels; `large`: of 12 million."""
+    detector = open_detector(CACHE)
+    dlib = recognizer.load(models.find("Dlib"), store(), CACHE, threads=1)
+    crop = detector.prepare_faces(large.read_bytes(), 224, 224, 0, DetectOptions()).faces[0].crop
+    return Stages(detector, dlib, crop, small, large)
+
+
+def store(mirror: Path | None = None) -> WeightStore:
+    """Weight files; `mirror`: a folder that has them."""
+    return WeightStore(ROOT / "var" / "models", str(mirror) if mirror else None)
+
+
+def embedding(stages: Stages) -> Iterator[Figure]:
+    """Dlib's network against dlib itself and against the core's limit."""
+    import dlib
+
+    theirs = dlib.face_recognition_model_v1(str(find_package_file()))
+    faces = [np.ascontiguousarray(stages.crop.pixels[top : top + 150, 37:187]) for top in range(0, 74, 5)][:8]
+    chips = [np.ascontiguousarray(face[..., ::-1]) for face in faces]
+    run = stages.dlib._run
+    contenders = {
+        "dlib": lambda: cpu_ms(theirs.compute_face_descriptor, chips[0]),
+        "one": lambda: cpu_ms(run, faces[:1]),
+        "batch": lambda: cpu_ms(run, faces) / len(faces),
+    }
+    ms = interleaved(contenders, 15)
+    note = f" ({ms['dlib']:.0f} and {ms['one']:.1f} ms)"
+    yield at_least("Embedding (Dlib), one face, against dlib-bin", 13, ms["dlib"] / ms["one"], "×", note)
+    peak, rate = fma_peak(), DLIB_GFLOP / ms["batch"] * 1000
+    what = "Embedding (Dlib), batches of 8, of the core's multiply-add peak"
+    if peak:
+        note = f" ({ms['batch']:.1f} ms a face, {rate:.0f} of {peak:.0f} GFLOP/s)"
+        yield at_least(what, 80, 100 * rate / peak, " %", note)
+    else:
+        yield Figure(what, "≥ 80 %", "no C compiler here to measure the peak with")
+    reference = np.array([theirs.compute_face_descriptor(chip) for chip in chips])
+    yield at_most("Embedding (Dlib), parity: 1 - cosine to dlib's template", 1e-5, distance(run(faces), reference), "")
+
+
+def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The largest cosine distance of rows."""
+    ours, theirs = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (ours.astype(np.float64), theirs))
+    return float(max(0.0, (1 - (ours * theirs).sum(axis=1)).max()))
+
+
+def fma_peak() -> float | None:
+    """GFLOP/s of one core in a loop of nothing but multiply-adds; None without a C compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        return None
+    program = ROOT / "var" / "bench" / "fma"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    source = ROOT / "tests" / "load" / "fma.c"
+    subprocess.run([compiler, "-O2", "-march=native", "-ffp-contract=fast", source, "-o", program], check=True)
+    return float(subprocess.run([program], check=True, capture_output=True, text=True).stdout.split()[0])
+
+
+def batching(stages: Stages, mirror: Path) -> Iterator[Figure]:
+    """Many clients' faces together, against each alone."""
+    faces = [np.ascontiguousarray(stages.crop.pixels[:150, 37:187])] * 2  # a face and its mirror image
+    batchers = {size: Batcher(stages.dlib._run, Limits(2, size, 10_000)) for size in (1, recognizer.BATCH)}
+    times: dict[int, list[float]] = {size: [] for size in batchers}
+    contenders = {str(size): partial_rate(batcher.run, faces, times[size]) for size, batcher in batchers.items()}
+    rate = interleaved(contenders, 3)
+    gain = rate[str(recognizer.BATCH)] / rate["1"]
+    note = f" ({rate[str(recognizer.BATCH)]:.0f} and {rate['1']:.0f} faces/s)"
+    yield at_least(f"Batching across {CLIENTS} clients, embedder, throughput", 1.3, gain, "×", note)
+    last = np.percentile(times[recognizer.BATCH], 99) * 1000
+    yield Figure("… p99 of a face there", "bounded", f"{last:.0f} ms")
+    files = minifasnet_files(MINIFASNET_URL)
+    model = MiniFasNet.load({scale: store(mirror).get(file) for scale, file in files.items()})
+    crops = np.random.default_rng(0).integers(0, 256, (8, 80, 80, 3), dtype=np.uint8)
+    alone, together = lambda: cpu_ms(liveness, model, crops[:1]), lambda: cpu_ms(liveness, model, crops) / 8
+    ms = interleaved({"alone": alone, "together": together}, 15)
+    note = f" ({ms['alone']:.1f} and {ms['together']:.1f} ms a face: not batched)"
+    yield at_least("Batching, liveness networks, 8 faces", 1.3, ms["alone"] / ms["together"], "×", note)
+
+
+def liveness(model: MiniFasNet, crops: np.ndarray) -> None:
+    """Both networks over crops."""
+    for network in model._networks.values():
+        network.run(None, {"crops": crops})
+
+
+def partial_rate(work: Callable, faces: list, times: list[float], seconds: float = 3.0) -> Callable[[], float]:
+    """A measurement: faces (with their mirror images) a second from CLIENTS threads; notes each one's seconds."""
+
+    def client(stop: threading.Event) -> int:
+        done = 0
+        while not stop.is_set():
+            started = time.perf_counter()
+            work(faces)
+            times.append(time.perf_counter() - started)
+            done += 1
+        return done
+
+    def measure() -> float:
+        stop = threading.Event()
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            started = time.perf_counter()
+            clients = [pool.submit(client, stop) for _ in range(CLIENTS)]
+            time.sleep(seconds)
+            stop.set()
+        return sum(one.result() for one in clients) / (time.perf_counter() - started)
+
+    return measure
+
+
+def detection(stages: Stages, original: Original) -> Iterator[Figure]:
+    """The face finder against the mtcnn package on TensorFlow, and on a phone's photo."""
+    detector, data = stages.detector, stages.small.read_bytes()
+    fast, faithful = DetectOptions(), DetectOptions(Mode.FAITHFUL, min_face_px=20, max_side_px=640, min_confidence=0.8)
+    photo = decode(data)
+    finder = detector._finder
+    contenders = {
+        "package": lambda: original.ask("detect", photo=str(stages.small), max_side=640)["ms"],
+        "fast": lambda: cpu_ms(finder.detect, photo, fast),
+        "faithful": lambda: cpu_ms(finder.detect, photo, faithful),
+        "large": lambda: cpu_ms(detector.detect_faces, stages.large.read_bytes(), fast),
+    }
+    ms = interleaved(contenders, 9)
+    note = f" ({ms['package']:.0f} and {ms['fast']:.1f} ms)"
+    yield at_least("Detection at 640, against the mtcnn package", 12, ms["package"] / ms["fast"], "×", note)
+    note = f" ({ms['faithful']:.0f} ms)"
+    yield at_least("Detection at 640, faithful mode", 4, ms["package"] / ms["faithful"], "×", note)
+    yield at_most("… its boxes' parity", 0.01, worst_box(stages, original), " px")
+    yield at_most("12 MP photo: decoding and finding its faces, one core", 60, ms["large"], " ms")
+
+
+def worst_box(stages: Stages, original: Original) -> float:
+    """The largest difference of a box's edge between the faithful mode and the package, on the photo shrunk to 640."""
+    picture = decode(stages.small.read_bytes())
+    ratio = min(1.0, 640 / max(picture.shape[:2]))
+    size = round(picture.shape[1] * ratio), round(picture.shape[0] * ratio)
+    shrunk = ROOT / "var" / "bench" / "shrunk.png"
+    cv2.imwrite(str(shrunk), cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
+    faces = stages.detector.detect_faces(shrunk.read_bytes(), DetectOptions.reference()).faces
+    ours = [(f.box.x, f.box.y, f.box.x + f.box.width, f.box.y + f.box.height) for f in faces]
+    theirs = original.ask("detect", photo=str(shrunk), max_side=0)["boxes"]
+    if len(ours) != len(theirs):
+        return float("inf")
+    return float(np.abs(np.sort(ours, axis=0) - np.sort(theirs, axis=0)).max())

@@ -1,0 +1,216 @@
+"""The whole system: /verify through Envoy, what its parts add, overload, memory, starts."""
+
+import http.client
+import os
+import statistics
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.common.call import submit
+from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient, open_channel
+from services.gateway.stages import Comparison
+from tests.e2e.services import NAMES, Services
+from tests.e2e.system import System
+from tests.load.figures import Figure, at_least, at_most, interleaved, wall_ms
+from tests.load.original import Original
+
+PERSON = "RECO_ID_000001"
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+#: Requests in flight at which the system is at its peak, and how many times that rate is offered to overload it.
+FULL, OVERLOAD = 12, 5
+#: Turns of overload, the seconds of each, and those of load at the peak between them.
+TURNS, OVERLOAD_SECONDS, PEAK_SECONDS = 4, 15, 8
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """A system in which somebody is enrolled with five photos; uploads to verify her with."""
+
+    system: System
+    large: Path
+    large_upload: str
+    small_upload: str
+
+    def faces(self) -> list[str]:
+        """The enrolled faces' files, augmented ones left out."""
+        return sorted(str(path) for path in self.system.images.glob("*/faces/*.png"))
+
+
+def enrol(system: System, photos: Sequence[Path], small: Path, large: Path) -> Enrolled:
+    """Enrols somebody; verifies once, so that all is warm."""
+    uploaded = upload(system, photos)
+    answer = system.client.upload_db(uploaded, "Bench Mark")
+    assert answer["result_code"] == 800, answer
+    enrolled = Enrolled(system, large, upload(system, [large]), upload(system, [small]))
+    for one in (enrolled.large_upload, enrolled.small_upload):
+        verdict = system.client.verify(one)
+        assert verdict["recognition_code"] == 200, verdict
+    return enrolled
+
+
+def upload(system: System, photos: Sequence[Path]) -> str:
+    """The upload's id."""
+    answer = system.client.upload(PERSON, {path.name: path.read_bytes() for path in photos})
+    assert answer["upload_code"] == 119, answer
+    return answer["upload_results"]["upload_id"]
+
+
+def verifying(enrolled: Enrolled, original: Original | None) -> Iterator[Figure]:
+    """One large photo against five enrolled ones: through Envoy, by the stages alone, and the original's way."""
+    system, image = enrolled.system, enrolled.large.read_bytes()
+    before = system.log().count("/EmbedFaces OK")
+    with ThreadPoolExecutor(4) as pool:
+        stages = StagesOnly(system, pool)
+        contenders = {
+            "rest": lambda: wall_ms(system.client.verify, enrolled.large_upload),
+            "stages": lambda: wall_ms(stages.verify, image),
+        }
+        ms = interleaved(contenders, 20)
+    yield at_most("/verify through Envoy, 12 MP photo, five enrolled, liveness", 250, ms["rest"], " ms")
+    yield at_most("… what gateway and Envoy add to the stages' work", 10, ms["rest"] - ms["stages"], " ms")
+    calls = system.log().count("/EmbedFaces OK") - before
+    value = f"{calls} calls for {2 * 21} verifications of one face"
+    yield Figure("… faces embedded: the probe, enrolled ones never again", "1 each", value, calls == 2 * 21)
+    if original:
+        theirs = original.ask("verify", photo=str(enrolled.large), gallery=enrolled.faces())["ms"]
+        note = f" ({theirs / 1000:.1f} s: mtcnn at full size, then deepface pair by pair)"
+        yield at_least("… against the way the original works", 30, theirs / ms["rest"], "×", note)
+
+
+class StagesOnly:
+    """A verification by calling the stages, without gateway, Envoy, records and upload folders."""
+
+    def __init__(self, system: System, pool: ThreadPoolExecutor):
+        self._pool = pool
+        self._detector = DetectorClient(open_channel(system.address("detector")))
+        self._liveness = LivenessClient(open_channel(system.address("liveness")))
+        self._embedder = EmbedderClient(open_channel(system.address("embedder")))
+
+    def verify(self, image: bytes) -> None:
+        """Raises AssertionError where the person is not verified."""
+        faces = self._detector.prepare(image, (224, 224), 0)
+        templates = submit(self._pool, self._embedder.embed, ["Dlib"], [face.crop for face in faces])
+        self._liveness.check(image, [face.box for face in faces])
+        assert not self._embedder.unenrolled([PERSON], ["Dlib"])
+        answer = self._embedder.verify(PERSON, Comparison(("Dlib",), "cosine"), templates.result(), (), (1, 1))
+        assert answer.verified
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A request: when it was sent and answered (perf_counter), and its HTTP status; 0 for no answer."""
+
+    sent: float
+    done: float
+    status: int
+
+
+class Browser:
+    """Posts one body to /verify; a connection a thread."""
+
+    def __init__(self, port: int, upload_id: str):
+        flags = {"skip_verify": "false", "skip_db_search": "false", "skip_liveness": "false"}
+        self._body = urllib.parse.urlencode({"upload_id": upload_id, **flags})
+        self._port = port
+        self._local = threading.local()
+
+    def ask(self) -> Answered:
+        """Sends it once."""
+        sent = time.perf_counter()
+        if not hasattr(self._local, "connection"):
+            self._local.connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=60)
+        try:
+            self._local.connection.request("POST", "/verify", self._body, FORM)
+            answer = self._local.connection.getresponse()
+            answer.read()
+            return Answered(sent, time.perf_counter(), answer.status)
+        except (OSError, http.client.HTTPException):
+            self._local.connection.close()
+            return Answered(sent, time.perf_counter(), 0)
+
+
+def overload(enrolled: Enrolled) -> Iterator[Figure]:
+    """Five times the capacity is offered, a minute in all; load at the peak and overload take turns."""
+    browser = Browser(enrolled.system.port, enrolled.small_upload)
+    alone = statistics.median(one.done - one.sent for one in (browser.ask() for _ in range(9)))
+    peaks, rates, answers, recoveries = [peak_rate(browser)], [], [], []
+    for _ in range(TURNS):
+        offered = offer(browser, OVERLOAD * peaks[-1])
+        recoveries.append(recovery(browser, 2 * alone, since=offered[-1].sent))
+        served = [one for one in offered if one.status == 200]
+        rates.append(len(served) / (max(one.done for one in served) - offered[0].sent))
+        answers += offered
+        peaks.append(peak_rate(browser))
+    peak, rate = statistics.median(peaks), statistics.median(rates)
+    served = sorted(one.done - one.sent for one in answers if one.status == 200)
+    refused = sorted(one.done - one.sent for one in answers if one.status == 503)
+    odd = len(answers) - len(served) - len(refused)
+    note = f" ({rate:.1f} of {peak:.1f} a second; {len(refused)} refused with 503, {odd} answered otherwise)"
+    yield at_least("Overload, 5× the capacity for a minute: verifications completed", 90, 100 * rate / peak, " %", note)
+    value = f"{served[int(0.99 * len(served))]:.1f} s"
+    value += f"; refused in {1000 * refused[len(refused) // 2]:.0f} ms (median)" if refused else ""
+    yield Figure("… p99 of those accepted", "bounded", value)
+    yield at_most("… back to twice the time of an idle system after", 5, statistics.median(recoveries), " s")
+
+
+def peak_rate(browser: Browser) -> float:
+    """Verifications a second with FULL requests in flight."""
+    stop = threading.Event()
+
+    def client() -> int:
+        done = 0
+        while not stop.is_set():
+            done += browser.ask().status == 200
+        return done
+
+    with ThreadPoolExecutor(FULL) as pool:
+        started = time.perf_counter()
+        clients = [pool.submit(client) for _ in range(FULL)]
+        time.sleep(PEAK_SECONDS)
+        stop.set()
+        done = sum(one.result() for one in clients)
+    return done / (time.perf_counter() - started)
+
+
+def offer(browser: Browser, rate: float) -> list[Answered]:
+    """Sends that many requests a second for a turn, whatever is answered; all answers, in the order of sending."""
+    with ThreadPoolExecutor(128) as pool:
+        started = time.perf_counter()
+        sent = []
+        for number in range(int(rate * OVERLOAD_SECONDS)):
+            time.sleep(max(0.0, started + number / rate - time.perf_counter()))
+            sent.append(pool.submit(browser.ask))
+        return [one.result() for one in sent]
+
+
+def recovery(browser: Browser, limit: float, since: float) -> float:
+    """Seconds from the last request of the overload (at most 60) until one is answered within the limit again; what had
+    been accepted is finished first."""
+    while True:
+        answer = browser.ask()
+        if (answer.status == 200 and answer.done - answer.sent <= limit) or answer.done - since > 60:
+            return answer.done - since
+
+
+def starting(env_file: Path) -> Iterator[Figure]:
+    """Each service alone: until it says SERVING, and what it takes of memory then."""
+    seconds, memory = {}, {}
+    for name in NAMES:
+        started = time.perf_counter()
+        with Services(env_file, (name,)) as services:
+            seconds[name] = time.perf_counter() - started
+            memory[name] = resident_mb(services.pid(name))
+    note = ", ".join(f"{name} {size:.0f}" for name, size in memory.items())
+    yield at_most("Memory of an idle service, the largest", 400, max(memory.values()), " MB", f" ({note})")
+    note = ", ".join(f"{name} {taken:.1f}" for name, taken in seconds.items())
+    yield at_most("Start to SERVING from cached models, the slowest", 5, max(seconds.values()), " s", f" ({note})")
+
+
+def resident_mb(pid: int) -> float:
+    """MB of memory that a process has to itself now."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,0 +1,93 @@
+"""The whole chain from a photo's file to templates, over many photos and on all cores: detector, crop, recognizers."""
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from services.common.faces import Face, FaceCrop
+from services.common.weights import WeightStore
+from services.detector.model import open_detector
+from services.detector.mtcnn import DetectOptions
+from services.embedder import models, recognizer
+
+CROP = 224  # pixels, both sides: the detector's default
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What to run.
+
+    Attributes:
+        models: names.
+        mirror: see Recognizer.
+        folder: of weights (models/) and networks made here (cache/).
+        weights_mirror: see WeightStore.
+        options: of the search for faces.
+    """
+
+    models: tuple[str, ...]
+    mirror: bool
+    folder: Path
+    weights_mirror: str | None = None
+    options: DetectOptions = field(default_factory=DetectOptions)
+
+
+def embed_photos(chain: Chain, photos: Sequence[Path], workers: int | None = None) -> dict[str, np.ndarray]:
+    """Templates of the face nearest to the middle of each photo.
+
+    Returns:
+        By model name, float32 (photos, dimension); a row of NaN where no face was found.
+    """
+    for name in chain.models:  # fetched and converted once, not by every worker
+        _load(chain, name)
+    context = multiprocessing.get_context("spawn")  # a fork would inherit locks of ONNX Runtime's threads
+    tasks = [(chain, path) for path in photos]
+    with ProcessPoolExecutor(workers or os.cpu_count(), mp_context=context) as pool:
+        rows = list(pool.map(_embed_photo, tasks, chunksize=16))
+    return {name: np.stack([row[number] for row in rows]) for number, name in enumerate(chain.models)}
+
+
+def versions(chain: Chain) -> dict[str, str]:
+    """By model name, its version."""
+    return {name: _load(chain, name).version for name in chain.models}
+
+
+def central_crop(chain: Chain, path: Path) -> FaceCrop | None:
+    """The crop of the face nearest to the photo's middle; None where no face was found."""
+    prepared = _detector(chain.folder).prepare_faces(path.read_bytes(), CROP, CROP, 0, chain.options)
+    middle = np.array([prepared.width, prepared.height]) / 2
+    nearest = min(prepared.faces, key=lambda found: _distance(found.face, middle), default=None)
+    return nearest.crop if nearest else None
+
+
+def _distance(face: Face, point: np.ndarray) -> float:
+    box = face.box
+    return float(np.hypot(box.x + box.width / 2 - point[0], box.y + box.height / 2 - point[1]))
+
+
+def _embed_photo(task: tuple[Chain, Path]) -> list[np.ndarray]:
+    chain, path = task
+    crop = central_crop(chain, path)
+    loaded = [_load(chain, name) for name in chain.models]
+    if crop is None:
+        return [np.full(one.dimension, np.nan, np.float32) for one in loaded]
+    return [one.embed([crop])[0] for one in loaded]
+
+
+@cache
+def _detector(folder: Path):
+    cv2.setNumThreads(1)
+    return open_detector(folder / "cache")
+
+
+@cache
+def _load(chain: Chain, name: str) -> recognizer.Recognizer:
+    store = WeightStore(chain.folder / "models", chain.weights_mirror)
+    return recognizer.load(models.find(name), store, chain.folder / "cache", mirror=chain.mirror)

@@ -1,0 +1,170 @@
+"""How well faces are told apart: error rates and thresholds of models over the whole chain, detector included.
+
+    python -m tests.quality.evaluate --models Dlib --photos FOLDER [--pairs pairsDevTest.txt] --out FOLDER
+
+FOLDER holds a folder a person. With --pairs (LFW's format) those pairs are scored; without, all pairs of the photos,
+which is what thresholds for small FMRs need: an FMR of 0.1 % is not measured on fewer than 1,000 impostor pairs, and
+not well on fewer than 30,000. Writes report.json, and roc.png and det.png where matplotlib is installed.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from services.common.errors import RecoError
+from services.detector.mtcnn import DetectOptions
+from services.embedder import models
+from services.embedder.matching import Metric, unit
+from tests.quality.chain import Chain, embed_photos, versions
+from tests.quality.lfw import PairList, all_pairs, read_pairs
+from tests.quality.metrics import Distances, best_accuracy, folded_accuracy
+
+TARGETS = (1e-2, 1e-3, 1e-4)
+
+
+def pair_distances(metric: Metric, templates: np.ndarray, pairs: PairList) -> np.ndarray:
+    """float64 (n,) distances of the pairs, as the service works them out; infinite where a template is NaN.
+
+    Args:
+        templates: float32 (photos, dimension).
+    """
+    usable = np.isfinite(templates).all(axis=1)
+    vectors = np.zeros(templates.shape)
+    vectors[usable] = templates[usable] if metric is Metric.EUCLIDEAN else unit(templates[usable])
+    result = np.empty(len(pairs.left))
+    for start in range(0, len(result), 1 << 16):
+        part = slice(start, start + (1 << 16))
+        difference = vectors[pairs.left[part]] - vectors[pairs.right[part]]
+        squares = np.einsum("ij,ij->i", difference, difference)
+        result[part] = squares / 2 if metric is Metric.COSINE else np.sqrt(squares)
+    result[~(usable[pairs.left] & usable[pairs.right])] = np.inf
+    return result
+
+
+def score(templates: np.ndarray, pairs: PairList) -> dict:
+    """Everything we say of one model: a dict for JSON, by distance."""
+    report = {"photos_without_a_face": int((~np.isfinite(templates).all(axis=1)).sum())}
+    for metric in Metric:
+        values = pair_distances(metric, templates, pairs)
+        distances = Distances.of(values, pairs.same)
+        eer, eer_threshold = distances.equal_error()
+        report[str(metric)] = {
+            "accuracy": _accuracy(values, pairs),
+            "eer": eer,
+            "eer_threshold": eer_threshold,
+            "operating_points": [asdict(distances.at_fmr(target)) for target in TARGETS],
+        }
+    return report
+
+
+def _accuracy(values: np.ndarray, pairs: PairList) -> dict:
+    if pairs.has_folds:
+        accuracy, error = folded_accuracy(values, pairs.same, pairs.folds)
+        return {"kind": "mean of folds, threshold from the other folds", "value": accuracy, "standard_error": error}
+    accuracy, threshold = best_accuracy(values, pairs.same)
+    return {"kind": "best threshold on these very pairs", "value": accuracy, "threshold": threshold}
+
+
+def current_thresholds(name: str, templates: np.ndarray, pairs: PairList) -> dict:
+    """FMR and FNMR at the thresholds that the model's record has now."""
+    rates = {}
+    for metric in Metric:
+        threshold = getattr(models.find(name).thresholds, metric)
+        distances = Distances.of(pair_distances(metric, templates, pairs), pairs.same)
+        rates[str(metric)] = {
+            "threshold": threshold,
+            "fmr": float(distances.fmr(threshold)),
+            "fnmr": float(distances.fnmr(threshold)),
+        }
+    return rates
+
+
+def print_report(name: str, report: dict) -> None:
+    print(f"\n{name} {report['version']}   photos without a face: {report['photos_without_a_face']}")
+    for metric in Metric:
+        row, now = report[metric], report["current_thresholds"][metric]
+        accuracy = row["accuracy"]
+        print(f"  {metric}: accuracy {accuracy['value']:.4f} ({accuracy['kind']}), EER {row['eer']:.4f}")
+        for point in row["operating_points"]:
+            if point["threshold"] is None:
+                print(f"    FMR {point['target']:.2%}: too few impostor pairs")
+            else:
+                print(f"    FMR {point['target']:.2%}: FNMR {point['fnmr']:.4f}, threshold {point['threshold']:.4f}")
+        print(f"    threshold in use {now['threshold']}: FMR {now['fmr']:.4%}, FNMR {now['fnmr']:.4f}")
+
+
+def draw(curves: dict[str, Distances], folder: Path) -> None:
+    """roc.png and det.png, cosine distance; nothing where matplotlib is not installed."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("matplotlib is not installed: no ROC and DET pictures", file=sys.stderr)
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    for kind, label in (("roc", "TMR = 1 - FNMR"), ("det", "FNMR")):
+        figure, axes = pyplot.subplots(figsize=(6, 5))
+        for name, distances in curves.items():
+            _, fmr, fnmr = distances.curve()
+            axes.plot(fmr, 1 - fnmr if kind == "roc" else fnmr, label=name)
+        axes.set(xlabel="FMR", ylabel=label, xscale="log", yscale="linear" if kind == "roc" else "log")
+        axes.grid(True, which="both", alpha=0.3)
+        axes.legend()
+        figure.savefig(folder / f"{kind}.png", dpi=120)
+        pyplot.close(figure)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", default=["Dlib"], help="as in SELECTED_MODELS")
+    parser.add_argument("--photos", type=Path, required=True, help="a folder with a folder a person")
+    parser.add_argument("--pairs", type=Path, help="LFW's pairs.txt or pairsDevTest.txt; all pairs if not given")
+    parser.add_argument("--out", type=Path, required=True, help="where report.json and the pictures go")
+    parser.add_argument("--one-view", action="store_true", help="without the mirror image: half the cost")
+    parser.add_argument("--work", type=Path, default=Path("var"), help="folder of models/ and cache/")
+    parser.add_argument("--weights", help="RECO_MIRROR: folder or http prefix that has weight files")
+    parser.add_argument("--reference", action="store_true", help="find faces step by step as the package mtcnn does")
+    parser.add_argument("--workers", type=int, help="processes; one a core if not given")
+    return parser.parse_args()
+
+
+def main() -> int:
+    arguments = _arguments()
+    options = DetectOptions.reference() if arguments.reference else DetectOptions()
+    try:
+        names = tuple(models.find(name).name for name in arguments.models)
+        pairs = read_pairs(arguments.pairs, arguments.photos) if arguments.pairs else all_pairs(arguments.photos)
+        chain = Chain(names, not arguments.one_view, arguments.work, arguments.weights, options)
+        started = time.monotonic()
+        templates = embed_photos(chain, pairs.photos, arguments.workers)
+    except (RecoError, ValueError, OSError) as error:
+        print(f"evaluate: {error}", file=sys.stderr)
+        return 1
+    print(f"{len(pairs.photos)} photos in {time.monotonic() - started:.0f} s")
+    write_report(chain, templates, pairs, arguments.out)
+    return 0
+
+
+def write_report(chain: Chain, templates: dict[str, np.ndarray], pairs: PairList, folder: Path) -> None:
+    """Prints what we know of each model, and writes it to `folder`."""
+    genuine, impostor = int(pairs.same.sum()), int((~pairs.same).sum())
+    print(f"{genuine} genuine, {impostor} impostor pairs")
+    report = {"genuine": genuine, "impostor": impostor, "all_views": chain.mirror, "models": {}}
+    for name, version in versions(chain).items():
+        now = current_thresholds(name, templates[name], pairs)
+        one = {"version": version, **score(templates[name], pairs), "current_thresholds": now}
+        report["models"][name] = one
+        print_report(name, one)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=2))
+    draw({n: Distances.of(pair_distances(Metric.COSINE, t, pairs), pairs.same) for n, t in templates.items()}, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

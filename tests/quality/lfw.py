@@ -1,0 +1,73 @@
+"""Lists of photo pairs: LFW's format, and all pairs of folders of people."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+#: More impostor pairs than this are too many to hold: a folder of some 6,000 photos.
+MAX_PAIRS = 20_000_000
+
+
+@dataclass(frozen=True)
+class PairList:
+    """Pairs of photos.
+
+    Attributes:
+        photos: paths.
+        left, right: int (n,) indices into photos.
+        same: bool (n,), whether a pair shows one person.
+        folds: int (n,), 0 throughout where the list has no folds.
+    """
+
+    photos: tuple[Path, ...]
+    left: np.ndarray
+    right: np.ndarray
+    same: np.ndarray
+    folds: np.ndarray
+
+    @property
+    def has_folds(self) -> bool:
+        return bool(self.folds.max(initial=0))
+
+
+def read_pairs(file: Path, folder: Path) -> PairList:
+    """Reads LFW's pairs.txt or pairsDevTest.txt.
+
+    The first line says "pairs" or "folds pairs"; then, in each fold, as many lines "name n m" (same person) and
+    "name n other m" (two people), separated by tabs. Photos are <folder>/<name>/<name>_<nnnn>.jpg.
+
+    Raises:
+        ValueError: a line is not of that form.
+    """
+    head, *lines = (line.split("\t") for line in file.read_text().splitlines() if line.strip())
+    fold_size = 2 * int(head[-1])
+    index: dict[Path, int] = {}
+    rows = []
+    for number, fields in enumerate(lines):
+        if len(fields) not in (3, 4):
+            raise ValueError(f"{file}: {fields} is neither a pair of one person nor of two")
+        name, first, *other, second = fields
+        ends = [_photo(folder, name, first), _photo(folder, other[0] if other else name, second)]
+        left, right = (index.setdefault(path, len(index)) for path in ends)
+        rows.append((left, right, not other, number // fold_size))
+    left, right, same, folds = (np.array(column) for column in zip(*rows, strict=True))
+    return PairList(tuple(index), left, right, same, folds)
+
+
+def _photo(folder: Path, name: str, number: str) -> Path:
+    return folder / name / f"{name}_{int(number):04d}.jpg"
+
+
+def all_pairs(folder: Path) -> PairList:
+    """Every pair of the photos in <folder>/<person>/.
+
+    Raises:
+        ValueError: there are no two photos, or more pairs than MAX_PAIRS.
+    """
+    photos = tuple(sorted(p for p in folder.glob("*/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
+    if len(photos) < 2 or len(photos) * (len(photos) - 1) // 2 > MAX_PAIRS:
+        raise ValueError(f"{folder} has {len(photos)} photos in folders of people: too few, or too many for all pairs")
+    people = np.unique([path.parent.name for path in photos], return_inverse=True)[1]
+    left, right = np.triu_indices(len(photos), 1)
+    return PairList(photos, left, right, people[left] == people[right], np.zeros(len(left), int))

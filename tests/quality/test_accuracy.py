@@ -1,0 +1,55 @@
+"""How well the whole chain tells people apart: LFW's development pairs, and photos of other people."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from services.embedder import models
+from services.embedder.matching import Metric
+from tests.quality.chain import Chain, embed_photos
+from tests.quality.evaluate import pair_distances
+from tests.quality.lfw import all_pairs, read_pairs
+from tests.quality.metrics import Distances, best_accuracy
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("accuracy")
+
+
+def test_dlib_on_lfw_development_pairs(photos: Path, work: Path):
+    """The 1,000 pairs of View 1: 99 % right, and at most 1.5 % of genuine pairs refused at an FMR of 1 %."""
+    folder = photos / "faces" / "lfw_dev"
+    if not (folder / "pairsDevTest.txt").is_file():
+        pytest.skip(f"the LFW photos are not at {folder}")
+    pairs = read_pairs(folder / "pairsDevTest.txt", folder)
+    templates = embed_photos(Chain(("Dlib",), True, work), pairs.photos, os.cpu_count())["Dlib"]
+    assert np.isnan(templates[:, 0]).sum() <= 2, "photos without a face"
+    values = pair_distances(Metric.COSINE, templates, pairs)
+    accuracy, _ = best_accuracy(values, pairs.same)
+    distances = Distances.of(values, pairs.same)
+    assert accuracy >= 0.99
+    assert distances.at_fmr(0.01).fnmr <= 0.015
+    threshold = models.find("Dlib").thresholds.cosine
+    assert distances.fmr(threshold) <= 0.004  # 0.1 % is meant; 500 pairs cannot tell it from this
+    assert distances.fnmr(threshold) <= 0.06
+
+
+def test_dlib_thresholds_hold_for_other_photos(photos: Path, work: Path):
+    """Nine people whom nothing was fitted on: at the threshold in use nobody is taken for another."""
+    people = photos / "faces" / "deepface"
+    if not people.is_dir():
+        pytest.skip(f"deepface's photos are not at {people}")
+    chosen = work / "people"
+    for person in sorted(people.glob("id_*")):
+        (chosen / person.name).parent.mkdir(exist_ok=True)
+        (chosen / person.name).symlink_to(person)
+    pairs = all_pairs(chosen)
+    templates = embed_photos(Chain(("Dlib",), True, work), pairs.photos, 1)["Dlib"]
+    for metric in Metric:
+        distances = Distances.of(pair_distances(metric, templates, pairs), pairs.same)
+        threshold = getattr(models.find("Dlib").thresholds, metric)
+        assert distances.fmr(threshold) <= 0.01
+        assert distances.fnmr(threshold) <= 0.05

@@ -1,0 +1,156 @@
+"""Networks converted from Keras files against Keras itself, on real faces. Files of deepface's form, random weights."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from services.common import keras_onnx
+from services.common.errors import ModelUnavailable
+from services.common.faces import Box
+from services.common.keras_onnx import ConverterMissing, cached_onnx
+from services.common.weights import WeightStore
+from services.embedder import models, recognizer
+from services.liveness.minifasnet import Verdict
+from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings
+from tests.unit.fileserver import FileServer, Handler, serving
+
+ROOT = Path(__file__).resolve().parents[2]
+#: `make test` takes the first two: the smallest, and the one most used. `make test CONVERT=1` takes all. On two cores
+#: that others used as well the first two took two minutes, OpenFace and GhostFaceNet three more; installing two.
+NETWORKS = ("DeepID", "ArcFace", "OpenFace", "GhostFaceNet", "Facenet", "Facenet512", "DeepFace", "VGG-Face")
+ALWAYS = NETWORKS[:2]
+FACES = 5
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """Runs tests.quality.keras_reference in the environment that has TensorFlow."""
+    if not keras_onnx.converter().is_file():
+        pytest.skip("TensorFlow is not installed (.venv-convert); `make test` installs it")
+
+    def run(*arguments) -> None:
+        command = [keras_onnx.converter(), "-m", "tests.quality.keras_reference", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
+        assert done.returncode == 0, done.stderr.decode()[-3000:]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def faces(photos) -> list[np.ndarray]:
+    """uint8 BGR: the middles of LFW's photos, which are faces."""
+    paths = sorted((photos / "faces" / "lfw_dev").glob("*/*.jpg"))[: FACES * 20 : 20]
+    return [cv2.imread(str(path))[60:190, 60:190] for path in paths]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_recognizers_are_keras(name, reference, faces, tmp_path):
+    if name not in ALWAYS and not os.environ.get("CONVERT"):
+        pytest.skip("large; `make test CONVERT=1` runs it")
+    spec = models.find(name)
+    weights = tmp_path / spec.keras[0].name
+    reference("weights", name, weights)
+    ours = recognizer.load(spec, WeightStore(tmp_path, None), tmp_path / "cache", mirror=False)
+    chips = [cv2.resize(face, (spec.alignment.width, spec.alignment.height)) for face in faces]
+    np.save(tmp_path / "in.npy", recognizer.normalise(np.stack(chips), spec.normalisation))
+    reference("outputs", name, weights, tmp_path / "in.npy", tmp_path / "out.npy")
+    mine, theirs = ours.embed_aligned(chips).astype(np.float64), np.load(tmp_path / "out.npy").astype(np.float64)
+    assert mine.shape == theirs.shape == (len(chips), spec.dimension)
+    cosines = (mine * theirs).sum(axis=1) / np.linalg.norm(mine, axis=1) / np.linalg.norm(theirs, axis=1)
+    print(f"{name}: 1 - cos up to {(1 - cosines).max():.1e}")
+    assert (1 - cosines).max() < 1e-5
+    assert np.abs(mine - theirs).max() < 1e-3 * np.abs(theirs).max()
+    assert np.ptp(theirs, axis=0).max() > 0  # else anything would pass
+    for part in (tmp_path / "cache").glob("*"):  # hundreds of megabytes
+        part.unlink()
+
+
+def test_a_converted_file_is_kept(reference, tmp_path, monkeypatch):
+    reference("weights", "DeepID", tmp_path / "deepid_keras_weights.h5")
+    first = cached_onnx(tmp_path / "deepid_keras_weights.h5", tmp_path / "cache", "DeepID")
+    monkeypatch.setenv("RECO_CONVERT_PYTHON", "/nowhere")
+    (tmp_path / "other name.h5").write_bytes((tmp_path / "deepid_keras_weights.h5").read_bytes())
+    assert cached_onnx(tmp_path / "other name.h5", tmp_path / "cache", "DeepID") == first
+    assert {path.suffix for path in first.parent.glob("deepid*")} == {".onnx", ".bin"}
+
+
+def test_says_what_to_do_without_the_converter(tmp_path, monkeypatch):
+    monkeypatch.setenv("RECO_CONVERT_PYTHON", "/nowhere")
+    (tmp_path / "arcface_weights.h5").write_bytes(b"weights")
+    with pytest.raises(ConverterMissing, match="make models MODELS=ArcFace"):
+        recognizer.load(models.find("ArcFace"), WeightStore(tmp_path, None), tmp_path / "cache")
+
+
+@pytest.mark.usefixtures("reference")
+def test_broken_weights_are_unavailable_and_leave_nothing(tmp_path):
+    (tmp_path / "w.h5").write_bytes(b"<html>no weights</html>")
+    with pytest.raises(ModelUnavailable, match="could not be converted"):
+        cached_onnx(tmp_path / "w.h5", tmp_path / "cache", "DeepID")
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".keras.lock"]
+
+
+def test_liveness_file_is_fetched_converted_and_keras(reference, faces, tmp_path):
+    reference("liveness", tmp_path / "made.h5")
+    photo = np.full((400, 400, 3), 90, np.uint8)
+    photo[50:180, 30:160], photo[200:330, 220:350] = faces[0], faces[1]
+    boxes = [Box(30, 50, 130, 130), Box(220, 200, 130, 130), Box(390, 390, 100, 100)]
+    with serving(FileServer((tmp_path / "made.h5").read_bytes())) as server:
+        settings = ModelSettings(tmp_path / "models", f"{server.url}/uc?id=1", "liveness_best.h5")
+        model = LivenessModels(lambda: settings).current()
+    found = model.check(photo, boxes)
+    crops = np.stack([cv2.resize(face, (224, 224)) for face in faces[:2]]).astype(np.float32)
+    np.save(tmp_path / "in.npy", crops)
+    reference("outputs", "-", tmp_path / "made.h5", tmp_path / "in.npy", tmp_path / "out.npy")
+    spoof = np.load(tmp_path / "out.npy")[:, 0]
+    np.testing.assert_allclose([face.score for face in found[:2]], 1 - spoof, atol=1e-5)
+    assert [face.verdict for face in found[:2]] == [Verdict.SPOOF if p >= 0.7 else Verdict.REAL for p in spoof]
+    assert found[2].verdict == Verdict.UNDECIDABLE
+    assert (model.name, model.threshold) == ("liveness_best.h5", 0.3)
+
+
+def test_liveness_file_with_code_in_it_is_refused(reference, tmp_path):
+    reference("lambda", tmp_path / "code.h5")
+    models_ = LivenessModels(lambda: ModelSettings(tmp_path, "", "code.h5"))
+    with pytest.raises(LivenessModelUnavailable, match="Lambda"):
+        models_.current()
+
+
+class OneOfEach(Handler):
+    """Serves `server.files` by name; else 404."""
+
+    def do_GET(self):
+        self.server.content = self.server.files.get(self.path.rsplit("/", 1)[-1])
+        self.server.status = 200 if self.server.content else 404
+        super().do_GET()
+
+
+def test_make_models_end_to_end(reference, tmp_path):
+    """From a mirror, by `make`: one file is cut off half-way and continued, one is not what it was before."""
+    reference("weights", "DeepID", tmp_path / "deepid.h5")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "arcface_weights.h5.sha256").write_text(f"{'0' * 64}  arcface_weights.h5\n")
+    server = FileServer(b"")
+    server.RequestHandlerClass = OneOfEach
+    server.files = {"deepid_keras_weights.h5": (tmp_path / "deepid.h5").read_bytes(), "arcface_weights.h5": b"other"}
+    server.cuts = [len(server.files["deepid_keras_weights.h5"]) // 2]
+    with serving(server):
+        environment = {
+            "RECO_MIRROR": server.url,
+            "RECO_MODELS": str(tmp_path / "models"),
+            "RECO_CACHE": str(tmp_path / "cache"),
+            "https_proxy": "http://127.0.0.1:1",  # the web is not to be asked
+        }
+        done = subprocess.run(
+            ["make", "models", "MODELS=DeepID,ArcFace"],
+            cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=600,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert "DeepID: ready" in done.stdout
+    assert "ArcFace: arcface_weights.onnx could not be had" in done.stderr
+    assert [bytes_from for _, bytes_from in server.requests if bytes_from]  # it went on where it had stopped
+    assert not (tmp_path / "models" / "arcface_weights.h5").exists()
+    assert len(list((tmp_path / "cache").glob("deepid-*.onnx"))) == 1

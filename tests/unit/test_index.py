@@ -1,0 +1,197 @@
+"""Every index against comparing everything with everything."""
+
+import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from services.embedder import exact_index, segment
+from services.embedder.exact_index import ExactIndex
+from services.embedder.index import Hit
+from services.embedder.matching import Metric, distances
+from services.embedder.templates import Templates, no_templates
+
+NO_LIMIT = 1e9
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch):
+    """Segments of 64 templates of 32 numbers: a few hundred fill several of them."""
+    monkeypatch.setattr(exact_index, "SEGMENT_BYTES", 64 * 32)
+    monkeypatch.setattr(exact_index, "FIRST_ROWS", 8)
+
+
+def templates(vectors):
+    ids = tuple(f"{number:03}.png" for number in range(len(vectors)))
+    return Templates(ids, np.zeros(len(vectors), dtype=bool), np.asarray(vectors, dtype=np.float32))
+
+
+def faces(rng, count, dimension=32):
+    """One person's raw templates, which cluster as faces do: a part of all, one of the person, one of the photo."""
+    person = 0.5 + rng.normal(size=dimension)
+    vectors = person + 0.4 * rng.normal(size=(count, dimension))
+    return (vectors * rng.uniform(0.5, 2, size=(count, 1))).astype(np.float32)
+
+
+def brute_force(people, probes, metric, threshold):
+    photos = [(person_id, photo_id) for person_id, those in people.items() for photo_id in those.photo_ids]
+    vectors = np.concatenate([those.vectors for those in people.values() if len(those)])
+    hits = []
+    for row in distances(metric, probes, vectors).tolist():
+        distance, (person_id, photo_id) = min(zip(row, photos, strict=True))
+        hits.append(Hit(person_id, photo_id, distance) if distance <= threshold else None)
+    return hits
+
+
+@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("seed", range(6))
+def test_any_history_of_changes_ends_in_what_brute_force_finds(metric, seed):
+    rng, dice = np.random.default_rng(seed), random.Random(seed)
+    index, people = ExactIndex(32), {"fixed": templates(faces(rng, 2))}
+    index.apply(people)
+    for _ in range(60):
+        names = dice.sample(range(120), dice.randint(1, 12))
+        changes = {f"p{name}": templates(faces(rng, dice.choice((0, 1, 3, 20)))) for name in names}
+        index.apply(changes)
+        people |= changes
+        somebody = dice.choice([those for those in people.values() if len(those)])
+        probes = np.concatenate([faces(rng, 1), somebody.vectors[:1] * 1.01])
+        threshold = dice.choice((NO_LIMIT, 0.2, 1.0))
+        assert index.search(probes, metric, threshold) == brute_force(people, probes, metric, threshold)
+    assert len(index) == sum(map(len, people.values()))
+
+
+@pytest.mark.parametrize("metric", Metric)
+@pytest.mark.parametrize("dimension", [1, 2, 7, 128, 512, 4096])
+def test_every_dimension(metric, dimension):
+    rng = np.random.default_rng(dimension)
+    people = {f"p{name}": templates(faces(rng, 5, dimension)) for name in range(30)}
+    index = ExactIndex(dimension)
+    index.add(people)
+    probes = np.concatenate([faces(rng, 20, dimension), people["p3"].vectors])
+    assert index.search(probes, metric, NO_LIMIT) == brute_force(people, probes, metric, NO_LIMIT)
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_awkward_templates(metric):
+    """Single numbers, tiny and huge lengths, near copies, opposite directions."""
+    rng = np.random.default_rng(3)
+    axes = np.eye(32, dtype=np.float32)
+    twins = np.repeat(faces(rng, 1), 40, axis=0) + 1e-6 * rng.normal(size=(40, 32)).astype(np.float32)
+    stored = np.concatenate([axes, -axes, 1e-4 * axes, 1e4 * axes[:3], twins, -twins])
+    people = {f"p{number % 17}-{number}": templates(vector[None]) for number, vector in enumerate(stored)}
+    index = ExactIndex(32)
+    index.add(people)
+    probes = np.concatenate([stored[::7], twins + np.float32(1e-7), axes[:2] + axes[1:3], 1e-3 * twins[:2]])
+    for threshold in (NO_LIMIT, 1e-3, 0.5):
+        assert index.search(probes, metric, threshold) == brute_force(people, probes, metric, threshold)
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_ties_go_to_the_first_id(metric):
+    same = faces(np.random.default_rng(4), 1)
+    index = ExactIndex(32)
+    names = [f"p{number:03}" for number in range(300)]
+    for name in random.Random(5).sample(names, 300):
+        index.apply({name: templates(np.repeat(same, 2, axis=0))})
+    assert index.search(same, metric, 0.1) == [Hit("p000", "000.png", 0.0)]
+    index.apply({"p000": no_templates()})
+    assert index.search(same, metric, 0.0) == [Hit("p001", "000.png", 0.0)]
+
+
+@pytest.mark.parametrize("probes", [1, 3])
+def test_integer_products_are_exact_at_the_extremes(probes):
+    """Processors without VNNI add two products in 16 bits; the range of the digits must leave room for that."""
+    digits = np.full((probes, 128), segment.OFFSET + segment.DIGIT_RANGE, dtype=np.uint8)
+    codes = np.full((128, 100), segment.CODE_RANGE, dtype=np.int8)
+    codes[:, ::2] = -segment.CODE_RANGE
+    codes[::3, 10:] = 1
+    products = exact_index._integer_product().run(None, {"digits": digits, "codes": codes})[0]
+    assert (products == digits.astype(np.int64) @ codes.astype(np.int64)).all()
+
+
+def test_nobody_there():
+    index = ExactIndex(32)
+    probes = faces(np.random.default_rng(6), 2)
+    assert index.search(probes, Metric.COSINE, 1.0) == [None, None]
+    index.apply({"anna": no_templates()})
+    assert index.search(probes, Metric.EUCLIDEAN, NO_LIMIT) == [None, None]
+    index.apply({"anna": templates(probes)})
+    index.apply({"anna": no_templates()})
+    assert index.search(probes, Metric.EUCLIDEAN, NO_LIMIT) == [None, None]
+    assert index.search(probes[:0], Metric.COSINE, 1.0) == []
+    assert len(index) == 0
+
+
+def test_the_threshold_itself_matches():
+    index = ExactIndex(2)
+    index.add({"anna": templates([[3.0, 4.0]])})
+    origin = np.array([[3.0, 3.0]], dtype=np.float32)
+    assert index.search(origin, Metric.EUCLIDEAN, 1.0) == [Hit("anna", "000.png", 1.0)]
+    assert index.search(origin, Metric.EUCLIDEAN, 0.999) == [None]
+
+
+def test_people_whose_hashes_collide_are_told_apart(monkeypatch):
+    monkeypatch.setattr(segment, "hash", lambda _: 7, raising=False)
+    monkeypatch.setattr(exact_index, "hash", lambda _: 7, raising=False)
+    rng = np.random.default_rng(7)
+    people = {f"p{name}": templates(faces(rng, 3)) for name in range(40)}
+    index = ExactIndex(32)
+    index.apply(people)
+    index.apply({"p7": no_templates()})
+    del people["p7"]
+    probes = faces(rng, 5)
+    assert index.search(probes, Metric.COSINE, 2.0) == brute_force(people, probes, Metric.COSINE, 2.0)
+
+
+def test_files_and_memory_of_the_forgotten_are_given_back(tmp_path):
+    index = ExactIndex(32, tmp_path)
+    rng = np.random.default_rng(8)
+    for turn in range(100):
+        index.apply({f"p{turn % 5}": templates(faces(rng, 20))})
+    assert len(index) == 100
+    assert sum(one.capacity for one in index._segments) <= 5 * 64
+    assert list(tmp_path.iterdir()) == []  # the files have no names
+
+
+def test_searches_go_on_while_people_come_and_go():
+    """What never changes is found by every search, and a change is seen whole or not at all."""
+    rng = np.random.default_rng(9)
+    fixed, old, new = faces(rng, 30), faces(rng, 12), faces(rng, 12)
+    index = ExactIndex(32)
+    index.add({"fixed": templates(fixed), "mover": templates(old)})
+    stop = threading.Event()
+
+    def search():
+        while not stop.is_set():
+            hits = index.search(fixed[::5], Metric.COSINE, 0.0)
+            assert [hit.person_id for hit in hits] == ["fixed"] * 6
+            found = [hit is not None for hit in index.search(np.concatenate([old, new]), Metric.COSINE, 0.0)]
+            assert found in ([True] * 12 + [False] * 12, [False] * 12 + [True] * 12)
+
+    with ThreadPoolExecutor(3) as pool:
+        searches = [pool.submit(search) for _ in range(3)]
+        for turn in range(300):
+            other = templates(faces(rng, turn % 9))
+            index.apply({"mover": templates((new, old)[turn % 2]), f"other {turn % 40}": other})
+        stop.set()
+        for done in searches:
+            done.result()
+
+
+def test_clustered_templates_leave_few_candidates():
+    """The codes do their work: hardly anything is read from the files."""
+    rng = np.random.default_rng(10)
+    people = {f"p{name}": templates(faces(rng, 4)) for name in range(500)}
+    index = ExactIndex(32)
+    index.add(people)
+    read = []
+    for one in index._segments:
+        plain = one.shelf.vector
+        one.shelf.vector = lambda row, plain=plain: read.append(row) or plain(row)
+    probes = np.concatenate([those.vectors[:1] * 1.1 for those in list(people.values())[:50]])
+    hits = index.search(probes, Metric.COSINE, 0.3)
+    assert [hit.distance for hit in hits] == pytest.approx([0] * 50, abs=1e-6)
+    assert 50 <= len(read) < 50 * 20
