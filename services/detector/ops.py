@@ -44,7 +44,10 @@ def pyramid_scales(width: int, height: int, min_face_px: int) -> list[float]:
 
 
 def shrink(image: np.ndarray, max_side: int) -> tuple[np.ndarray, float, float]:
-    """Shrinks a picture (averaging areas) to max_side pixels at its longer side; smaller ones stay as they are.
+    """Shrinks a picture to max_side pixels at its longer side; smaller ones stay as they are.
+
+    Halves it by averaging, and samples the rest of the way, less than another half, bilinearly: OpenCV takes ten times
+    as long to average areas that are no whole pixels.
 
     Returns:
         The picture, and what to multiply its x and y with to come back to the given one's.
@@ -54,7 +57,7 @@ def shrink(image: np.ndarray, max_side: int) -> tuple[np.ndarray, float, float]:
         return image, 1.0, 1.0
     ratio = max_side / max(width, height)
     size = max(1, round(width * ratio)), max(1, round(height * ratio))
-    small = cv2.resize(halve_towards(image, size), size, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(halve_towards(image, size), size, interpolation=cv2.INTER_LINEAR)
     return small, width / size[0], height / size[1]
 
 

@@ -19,12 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from services.common.errors import ModelUnavailable
 
 #: Part of the cached files' names; raise it when the graphs below change.
-GRAPH_VERSION = 2
-
-
-@dataclass(frozen=True)
-class Convolution:
-    """A valid convolution with stride 1, then a parametric ReLU with one slope a channel."""
+GRAPH_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -33,6 +28,13 @@ class Pool:
 
     size: int
     same: bool
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A valid convolution with stride 1, then a parametric ReLU with one slope a channel, then perhaps pooling."""
+
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Network:
     file: str
     sha256: str
     side: int | None
-    body: tuple[Convolution | Pool | Dense, ...]
+    body: tuple[Convolution | Dense, ...]
     heads: tuple[str, ...]
     source: str = "PyPI package mtcnn 1.0.0"
     licence: str = "MIT"
@@ -72,7 +74,7 @@ PNET = Network(
     "pnet.lz4",
     "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
     None,
-    (Convolution(), Pool(2, True), Convolution(), Convolution()),
+    (Convolution(Pool(2, True)), Convolution(), Convolution()),
     ("regression", "logits"),
 )
 RNET = Network(
@@ -80,7 +82,7 @@ RNET = Network(
     "rnet.lz4",
     "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
     24,
-    (Convolution(), Pool(3, True), Convolution(), Pool(3, False), Convolution(), Dense()),
+    (Convolution(Pool(3, True)), Convolution(Pool(3, False)), Convolution(), Dense()),
     ("regression", "probability"),
 )
 ONET = Network(
@@ -88,7 +90,13 @@ ONET = Network(
     "onet.lz4",
     "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
     48,
-    (Convolution(), Pool(3, True), Convolution(), Pool(3, False), Convolution(), Pool(2, True), Convolution(), Dense()),
+    (
+        Convolution(Pool(3, True)),
+        Convolution(Pool(3, False)),
+        Convolution(Pool(2, True)),
+        Convolution(),
+        Dense(),
+    ),
     ("regression", "landmarks", "probability"),
 )
 
@@ -185,34 +193,54 @@ class _GraphBuilder:
         self._last = output
         return output
 
-    def layer(self, layer: Convolution | Pool | Dense, first: bool) -> None:
-        if isinstance(layer, Pool):
-            self.add(
-                "MaxPool",
-                [self._last],
-                kernel_shape=[layer.size] * 2,
-                strides=[2, 2],
-                auto_pad="SAME_UPPER" if layer.same else "VALID",
-            )
-        elif isinstance(layer, Convolution):
-            self._rectified_convolution(normalise=first)
-        else:
+    def layer(self, layer: Convolution | Dense, first: bool) -> None:
+        if isinstance(layer, Dense):
             self.add("Flatten", [self._last])
             self._dense(self._last)
             self.add("PRelu", [self._last, self._constant(self._weights.pop(0))])
-
-    def _rectified_convolution(self, normalise: bool) -> None:
-        """Convolution and PReLU, as one convolution that gives x and -x, ReLU, and relu(x) - slope * relu(-x) as a
-        1x1 convolution: the same numbers, and ONNX Runtime's PRelu takes longer than all convolutions together.
-        """
-        kernel, bias, slopes = (self._weights.pop(0) for _ in range(3))
-        if normalise:
+            return
+        kernel, bias, slopes = (self._weights.pop(0).astype(np.float64) for _ in range(3))
+        if first:
             kernel, bias = _fold_normalisation(kernel, bias)
-        self._add_convolution(self._last, np.concatenate([kernel, -kernel], axis=3), np.concatenate([bias, -bias]))
-        self.add("Relu", [self._last])
-        joined = np.concatenate([np.eye(len(bias)), -np.diag(slopes.ravel())])
-        self._add_convolution(self._last, joined[None, None], np.zeros(len(bias)))
+        if layer.pool:
+            self._pooled_convolution(kernel, bias, slopes.ravel(), layer.pool)
+        else:
+            self._rectified_convolution(kernel, bias, slopes.ravel())
         self._channels = len(bias)
+
+    def _rectified_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> None:
+        """Convolution and PReLU, written as slope * x + (1 - slope) * relu(x): ONNX Runtime's PRelu takes longer than
+        all convolutions together, while these stay in the layout that its convolutions use.
+        """
+        x = self._add_convolution(self._last, kernel, bias)
+        rectified = self._scaled(self.add("Relu", [x]), 1 - slopes)
+        self.add("Add", [self._scaled(x, slopes), rectified])
+
+    def _pooled_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray, pool: Pool) -> None:
+        """Convolution, PReLU and max pooling, pooled first: PReLU then works on a quarter of the numbers.
+
+        Where the slope is not negative PReLU keeps the order, and so may come after the pooling. Where it is, PReLU(x)
+        is the larger of x and slope * x, whose maxima are those of x and, times -slope, of -x: these channels are
+        pooled twice. The larger of p and q is p + relu(q - p), so that all is `linear` + relu(`rectified`) * gains.
+        """
+        falling = np.flatnonzero(slopes < 0)
+        kernel = np.concatenate([kernel, -kernel[..., falling]], axis=3)
+        self._add_convolution(self._last, kernel, np.concatenate([bias, -bias[falling]]))
+        size, padding = [pool.size] * 2, "SAME_UPPER" if pool.same else "VALID"
+        pooled = self.add("MaxPool", [self._last], kernel_shape=size, strides=[2, 2], auto_pad=padding)
+        mirrored = np.zeros((len(falling), len(slopes)))
+        mirrored[np.arange(len(falling)), falling] = -slopes[falling]
+        linear = np.concatenate([np.diag(slopes.clip(0)), mirrored])
+        rectified = np.concatenate([np.eye(len(slopes)), -mirrored])
+        nothing = np.zeros(len(slopes))
+        self._add_convolution(pooled, rectified[None, None], nothing)
+        gained = self._scaled(self.add("Relu", [self._last]), 1 - slopes.clip(0))
+        self.add("Add", [self._add_convolution(pooled, linear[None, None], nothing), gained])
+
+    def _scaled(self, source: str, factors: np.ndarray) -> str:
+        """Each channel times a factor, as a convolution of one pixel and channel."""
+        inputs = [source, self._constant(factors[:, None, None, None]), self._constant(np.zeros(len(factors)))]
+        return self.add("Conv", inputs, group=len(factors))
 
     def head(self, name: str, dense: bool) -> None:
         """An output: a linear map of the body's last features, and softmax where it is the probability."""
