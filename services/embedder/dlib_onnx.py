@@ -29,7 +29,7 @@ from services.embedder.dlib_dat import (
 )
 
 #: Goes into the cached file's name: raise it when the graph built from the same file changes.
-GRAPH_REVISION = 1
+GRAPH_REVISION = 2
 MAX_CHANNELS = 4096
 
 
@@ -169,12 +169,17 @@ class _GraphBuilder:
         self._value = self._node("Add", [self._padded(*mine), self._padded(*other)])
 
     def _padded(self, value: str, shape: tuple[int, int, int]) -> str:
-        missing = [whole - part for whole, part in zip(self._shape, shape, strict=True)]
-        if not any(missing):
-            return value
-        pads = numpy_helper.from_array(np.array([0, 0, 0, 0, 0, *missing], np.int64), f"c{len(self._constants)}")
-        self._constants.append(pads)
-        return self._node("Pad", [value, pads.name])
+        """Zeros put at bottom, right and last channels, as a convolution of one pixel: ONNX Runtime then keeps its own
+        layout from here to the end and adds up within its convolutions, which its Pad would break up.
+        """
+        channels, rows, columns = (whole - part for whole, part in zip(self._shape, shape, strict=True))
+        if channels:
+            copy = np.eye(self._shape[0], shape[0])[:, :, None, None]
+            value = self._node("Conv", [value, self._constant(copy)], pads=[0, 0, rows, columns])
+        elif rows or columns:
+            copy = np.ones((shape[0], 1, 1, 1))
+            value = self._node("Conv", [value, self._constant(copy)], pads=[0, 0, rows, columns], group=shape[0])
+        return value
 
     def _add_dense(self, layer: Dense) -> None:
         _require(layer.weights.shape[0] == int(np.prod(self._shape)), "the dense layer does not fit its input")
