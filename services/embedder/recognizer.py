@@ -2,20 +2,20 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from services.common import keras_onnx
 from services.common.batcher import Batcher, Limits, processors
 from services.common.errors import ModelUnavailable
 from services.common.faces import FaceCrop
-from services.common.inference import Session, open_session
+from services.common.inference import ORT_ERRORS, Session, open_shared_session
+from services.common.metrics import QueueMetrics
 from services.common.weights import WeightStore
 from services.embedder import dlib_dat, dlib_onnx
 from services.embedder.alignment import View, show
@@ -29,17 +29,6 @@ BATCH = 8
 WAITING = 160
 
 KERAS_SUFFIXES = (".h5", ".zip")
-
-ORT_ERRORS = (
-    ort_errors.Fail,
-    ort_errors.InvalidArgument,
-    ort_errors.InvalidGraph,
-    ort_errors.InvalidProtobuf,
-    ort_errors.NoModel,
-    ort_errors.NoSuchFile,
-    ort_errors.NotImplemented,
-    ort_errors.RuntimeException,
-)
 
 
 class OnnxSession(Session, Protocol):
@@ -59,7 +48,13 @@ class Recognizer:
     """
 
     def __init__(
-        self, spec: ModelSpec, session: OnnxSession, version: str, mirror: bool = True, threads: int | None = None
+        self,
+        spec: ModelSpec,
+        session: OnnxSession,
+        version: str,
+        mirror: bool = True,
+        threads: int | None = None,
+        metrics: QueueMetrics | None = None,
     ) -> None:
         """
         Args:
@@ -67,6 +62,7 @@ class Recognizer:
             mirror: a template is the mean over the record's views (Dlib: the face and its mirror image): better, at
                 the cost of a run for each. Else the face is looked at once.
             threads: batches worked on at once; as many as there are processors if not given.
+            metrics: of the faces that wait.
 
         Raises:
             ModelUnavailable: the network takes no pictures.
@@ -83,7 +79,7 @@ class Recognizer:
         self._input = pixels.name
         self._channels_first = pixels.shape[1] == 3
         batch = pixels.shape[0] if isinstance(pixels.shape[0], int) else BATCH
-        self._faces = Batcher(self._run, Limits(threads or processors(), batch, WAITING))
+        self._faces = Batcher(self._run, Limits(threads or processors(), batch, WAITING), metrics)
 
     def embed(self, crops: Sequence[FaceCrop]) -> np.ndarray:
         """Templates of faces: float32 (n, dimension), as the network gives them.
@@ -145,13 +141,19 @@ def normalise(pictures: np.ndarray, normalisation: Normalisation) -> np.ndarray:
 
 
 def load(
-    spec: ModelSpec, store: WeightStore, cache: Path, threads: int | None = None, mirror: bool = True
+    spec: ModelSpec,
+    store: WeightStore,
+    cache: Path,
+    threads: int | None = None,
+    mirror: bool = True,
+    queue: Callable[[str], QueueMetrics] | None = None,
 ) -> Recognizer:
     """A recognizer that has run once. Fetches its weights if they are not here yet.
 
     Args:
-        cache: where networks made of other formats are kept.
+        cache: where networks made of other formats are kept, and weights that processes share.
         threads, mirror: see Recognizer.
+        queue: gives what is told of the faces that wait for a model, by its name.
 
     Raises:
         ModelUnavailable: the weights cannot be had, or are broken.
@@ -160,7 +162,9 @@ def load(
     network = _as_onnx(spec, weights, cache)
     try:
         version = _version(spec, weights, spec.views if mirror else (View(),))
-        recognizer = Recognizer(spec, open_session(network), version, mirror, threads)
+        recognizer = Recognizer(
+            spec, open_shared_session(network, cache), version, mirror, threads, queue and queue(spec.name)
+        )
     except (*ORT_ERRORS, OSError) as error:
         raise ModelUnavailable(f"{network} cannot be loaded: {error}") from error
     recognizer.warm_up()

