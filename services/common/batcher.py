@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from services.common import call
 from services.common.errors import DeadlineExceeded, Overloaded
+from services.common.metrics import QueueMetrics
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -39,10 +40,11 @@ class Limits:
 
 @dataclass(frozen=True)
 class _Ticket(Generic[Item]):
-    """An item in the queue; `deadline` as of time.monotonic()."""
+    """An item in the queue; times as of time.monotonic()."""
 
     item: Item
     deadline: float
+    came: float = field(default_factory=time.monotonic)
     future: Future = field(default_factory=Future)
 
     def is_wanted(self) -> bool:
@@ -57,14 +59,21 @@ class Batcher(Generic[Item, Result]):
     others to join it. Safe to use from several threads.
     """
 
-    def __init__(self, work: Callable[[Sequence[Item]], Sequence[Result]], limits: Limits):
+    def __init__(
+        self,
+        work: Callable[[Sequence[Item]], Sequence[Result]],
+        limits: Limits,
+        metrics: QueueMetrics | None = None,
+    ):
         """
         Args:
             work: gives a result for each item, in order; runs in `limits.workers` threads at once. Where it fails for
                 several items, it is asked again for each alone, so that one bad item spoils no other.
+            metrics: is told of each batch.
         """
         self._work = work
         self._limits = limits
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket[Item]] = deque()
         self._running = 0
@@ -112,6 +121,9 @@ class Batcher(Generic[Item, Result]):
     def _start(self) -> None:
         """Gives free workers what waits."""
         while batch := self._next_batch():
+            if self._metrics:
+                now = time.monotonic()
+                self._metrics.begun([now - ticket.came for ticket in batch])
             self._submit(batch)
 
     def _next_batch(self) -> list[_Ticket[Item]]:
@@ -161,8 +173,8 @@ class Workers:
     are processors, in order, a bounded number waits, and health checks always find a thread.
     """
 
-    def __init__(self, limits: Limits):
-        self._batcher: Batcher[Callable[[], object], object] = Batcher(_call_all, limits)
+    def __init__(self, limits: Limits, metrics: QueueMetrics | None = None):
+        self._batcher: Batcher[Callable[[], object], object] = Batcher(_call_all, limits, metrics)
 
     def run(self, function: Callable[..., Result], *args: object) -> Result:
         """What the function returns or raises; raises Overloaded and DeadlineExceeded as Batcher.run does."""

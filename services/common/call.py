@@ -1,6 +1,8 @@
 """What belongs to the request being answered, wherever in the code: its id and the time that is left for it."""
 
+import re
 import time
+import uuid
 from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future
 from contextvars import ContextVar, copy_context
@@ -12,8 +14,18 @@ R = TypeVar("R")
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
+#: What a caller's request id may be made of, and how long it may be; Envoy decides by the same (deploy/envoy/render.py).
+REQUEST_ID_CHARACTERS = "A-Za-z0-9._:/=@~+-"
+MAX_REQUEST_ID = 128
+
 #: Seconds for a request whose caller set no deadline.
 DEFAULT_TIMEOUT = 60.0
+
+
+def accept_id(given: str) -> str:
+    """The request id that a caller gave; a new one where that is missing, too long or not plain."""
+    fits = re.fullmatch(f"[{REQUEST_ID_CHARACTERS}]{{1,{MAX_REQUEST_ID}}}", given)
+    return given if fits else str(uuid.uuid4())
 
 
 def begin(identifier: str, seconds_left: float | None) -> None:

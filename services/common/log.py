@@ -15,11 +15,21 @@ MAX_LOG_BYTES = 10 * 1024 * 1024
 KEPT_LOGS = 5
 
 
+#: Characters that would end a line, or do something to a terminal, and what is written for them.
+ESCAPES = {code: ascii(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029)}
+
+
 class _RequestId(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = request_id.get()
-        record.msg = str(record.msg).replace("\n", "\\n") if not record.args else record.msg
         return True
+
+
+class _OneLine(logging.Formatter):
+    """Whatever a caller sent that gets into a message, an event stays one line, and what looks like an event is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record).translate(ESCAPES)
 
 
 def log_to_stdout(level: str = "INFO") -> None:
@@ -35,7 +45,7 @@ def log_to_file(handler: "SharedFileHandler") -> None:
 
 
 def _attach(handler: logging.Handler) -> None:
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(_OneLine(FORMAT))
     handler.addFilter(_RequestId())
     logging.getLogger().addHandler(handler)
 
@@ -54,7 +64,7 @@ class SharedFileHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._path is None:
             return
-        line = self.format(record).replace("\n", "\\n") + "\n"
+        line = self.format(record).translate(ESCAPES) + "\n"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._append(self._path, line.encode("utf-8", "replace"))

@@ -1,11 +1,13 @@
-"""What every service's server does alike: health, reflection, the boundary, and a graceful stop."""
+"""What every service's server does alike: health, reflection, the boundary, metrics, and a graceful stop."""
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from wsgiref.simple_server import WSGIServer
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -13,6 +15,8 @@ from grpc_reflection.v1alpha import reflection
 
 from services.common.interceptor import Boundary
 from services.common.limits import MAX_MESSAGE_BYTES
+from services.common.metrics import Metrics, serve
+from services.common.tracing import NoTracing, Tracing
 
 log = logging.getLogger("reco")
 
@@ -32,21 +36,51 @@ class ServerOptions:
         address: host:port; port 0 takes a free one.
         threads: calls open at once; most of them wait (for a processor, see batcher.py, or for another service).
         queue: calls that may wait for a thread; beyond it they are refused at once (RESOURCE_EXHAUSTED).
+        metrics: host:port at which the metrics can be read over HTTP; none where it is empty.
+        otlp: where traces are sent, such as http://localhost:4317; nowhere where it is empty.
     """
 
     address: str
     threads: int = 64
     queue: int = 32
+    metrics: str = ""
+    otlp: str = ""
+
+    @classmethod
+    def of(cls, service: str, port: int, **more: int) -> "ServerOptions":
+        """Those that the environment gives a service, or else the given port of this machine alone."""
+        get, name = os.environ.get, f"RECO_{service.upper()}"
+        return cls(
+            address=get(f"{name}_LISTEN", f"127.0.0.1:{port}"),
+            metrics=get(f"{name}_METRICS", ""),
+            otlp=get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+            **more,
+        )
 
 
 class Server:
     """A gRPC server that says SERVING when `start` returns, and stops gracefully."""
 
-    def __init__(self, options: ServerOptions, services: dict[str, Callable[[grpc.Server], None]]):
-        """`services`: full service name → function that adds its servicer to a server."""
+    def __init__(
+        self,
+        options: ServerOptions,
+        services: dict[str, Callable[[grpc.Server], None]],
+        metrics: Metrics | None = None,
+        tracing: Tracing | None = None,
+    ):
+        """
+        Args:
+            services: full service name → function that adds its servicer to a server.
+            metrics: the process's; made here if not given, and so without what the service itself counts.
+            tracing: no traces if not given.
+        """
+        self._options = options
+        self._metrics = metrics or Metrics("unnamed")
+        self._tracing = tracing or NoTracing()
+        self._scraped: WSGIServer | None = None
         self._server = grpc.server(
             ThreadPoolExecutor(options.threads, thread_name_prefix="rpc"),
-            interceptors=[Boundary()],
+            interceptors=[Boundary(self._metrics.calls, self._tracing)],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -64,6 +98,8 @@ class Server:
 
     def start(self) -> None:
         """Listens, and says SERVING."""
+        if self._options.metrics:
+            self._scraped = serve(self._options.metrics, self._metrics.registry)
         self._server.start()
         for name in self._names:
             self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -72,6 +108,10 @@ class Server:
         """Says NOT_SERVING, lets calls under way end, and closes."""
         self._health.enter_graceful_shutdown()
         self._server.stop(grace).wait()
+        self._tracing.stop()
+        if self._scraped:
+            self._scraped.shutdown()
+            self._scraped.server_close()
 
 
 def run(server: Server, name: str) -> None:

@@ -4,7 +4,10 @@ from reco.detector.v1 import detector_pb2_grpc
 
 from services.common.batcher import Limits, Workers
 from services.common.log import log_to_stdout
+from services.common.metrics import Metrics
 from services.common.server import Server, run
+from services.common.tracing import open_tracing
+from services.detector.metrics import DetectorMetrics
 from services.detector.model import open_detector
 from services.detector.servicer import DetectorServicer
 from services.detector.settings import Settings
@@ -20,8 +23,12 @@ def main() -> None:
 
 def build(settings: Settings) -> Server:
     """The detector's server, its networks loaded, not started yet."""
-    servicer = DetectorServicer(open_detector(settings.cache), Workers(Limits(settings.threads)))
+    metrics = Metrics("detector")
+    workers = Workers(Limits(settings.threads), metrics.queue("detector"))
+    servicer = DetectorServicer(open_detector(settings.cache), workers, DetectorMetrics(metrics.registry))
     return Server(
         settings.server,
         {SERVICE: lambda server: detector_pb2_grpc.add_DetectorServiceServicer_to_server(servicer, server)},
+        metrics,
+        open_tracing("detector", settings.server.otlp),
     )

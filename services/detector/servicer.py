@@ -9,6 +9,7 @@ from reco.types.v1 import face_pb2
 from services.common.batcher import Workers
 from services.common.convert import from_crop, from_face
 from services.common.errors import InvalidRequest
+from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
 from services.detector.mtcnn import DetectOptions, Mode
 
@@ -22,18 +23,21 @@ MODES = {
 class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
     """Serves a Detector."""
 
-    def __init__(self, detector: Detector, workers: Workers):
+    def __init__(self, detector: Detector, workers: Workers, metrics: DetectorMetrics | None = None):
         """`workers` do the work: pictures of several callers gain nothing by being batched."""
         self._detector = detector
         self._workers = workers
+        self._metrics = metrics or DetectorMetrics()
 
     def DetectFaces(self, request, context):
         found = self._workers.run(self._detector.detect_faces, request.image, _to_options(request.options))
+        self._metrics.found(len(found.faces))
         size = face_pb2.ImageSize(width=found.width, height=found.height)
         return pb.DetectFacesResponse(image_size=size, faces=map(from_face, found.faces))
 
     def ScoreImage(self, request, context):
         quality = self._workers.run(self._detector.score_image, request.image)
+        self._metrics.scored(quality.score)
         components = pb.ScoreImageResponse.Components(**asdict(quality.components))
         return pb.ScoreImageResponse(score=quality.score, components=components)
 
@@ -42,6 +46,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         prepared = self._workers.run(
             self._detector.prepare_faces, request.image, request.width, request.height, request.augmentations, options
         )
+        self._metrics.found(len(prepared.faces))
         size = face_pb2.ImageSize(width=prepared.width, height=prepared.height)
         return pb.PrepareFacesResponse(image_size=size, faces=map(_from_prepared, prepared.faces))
 

@@ -24,7 +24,7 @@ class Settings:
     def from_environment(cls) -> "Settings":
         get = os.environ.get
         return cls(
-            server=ServerOptions(get("RECO_DETECTOR_LISTEN", "127.0.0.1:50051")),
+            server=ServerOptions.of("detector", 50051),
             threads=int(get("RECO_DETECTOR_THREADS") or processors()),
             cache=Path(get("RECO_CACHE", "var/cache")),
         )

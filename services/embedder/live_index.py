@@ -10,11 +10,18 @@ from services.embedder.index import Index
 class LiveIndex:
     """The index of one model. Safe to use from several threads."""
 
-    def __init__(self, gallery: Gallery, model: str, make_index: Callable[[], Index]):
-        """`model`: its key; `make_index` makes an empty index."""
+    def __init__(
+        self,
+        gallery: Gallery,
+        model: str,
+        make_index: Callable[[], Index],
+        tell: Callable[[str, int], None] | None = None,
+    ):
+        """`model`: its key; `make_index` makes an empty index; `tell`: see LiveIndexes."""
         self._gallery = gallery
         self._model = model
         self._make_index = make_index
+        self._tell = tell
         self._lock = threading.Lock()
         self._state: tuple[Revision, Index] | None = None
 
@@ -41,16 +48,28 @@ class LiveIndex:
             for batch in self._gallery.everything(self._model):
                 index.add(batch)
         self._state = (now, index)
+        if self._tell:
+            self._tell(self._model, len(index))
         return index
 
 
 class LiveIndexes:
     """A LiveIndex for each model that is searched."""
 
-    def __init__(self, gallery: Gallery, make_index: Callable[[int], Index]):
-        """`make_index` makes an empty index for templates of the given dimension."""
+    def __init__(
+        self,
+        gallery: Gallery,
+        make_index: Callable[[int], Index],
+        tell: Callable[[str, int], None] | None = None,
+    ):
+        """
+        Args:
+            make_index: makes an empty index for templates of the given dimension.
+            tell: is told the model (key) and the number of templates of an index that was brought up to date.
+        """
         self._gallery = gallery
         self._make_index = make_index
+        self._tell = tell
         self._indexes: dict[str, LiveIndex] = {}
         self._lock = threading.Lock()
 
@@ -76,4 +95,4 @@ class LiveIndexes:
             self._indexes.clear()
 
     def _new(self, model: str, dimension: int) -> LiveIndex:
-        return LiveIndex(self._gallery, model, lambda: self._make_index(dimension))
+        return LiveIndex(self._gallery, model, lambda: self._make_index(dimension), self._tell)

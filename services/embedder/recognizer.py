@@ -162,9 +162,8 @@ def load(
     network = _as_onnx(spec, weights, cache)
     try:
         version = _version(spec, weights, spec.views if mirror else (View(),))
-        recognizer = Recognizer(
-            spec, open_shared_session(network, cache), version, mirror, threads, queue and queue(spec.name)
-        )
+        session = open_shared_session(network, cache)
+        recognizer = Recognizer(spec, session, version, mirror, threads, queue and queue(spec.name))
     except (*ORT_ERRORS, OSError) as error:
         raise ModelUnavailable(f"{network} cannot be loaded: {error}") from error
     recognizer.warm_up()

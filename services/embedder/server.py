@@ -9,12 +9,15 @@ from services.common.database import Database
 from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import log_to_stdout
+from services.common.metrics import Metrics
 from services.common.server import Server, run
+from services.common.tracing import open_tracing
 from services.common.weights import WeightStore
 from services.embedder import models, recognizer
 from services.embedder.exact_index import ExactIndex
 from services.embedder.gallery import Gallery
 from services.embedder.live_index import LiveIndexes
+from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Embedder
 from services.embedder.recognizers import Recognizers
 from services.embedder.servicer import EmbedderServicer
@@ -33,20 +36,29 @@ def main() -> None:
 
 def build(settings: Settings) -> Server:
     """The embedder's server, its selected models warm, not started yet."""
+    metrics = Metrics("embedder")
+    counted = EmbedderMetrics(metrics.registry)
     env_file = EnvFile(settings.env_file)
     database = Database(env_file.root)
     store = WeightStore(settings.models, settings.mirror)
     load = partial(
-        recognizer.load, store=store, cache=settings.cache, threads=settings.threads, mirror=not settings.one_view
+        recognizer.load,
+        store=store,
+        cache=settings.cache,
+        threads=settings.threads,
+        mirror=not settings.one_view,
+        queue=metrics.queue,
     )
     recognizers = Recognizers(models.find, load)
     gallery = Gallery(lambda: database.engine(env_file.sql()))
-    indexes = LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, settings.cache / "index"))
-    servicer = EmbedderServicer(Embedder(recognizers, gallery, indexes))
+    indexes = LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, settings.cache / "index"), counted.indexed)
+    servicer = EmbedderServicer(Embedder(recognizers, gallery, indexes), counted)
     _warm_up(env_file, recognizers)
     return Server(
         settings.server,
         {SERVICE: lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(servicer, server)},
+        metrics,
+        open_tracing("embedder", settings.server.otlp),
     )
 
 

@@ -14,6 +14,7 @@ from services.common.errors import ImageTooLarge, InvalidRequest
 from services.common.faces import FaceCrop
 from services.common.images import read_header
 from services.embedder.matching import Match, Metric
+from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Claim, Embedder, Enrolment, GalleryPhoto, Sample
 from services.embedder.templates import Template
 
@@ -33,8 +34,9 @@ METRICS = {
 class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     """Serves an Embedder."""
 
-    def __init__(self, embedder: Embedder):
+    def __init__(self, embedder: Embedder, metrics: EmbedderMetrics | None = None):
         self._embedder = embedder
+        self._metrics = metrics or EmbedderMetrics()
 
     def EmbedFaces(self, request, context):
         faces = [Sample(_crop(face)) for face in _limited("faces", request.faces, MAX_FACES)]
@@ -56,7 +58,9 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         return pb.FindUnenrolledResponse(person_ids=found, generation=self._embedder.generation(request.models))
 
     def VerifyFaces(self, request, context):
-        verification = self._embedder.verify(_to_claim(request))
+        claim = _to_claim(request)
+        verification = self._embedder.verify(claim)
+        self._metrics.compared(verification.best, claim.metric)
         return pb.VerifyFacesResponse(
             verified=verification.verified,
             matching_pairs=verification.matching_pairs,
@@ -67,7 +71,9 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
 
     def IdentifyFaces(self, request, context):
         probes = [_to_sample(probe) for probe in _limited("probes", request.probes, MAX_FACES)]
-        matches = self._embedder.identify(request.models, _to_metric(request.distance), probes)
+        metric = _to_metric(request.distance)
+        matches = self._embedder.identify(request.models, metric, probes)
+        self._metrics.searched(matches, metric)
         generation = self._embedder.generation(request.models)
         return pb.IdentifyFacesResponse(matches=map(_from_match, matches), generation=generation)
 

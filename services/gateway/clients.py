@@ -1,6 +1,7 @@
 """Speaks to the stages by gRPC: protos in and out, the request's deadline and id passed on, idempotent calls retried."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnava
 from services.common.faces import LANDMARK_NAMES, Box
 from services.common.interceptor import reason_of
 from services.common.limits import MAX_MESSAGE_BYTES
+from services.common.metrics import CallMetrics
+from services.common.tracing import NoTracing, Tracing
 from services.gateway.errors import LivenessUnavailable
 from services.gateway.stages import (
     Comparison,
@@ -101,19 +104,37 @@ class _CallDetails(grpc.ClientCallDetails):
 
 
 class _WithinRequest(grpc.UnaryUnaryClientInterceptor):
-    """Passes the present request's remaining time and id on to the stage."""
+    """Passes the present request's remaining time, id and trace on to the stage; counts and times the call.
+
+    The channel tries again below this: all attempts are one call.
+    """
+
+    def __init__(self, metrics: CallMetrics, tracing: Tracing):
+        self._metrics = metrics
+        self._tracing = tracing
 
     def intercept_unary_unary(self, continuation, details, request):
-        metadata = [*(details.metadata or ()), ("x-request-id", call.request_id.get())]
-        timeout = min(details.timeout or call.DEFAULT_TIMEOUT, call.seconds_left())
-        passed = _CallDetails(
-            details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
-        )
-        return continuation(passed, request)
+        started = time.perf_counter()
+        self._metrics.begun(details.method)
+        with self._tracing.calling(details.method) as span:
+            outcome = continuation(_within_request(details, span.headers()), request)
+            code = outcome.code().name  # waits for the answer; a failure is not raised before somebody asks for it
+            span.ended(code)
+        self._metrics.ended(details.method, code, time.perf_counter() - started)
+        return outcome
 
 
-def open_channel(target: str) -> grpc.Channel:
+def _within_request(details: grpc.ClientCallDetails, headers: Sequence[tuple[str, str]]) -> _CallDetails:
+    metadata = [*(details.metadata or ()), ("x-request-id", call.request_id.get()), *headers]
+    timeout = min(details.timeout or call.DEFAULT_TIMEOUT, call.seconds_left())
+    return _CallDetails(
+        details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
+    )
+
+
+def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Tracing | None = None) -> grpc.Channel:
     """A channel to a stage; balances over all addresses that the target resolves to (`dns:///…`, `ipv4:a:1,b:2`)."""
+    within_request = _WithinRequest(metrics or CallMetrics("client"), tracing or NoTracing())
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -121,7 +142,7 @@ def open_channel(target: str) -> grpc.Channel:
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
     ]
-    return grpc.intercept_channel(grpc.insecure_channel(target, options), _WithinRequest())
+    return grpc.intercept_channel(grpc.insecure_channel(target, options), within_request)
 
 
 @contextmanager

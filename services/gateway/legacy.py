@@ -14,6 +14,7 @@ from services.gateway.enrolment import Enrolled, EnrolmentKind, Enrolments
 from services.gateway.forms import BrokenBase64, read_fields, read_photos, within_limit
 from services.gateway.intake import Intake, PhotoOutcome, UploadResult
 from services.gateway.maintenance import Maintenance, Report
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.people import check_person_id
 from services.gateway.verification import Outcome, Verifications, Verified, VerifyOptions
 from services.gateway.workspace import Workspaces
@@ -50,22 +51,45 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         enrolments: Enrolments,
         verifications: Verifications,
         maintenance: Maintenance,
+        metrics: GatewayMetrics,
     ):
         self._workspaces = workspaces
         self._intake = intake
         self._enrolments = enrolments
         self._verifications = verifications
         self._maintenance = maintenance
+        self._metrics = metrics
 
     def UploadImgs(self, request_iterator, context) -> httpbody_pb2.HttpBody:
-        return _answer(("upload_code", "upload_message", "upload_results"), lambda: self._upload_imgs(request_iterator))
+        keys = ("upload_code", "upload_message", "upload_results")
+        return self._answer("upload_imgs", keys, lambda: self._upload_imgs(request_iterator))
 
     def UploadDb(self, request, context) -> httpbody_pb2.HttpBody:
-        return _answer(("result_code", "result_message", "upload_results"), lambda: self._upload_db(request.body))
+        keys = ("result_code", "result_message", "upload_results")
+        return self._answer("upload_db", keys, lambda: self._upload_db(request.body))
 
     def Verify(self, request, context) -> httpbody_pb2.HttpBody:
         keys = ("recognition_code", "recognition_message", "recognition_results")
-        return _answer(keys, lambda: self._verify(request.body))
+        return self._answer("verify", keys, lambda: self._verify(request.body))
+
+    def _answer(
+        self, endpoint: str, keys: tuple[str, str, str], work: Callable[[], tuple[int, dict | None]]
+    ) -> httpbody_pb2.HttpBody:
+        """Runs a request and writes its answer; refusals that the contract knows become their code."""
+        results, system_errors, why = None, None, ""
+        try:
+            code, results = work()
+        except Coded as coded:
+            code = coded.code
+        except RecoError as err:
+            if err.reason not in CODE_OF_REASON:
+                raise
+            code, why = CODE_OF_REASON[err.reason], str(err)
+            if isinstance(err, EnvInvalid):
+                system_errors = {"not_in_env": err.not_in_env, "env_errs": err.env_errs}
+        log.info("code %d %s", code, why)
+        self._metrics.answered(endpoint, code)
+        return _json(keys, code, results, system_errors)
 
     def _upload_imgs(self, requests: Iterator) -> tuple[int, dict | None]:
         first = next(requests)
@@ -98,24 +122,8 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         workspace = self._workspaces.open()
         options = VerifyOptions(*(_is_true(form[key]) for key in VERIFY_KEYS[1:]))
         verified = self._verifications.verify(workspace, form["upload_id"], options)
+        self._metrics.verified(verified.outcome, options)
         return CODE_OF_OUTCOME[verified.outcome], _recognition_results(verified)
-
-
-def _answer(keys: tuple[str, str, str], work: Callable[[], tuple[int, dict | None]]) -> httpbody_pb2.HttpBody:
-    """Runs a request and writes its answer; refusals that the contract knows become their code."""
-    results, system_errors, why = None, None, ""
-    try:
-        code, results = work()
-    except Coded as coded:
-        code = coded.code
-    except RecoError as err:
-        if err.reason not in CODE_OF_REASON:
-            raise
-        code, why = CODE_OF_REASON[err.reason], str(err)
-        if isinstance(err, EnvInvalid):
-            system_errors = {"not_in_env": err.not_in_env, "env_errs": err.env_errs}
-    log.info("code %d %s", code, why)
-    return _json(keys, code, results, system_errors)
 
 
 def _json(keys: tuple[str, str, str], code: int, results: dict | None, errors: dict | None) -> httpbody_pb2.HttpBody:

@@ -11,13 +11,16 @@ from services.common.database import Database
 from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import SharedFileHandler, log_to_file, log_to_stdout
+from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
+from services.common.tracing import open_tracing
 from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient, open_channel
 from services.gateway.enrolment import Enrolments
 from services.gateway.galleries import Galleries
 from services.gateway.intake import Intake
 from services.gateway.legacy import LegacyServicer
 from services.gateway.maintenance import Maintenance
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.servicer import GatewayServicer
 from services.gateway.settings import Settings
 from services.gateway.verification import Verifications
@@ -40,9 +43,11 @@ def main() -> None:
 
 def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     """The gateway's server, not started yet."""
-    detector = DetectorClient(open_channel(settings.detector))
-    liveness = LivenessClient(open_channel(settings.liveness))
-    embedder = EmbedderClient(open_channel(settings.embedder))
+    metrics, tracing = Metrics("gateway"), open_tracing("gateway", settings.server.otlp)
+    calls, counted = CallMetrics("client", metrics.registry), GatewayMetrics(metrics.registry)
+    detector = DetectorClient(open_channel(settings.detector, calls, tracing))
+    liveness = LivenessClient(open_channel(settings.liveness, calls, tracing))
+    embedder = EmbedderClient(open_channel(settings.embedder, calls, tracing))
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
     workspaces = Workspaces(env_file, Database(env_file.root), log_file)
@@ -50,8 +55,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     intake = Intake(detector, executor)
     enrolments = Enrolments(detector, embedder, galleries, executor)
     verifications = Verifications(detector, liveness, embedder, galleries, executor)
-    legacy = LegacyServicer(workspaces, intake, enrolments, verifications, Maintenance(galleries))
-    typed = GatewayServicer(workspaces, intake, enrolments, verifications)
+    legacy = LegacyServicer(workspaces, intake, enrolments, verifications, Maintenance(galleries), counted)
+    typed = GatewayServicer(workspaces, intake, enrolments, verifications, counted)
     threading.Thread(target=_sweep, args=(workspaces, galleries), name="sweep", daemon=True).start()
     return Server(
         settings.server,
@@ -63,6 +68,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
                 typed, server
             ),
         },
+        metrics,
+        tracing,
     )
 
 

@@ -10,6 +10,7 @@ from reco.liveness.v1 import liveness_pb2
 from services.gateway.enrolment import EnrolmentKind, Enrolments
 from services.gateway.errors import NotEnrolled
 from services.gateway.intake import Intake, NamedPhoto, PhotoOutcome, PhotoResult
+from services.gateway.metrics import GatewayMetrics
 from services.gateway.stages import FaceLiveness, Verdict
 from services.gateway.verification import Outcome, Verifications, VerifyOptions
 from services.gateway.workspace import Workspaces
@@ -41,11 +42,19 @@ VERDICTS = {
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Uploads, enrolment, verification and erasure, typed."""
 
-    def __init__(self, workspaces: Workspaces, intake: Intake, enrolments: Enrolments, verifications: Verifications):
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        intake: Intake,
+        enrolments: Enrolments,
+        verifications: Verifications,
+        metrics: GatewayMetrics,
+    ):
         self._workspaces = workspaces
         self._intake = intake
         self._enrolments = enrolments
         self._verifications = verifications
+        self._metrics = metrics
 
     def UploadPhotos(self, request, context):
         photos = [NamedPhoto(photo.name, photo.image) for photo in request.photos]
@@ -65,6 +74,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     def VerifyPerson(self, request, context):
         options = VerifyOptions(request.skip_verify, request.skip_search, request.skip_liveness)
         done = self._verifications.verify(self._workspaces.open(), request.upload_id, options)
+        self._metrics.verified(done.outcome, options)
         return gateway_pb2.VerifyPersonResponse(
             outcome=VERIFY_OUTCOMES[done.outcome],
             name=done.name or "",

@@ -8,7 +8,10 @@ from services.common.batcher import Limits, Workers
 from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import log_to_stdout
+from services.common.metrics import Metrics
 from services.common.server import Server, run
+from services.common.tracing import open_tracing
+from services.liveness.metrics import LivenessMetrics
 from services.liveness.model import LivenessModels, ModelSettings
 from services.liveness.servicer import LivenessServicer
 from services.liveness.settings import Settings
@@ -36,8 +39,12 @@ def build(settings: Settings) -> Server:
         models.current()
     except RecoError as err:
         log.warning("without a liveness model for now: %s", err)
-    servicer = LivenessServicer(models, Workers(Limits(settings.threads)))
+    metrics = Metrics("liveness")
+    workers = Workers(Limits(settings.threads), metrics.queue("liveness"))
+    servicer = LivenessServicer(models, workers, LivenessMetrics(metrics.registry))
     return Server(
         settings.server,
         {SERVICE: lambda server: liveness_pb2_grpc.add_LivenessServiceServicer_to_server(servicer, server)},
+        metrics,
+        open_tracing("liveness", settings.server.otlp),
     )

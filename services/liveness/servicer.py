@@ -6,6 +6,7 @@ from reco.liveness.v1 import liveness_pb2_grpc
 from services.common.batcher import Workers
 from services.common.convert import to_box
 from services.common.errors import InvalidRequest
+from services.liveness.metrics import LivenessMetrics
 from services.liveness.minifasnet import Liveness, Verdict
 from services.liveness.model import LivenessModels, check_photo
 
@@ -21,10 +22,11 @@ VERDICTS = {
 class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
     """Serves the liveness model that `.env` names."""
 
-    def __init__(self, models: LivenessModels, workers: Workers):
+    def __init__(self, models: LivenessModels, workers: Workers, metrics: LivenessMetrics | None = None):
         """`workers` do the work: faces of several callers gain nothing by being batched."""
         self._models = models
         self._workers = workers
+        self._metrics = metrics or LivenessMetrics()
 
     def CheckLiveness(self, request, context):
         if not 1 <= len(request.boxes) <= MAX_BOXES:
@@ -32,6 +34,7 @@ class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
         boxes = [to_box(box) for box in request.boxes]
         model = self._models.current()
         faces = self._workers.run(check_photo, model, request.image, boxes)
+        self._metrics.judged(faces)
         return pb.CheckLivenessResponse(
             faces=map(_from_liveness, faces), model=f"{model.name} {model.version}", threshold=model.threshold
         )

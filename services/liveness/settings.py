@@ -27,7 +27,7 @@ class Settings:
         get = os.environ.get
         threshold = get("RECO_LIVENESS_THRESHOLD")
         return cls(
-            server=ServerOptions(get("RECO_LIVENESS_LISTEN", "127.0.0.1:50052")),
+            server=ServerOptions.of("liveness", 50052),
             threads=int(get("RECO_LIVENESS_THREADS") or processors()),
             env_file=Path(get("RECO_ENV_FILE", ".env")),
             mirror=get("RECO_MIRROR") or None,
