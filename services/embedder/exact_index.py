@@ -24,8 +24,6 @@ SEGMENT_BYTES = 8 << 20
 FIRST_ROWS = 1024
 #: About as many of a segment's rows are looked at for their center.
 CENTER_ROWS = 4096
-#: Segments that a thread should have at least.
-SEGMENTS_A_THREAD = 2
 #: Probes compared at a time, and candidates looked at in full at a time.
 PROBE_BATCH = 16
 RERANK_BATCH = 32
@@ -93,7 +91,7 @@ class ExactIndex:
             raw = metric is Metric.EUCLIDEAN
             return [candidates(segment, probe, row, raw, limit) for probe, row in zip(probes, products, strict=True)]
 
-        threads = min(self._threads, max(1, len(segments) // SEGMENTS_A_THREAD))
+        threads = max(1, min(self._threads, len(segments)))
         shares = [segments[part::threads] for part in range(threads)]
         done = (self._executor.map if threads > 1 else map)(lambda share: list(map(scan, share)), shares)
         found = list(chain.from_iterable(done))
