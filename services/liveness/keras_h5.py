@@ -36,6 +36,7 @@ class KerasLiveness:
     Attributes:
         name, version: the file's name; the first digits of its SHA-256.
         threshold: scores above it are REAL.
+        enough: the longer side of the network's input: a smaller face would be enlarged.
     """
 
     def __init__(self, session: Session, name: str, version: str, threshold: float = THRESHOLD) -> None:
@@ -59,6 +60,7 @@ class KerasLiveness:
             raise ModelUnavailable(f"{name} gives {result.shape[1:]}, not one probability")
         self._input = pixels.name
         self._size = tuple(side if isinstance(side, int) else SIDE for side in pixels.shape[2:0:-1])
+        self.enough = max(self._size)
 
     @classmethod
     def load(cls, file: Path, cache: Path, threshold: float = THRESHOLD) -> "KerasLiveness":

@@ -16,10 +16,6 @@ from services.liveness import keras_h5
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
 from services.liveness.weights import MINIFASNET_URL, keras_file, minifasnet_files
 
-#: A photo is decoded smaller only as long as its faces keep this many pixels: four then make one that a network sees.
-#: Measured: of 49 living faces reduced to three or four two changed sides (one each way), of 31 printed ones none.
-ENOUGH = 120
-
 
 class LivenessModelUnavailable(ModelUnavailable):
     """The liveness model cannot be loaded; the message says why and what helps."""
@@ -28,11 +24,16 @@ class LivenessModelUnavailable(ModelUnavailable):
 
 
 class LivenessModel(Protocol):
-    """Judges faces; see services.liveness.minifasnet.MiniFasNet for the terms."""
+    """Judges faces; see services.liveness.minifasnet.MiniFasNet for the terms.
+
+    Attributes:
+        enough: pixels that the shorter side of a face keeps where its photo is decoded at a fraction of its size.
+    """
 
     name: str
     version: str
     threshold: float
+    enough: int
 
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]: ...
 
@@ -55,12 +56,12 @@ class ModelSettings:
 def check_photo(model: LivenessModel, data: bytes, boxes: Sequence[Box]) -> list[Liveness]:
     """Judges faces of a photo's file; `boxes` in the pixels of the upright photo, sides above 0.
 
-    The photo is decoded at a fraction of its size where its faces stay large enough.
+    The photo is decoded at a fraction of its size where its faces stay large enough for the model.
 
     Raises:
         InvalidImage, ImageTooLarge: see services.common.images.decode.
     """
-    photo = decode_reduced(data, min(min(box.width, box.height) for box in boxes) / ENOUGH)
+    photo = decode_reduced(data, min(min(box.width, box.height) for box in boxes) / model.enough)
     return model.check(photo.pixels, [box.scaled(1 / photo.factor) for box in boxes])
 
 

@@ -2,9 +2,17 @@
 
 import threading
 
+import cv2
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
-from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings
+from services.common.faces import Box
+from services.common.inference import open_session
+from services.liveness.keras_h5 import KerasLiveness
+from services.liveness.minifasnet import MiniFasNet
+from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings, check_photo
 from services.liveness.weights import MINIFASNET_URL, minifasnet_files
 
 
@@ -64,3 +72,37 @@ def test_addresses_of_the_files(url):
         f"{folder}/2.7_80x80_MiniFASNetV2.pth",
         f"{folder}/4_0_0_80x80_MiniFASNetV1SE.pth",
     ]
+
+
+def keras_model(side):
+    """A network of the original's form, whose input has sides of so many pixels (None: any)."""
+    nodes = [
+        helper.make_node("ReduceMean", ["in"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("ReduceMax", ["mean"], ["top"], axes=[1], keepdims=1),
+        helper.make_node("Sigmoid", ["top"], ["out"]),
+    ]
+    given = helper.make_tensor_value_info("in", TensorProto.FLOAT, ["n", side, side, 3])
+    gives = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 1])
+    graph = helper.make_graph(nodes, "one", [given], [gives])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    return KerasLiveness(open_session(model.SerializeToString()), "tiny.h5", "1")
+
+
+@pytest.mark.parametrize(
+    ("model", "side"),
+    [
+        (keras_model(224), 250),
+        (keras_model(96), 125),
+        (keras_model(None), 250),  # which is then 224
+        (MiniFasNet({}, "1"), 125),
+    ],
+)
+def test_photos_are_decoded_as_small_as_the_model_allows(model, side, monkeypatch):
+    seen = []
+    monkeypatch.setattr(model, "check", lambda image, boxes: seen.append((image.shape, boxes)) or [])
+    photo = cv2.imencode(".jpg", np.full((1600, 2000, 3), 90, np.uint8))[1].tobytes()
+    check_photo(model, photo, [Box(400, 200, 1100, 1000)])
+    ((height, width, _), (box,)) = seen[0]
+    assert (height * 1000, width * 1000) == (1600 * side, 2000 * side)
+    assert (box.x, box.y, box.width, box.height) == (0.4 * side, 0.2 * side, 1.1 * side, side)
