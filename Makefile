@@ -6,6 +6,7 @@ CONVERT := .venv-convert
 PYTHON ?= python3
 PORT   ?= 8001
 BASE_PORT ?= 50050
+ADMIN_PORT ?= 9901
 export PYTHONPATH := .:gen
 
 # What `make evaluate` measures on: a folder a person, and pairs in LFW's format (PAIRS= for all pairs).
@@ -38,7 +39,7 @@ run: $(VENV)/.run gen/reco.pb .env
 	@mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@$(call CONVERTING,--keras-only) || true
-	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT)
+	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
 
 test: $(VENV)/.test $(VENV)/.mysql $(CONVERT)/.done gen/reco.pb
 	@command -v mariadbd >/dev/null || deploy/local/apt-install mariadb-server

@@ -11,20 +11,21 @@ import threading
 import time
 import urllib.request
 from pathlib import Path
-from string import Template
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from honcho.manager import Manager
 
+from deploy.envoy.render import render
 from services.common.env import EnvFile, EnvInvalid
-from services.common.limits import MAX_BODY_BYTES
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("detector", "liveness", "embedder", "gateway")
 
-#: Seconds that an HTTP request may take, and that the system may take to be ready.
-REQUEST_TIMEOUT = 120
+#: By their ports: the first has the base port, and for its metrics the one after Envoy's admin interface, and so on.
+PORT_ORDER = ("gateway", "detector", "liveness", "embedder")
+
+#: Seconds that the system may take to be ready.
 START_TIMEOUT = 600
 
 READY = """
@@ -38,14 +39,14 @@ RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
 def main() -> int:
     """Starts everything, and stops everything when one part ends; returns the exit status."""
     options = _options()
-    ports = {
-        name: options.base_port + number for number, name in enumerate(("gateway", "detector", "liveness", "embedder"))
-    }
-    taken = [port for port in (options.port, options.admin_port, *ports.values()) if _is_taken(port)]
-    if taken:
+    ports = {name: options.base_port + number for number, name in enumerate(PORT_ORDER)}
+    metrics_ports = {name: options.admin_port + 1 + number for number, name in enumerate(PORT_ORDER)}
+    wanted = (options.port, options.admin_port, *ports.values(), *metrics_ports.values())
+    if taken := [port for port in wanted if _is_taken(port)]:
         numbers = ", ".join(map(str, taken))
         print(
-            f"Port {numbers} is taken. Stop what listens there, or choose: make run PORT=8002 BASE_PORT=50150",
+            f"Port {numbers} is taken. Stop what listens there, or choose: "
+            "make run PORT=8002 BASE_PORT=50150 ADMIN_PORT=9911",
             file=sys.stderr,
         )
         return 1
@@ -57,10 +58,14 @@ def main() -> int:
             file=sys.stderr,
         )
     manager = Manager()
-    environment = _environment(options, ports)
+    environment = _environment(options, ports, metrics_ports)
     for name in SERVICES:
         manager.add_process(name, f"exec {sys.executable} -m services.{name}", env=environment, cwd=str(ROOT))
-    config = _write_envoy_config(options, ports["gateway"])
+    try:
+        config = _write_envoy_config(options, ports["gateway"])
+    except ValueError as err:
+        print(err, file=sys.stderr)
+        return 1
     manager.add_process(
         "envoy",
         f"exec {_envoy()} -c {config} --log-level warning --concurrency 2 --use-dynamic-base-id",
@@ -74,7 +79,12 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--port", type=int, default=8001, help="of the REST endpoints")
-    parser.add_argument("--admin-port", type=int, default=9901, help="of Envoy's admin interface, on this machine only")
+    parser.add_argument(
+        "--admin-port",
+        type=int,
+        default=9901,
+        help="of Envoy's admin interface and, in the four after it, of the services' metrics; on this machine only",
+    )
     parser.add_argument("--base-port", type=int, default=50050, help="first of the four services' ports")
     parser.add_argument("--listen", default="0.0.0.0", help="address that the REST port listens on")
     parser.add_argument("--env-file", type=Path, default=ROOT / ".env")
@@ -92,11 +102,12 @@ def _is_taken(port: int) -> bool:
     return False
 
 
-def _environment(options: argparse.Namespace, ports: dict[str, int]) -> dict[str, str]:
+def _environment(options: argparse.Namespace, ports: dict[str, int], metrics_ports: dict[str, int]) -> dict[str, str]:
     environment = dict(os.environ)
     for name, port in ports.items():
         environment[f"RECO_{name.upper()}_LISTEN"] = f"127.0.0.1:{port}"
         environment[f"RECO_{name.upper()}"] = f"127.0.0.1:{port}"
+        environment[f"RECO_{name.upper()}_METRICS"] = f"127.0.0.1:{metrics_ports[name]}"
     environment["RECO_ENV_FILE"] = str(options.env_file.absolute())
     environment.setdefault("RECO_CACHE", str(options.state.absolute() / "cache"))
     environment.setdefault("RECO_MODELS", str(options.state.absolute() / "models"))
@@ -109,18 +120,16 @@ def _environment(options: argparse.Namespace, ports: dict[str, int]) -> dict[str
 
 
 def _write_envoy_config(options: argparse.Namespace, gateway_port: int) -> Path:
-    template = Template((ROOT / "deploy" / "envoy" / "envoy.yaml").read_text())
-    text = template.substitute(
-        ADMIN_PORT=options.admin_port,
-        LISTEN_ADDRESS=options.listen,
-        LISTEN_PORT=options.port,
-        GATEWAY_HOST="127.0.0.1",
-        GATEWAY_PORT=gateway_port,
-        DESCRIPTOR_SET=ROOT / "gen" / "reco.pb",
-        MAX_BODY_BYTES=MAX_BODY_BYTES,
-        FIRST_TOO_LARGE=MAX_BODY_BYTES + 1,
-        TIMEOUT=f"{REQUEST_TIMEOUT}s",
-    )
+    place = {
+        "ADMIN_PORT": options.admin_port,
+        "STATS_PORT": "",  # the admin interface itself gives Envoy's metrics
+        "LISTEN_ADDRESS": options.listen,
+        "LISTEN_PORT": options.port,
+        "GATEWAY_HOST": "127.0.0.1",
+        "GATEWAY_PORT": gateway_port,
+        "DESCRIPTOR_SET": ROOT / "gen" / "reco.pb",
+    }
+    text = render(os.environ, place)
     path = options.state.absolute() / f"envoy-{options.port}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)

@@ -6,9 +6,12 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.client import Client
+from deploy.local.run import PORT_ORDER
 
 ROOT = Path(__file__).resolve().parents[2]
 READY = "RECO is ready"
@@ -17,17 +20,20 @@ READY = "RECO is ready"
 class System:
     """A running system; a context manager that stops it and checks that it stopped cleanly."""
 
-    def __init__(self, folder: Path, mirror: Path | None = None, **settings: str):
+    def __init__(
+        self, folder: Path, mirror: Path | None = None, environment: Mapping[str, str] | None = None, **settings: str
+    ):
         """
         Args:
             folder: empty; gets `.env`, the database, uploads, photos and the log of the run.
             mirror: RECO_MIRROR.
+            environment: more variables for all processes.
             settings: values of `.env` other than those of .env.example.
         """
         self.folder = folder
-        self.port, self.admin_port, self.base_port = free_port(), free_port(), free_ports(4)
+        self.port, self.admin_port, self.base_port = free_port(), free_ports(5), free_ports(4)
         self.client = Client(f"http://localhost:{self.port}")
-        self._mirror = mirror
+        self._environment = {"RECO_MIRROR": str(mirror or ""), **(environment or {})}
         self._process: subprocess.Popen | None = None
         for name in ("db", "uploads", "log"):
             (folder / "var" / name).mkdir(parents=True, exist_ok=True)
@@ -50,7 +56,7 @@ class System:
             "--port", str(self.port), "--admin-port", str(self.admin_port), "--base-port", str(self.base_port),
             "--env-file", str(self.folder / ".env"), "--state", str(self.folder / "var"),
         ]  # fmt: skip
-        environment = {**os.environ, "RECO_CACHE": str(ROOT / "var" / "cache"), "RECO_MIRROR": str(self._mirror or "")}
+        environment = {**os.environ, "RECO_CACHE": str(ROOT / "var" / "cache"), **self._environment}
         with open(self.folder / "run.log", "ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -79,7 +85,16 @@ class System:
 
     def address(self, service: str) -> str:
         """Where a service listens."""
-        return f"127.0.0.1:{self.base_port + ('gateway', 'detector', 'liveness', 'embedder').index(service)}"
+        return f"127.0.0.1:{self.base_port + PORT_ORDER.index(service)}"
+
+    def metrics(self, name: str) -> str:
+        """What Prometheus would read of a service, or of `envoy`."""
+        if name == "envoy":
+            url = f"http://127.0.0.1:{self.admin_port}/stats/prometheus"
+        else:
+            url = f"http://127.0.0.1:{self.admin_port + 1 + PORT_ORDER.index(name)}/metrics"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return answer.read().decode()
 
     @property
     def images(self) -> Path:

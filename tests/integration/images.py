@@ -70,10 +70,9 @@ def _exec_form(text: str) -> list[str]:
 def lay_out(service: str, folder: Path, models: str) -> None:
     """Makes `app` and `opt/reco` in the folder: the service's code and stubs, its packages alone, its networks."""
     app = folder / "app"
-    for part in ("services/common", f"services/{service}", "gen", "deploy/docker"):
+    for part in ("services/common", f"services/{service}", "gen", "deploy/docker", "deploy/envoy"):
         shutil.copytree(ROOT / part, app / part, ignore=shutil.ignore_patterns("__pycache__", "weights"))
-    (app / "deploy" / "envoy").mkdir()
-    for file in ("services/__init__.py", "deploy/__init__.py", "deploy/envoy/envoy.yaml"):
+    for file in ("services/__init__.py", "deploy/__init__.py"):
         shutil.copy(ROOT / file, app / file)
     _virtual_environment(service, folder / "opt" / "reco")
     bake = [folder / "opt" / "reco" / "bin" / "python", "-m", "deploy.docker.bake", service, models]

@@ -9,6 +9,7 @@ is this machine's MariaDB. It prints a JSON object: what the whole has answered,
 """
 
 import argparse
+import http.client
 import json
 import os
 import re
@@ -17,6 +18,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,9 @@ from tests.mariadb import MariaDB
 
 PORTS = {"gateway": 50050, "detector": 50051, "liveness": 50052, "embedder": 50053}
 SERVICES = tuple(PORTS)
+#: In containers all have the same one, which one network of all would not allow.
+METRICS_PORTS = {"gateway": 9101, "detector": 9102, "liveness": 9103, "embedder": 9104}
+ENVOY_STATS_PORT = 9100
 #: What a base image brings, taken from this machine.
 SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/dev", "/proc", "/sys")
 PYTHON = Path(sys.executable).resolve().parents[1]
@@ -52,7 +57,10 @@ class Container:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {**self.image.environment, **self.service.get("environment", {})}
+        given = {**self.image.environment, **self.service.get("environment", {})}
+        if self.name in METRICS_PORTS:
+            given[f"RECO_{self.name.upper()}_METRICS"] = f"0.0.0.0:{METRICS_PORTS[self.name]}"
+        return {name: value for name, value in given.items() if value is not None}  # None: passed on where it is set
 
     @property
     def command(self) -> list[str]:
@@ -179,6 +187,8 @@ def play(folder: Path, machine: Machine) -> dict:
         "answers": use(Client("http://127.0.0.1:8001")),
         "drain": machine.run(parts["envoy"], drain_command()).stdout,
         "memory": {name: machine.resident(name) for name in SERVICES},
+        "metrics": {name: scrape(port) for name, port in {**METRICS_PORTS, "envoy": ENVOY_STATS_PORT}.items()},
+        "closed": [status(ENVOY_STATS_PORT, path) for path in ("/", "/config_dump", "/metrics/../config_dump")],
         "photos": [path.name for path in (folder / "volumes" / "photos").glob("[!.]*")],
         "logs": {name: machine.log(name) for name in SERVICES},
         "statuses": machine.stop(),
@@ -195,6 +205,19 @@ def containers(folder: Path) -> dict[str, Container]:
     envoy = Image(environment={"PATH": f"{_envoy_folder()}:/usr/bin:/bin"})
     found["envoy"] = Container("envoy", services["envoy"], envoy, images / "envoy")
     return found
+
+
+def scrape(port: int) -> str:
+    """What Prometheus would read there."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return answer.read().decode()
+
+
+def status(port: int, path: str) -> int:
+    """HTTP's of a GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    return connection.getresponse().status
 
 
 def listens(port: int) -> bool:

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.docker import envoy_config
 from deploy.docker.requirements import LEFT_OUT, package, pins, requirements
+from deploy.envoy.render import everywhere, fill, given, tracing
 from deploy.local import run
 from services.common.server import GRACE
 from tests.integration.images import DOCKERFILE, ROOT, image, instructions
@@ -140,8 +140,10 @@ def test_envoy_is_the_tested_version(compose: dict):
     assert f"image: {tag}\n" in (DEPLOY / "k8s" / "base" / "envoy.yaml").read_text()
 
 
+@pytest.mark.parametrize("traced", [False, True], ids=["untraced", "traced"])
 @pytest.mark.parametrize("where", ["local", "containers", "kubernetes"])
-def test_envoy_takes_the_rendered_template(where: str, tmp_path: Path):
+def test_envoy_takes_the_rendered_template(where: str, traced: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://localhost:4317" if traced else "")
     if where == "local":
         options = argparse.Namespace(admin_port=9901, listen="0.0.0.0", port=8001, state=tmp_path)
         config = run._write_envoy_config(options, 50050)
@@ -150,6 +152,9 @@ def test_envoy_takes_the_rendered_template(where: str, tmp_path: Path):
     command = [TOOLS / "envoy", "--mode", "validate", "-c", config, "--log-level", "warning"]
     found = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert found.returncode == 0, found.stderr
+    made = yaml.safe_load(config.read_text())["static_resources"]
+    assert ("otlp" in {cluster["name"] for cluster in made["clusters"]}) == traced
+    assert ("stats" in {listener["name"] for listener in made["listeners"]}) == (where != "local")
 
 
 def render(folder: Path, values: dict[str, str]) -> Path:
@@ -165,15 +170,29 @@ def kubernetes_values() -> dict[str, str]:
     return dict(pair.split("=", 1) for pair in generators[0]["literals"])
 
 
-def test_containers_and_this_machine_allow_requests_the_same_time():
-    assert envoy_config.defaults(Path("/envoy"))["TIMEOUT"] == f"{run.REQUEST_TIMEOUT}s"
-    assert kubernetes_values()["RECO_ENVOY_TIMEOUT"] == f"{run.REQUEST_TIMEOUT}s"
+def test_the_cluster_allows_requests_the_same_time_as_everywhere():
+    assert kubernetes_values()["RECO_ENVOY_TIMEOUT"] == everywhere()["TIMEOUT"]
 
 
 def test_a_placeholder_without_a_value_is_named():
     with pytest.raises(KeyError, match="NEW"):
-        envoy_config.render("${TIMEOUT} ${NEW}", envoy_config.defaults(Path("/envoy")))
-    assert envoy_config.given({"RECO_ENVOY_TIMEOUT": "9s", "TIMEOUT": "1s"}) == {"TIMEOUT": "9s"}
+        fill("${TIMEOUT} ${NEW}", everywhere())
+    assert given({"RECO_ENVOY_TIMEOUT": "9s", "TIMEOUT": "1s"}) == {"TIMEOUT": "9s"}
+
+
+def test_a_block_is_there_where_its_value_is():
+    template = "a\n  #if B\n  - ${B}\n  #end\nc\n#if D\nd\n#end\n"
+    assert fill(template, {"B": "b", "D": ""}) == "a\n  - b\nc\n"
+    assert fill(template, {"B": "", "D": 1}) == "a\nc\nd\n"
+
+
+def test_where_traces_are_sent():
+    endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT"
+    assert tracing({endpoint: "http://collector:4000"}) == {"OTLP_HOST": "collector", "OTLP_PORT": 4000}
+    assert tracing({endpoint: "http://collector"}) == {"OTLP_HOST": "collector", "OTLP_PORT": 4317}
+    for wrong in ("https://collector:4317", "collector:4317", "http://"):
+        with pytest.raises(ValueError, match=re.escape(wrong)):
+            tracing({endpoint: wrong})
 
 
 # All of it.
@@ -200,4 +219,11 @@ def test_compose_as_far_as_it_goes_without_an_engine(tmp_path: Path):
     assert seen["photos"] == ["eileen_collins-RECO_ID_000001"]
     assert seen["write"].count("Read-only file system") == 3
     assert "200 OK" in seen["drain"]
+    for name in SERVICES:
+        assert f'reco_service_info{{service="{name}"}} 1.0' in seen["metrics"][name]
+    assert (
+        'envoy_http_downstream_rq_xx{envoy_response_code_class="2",envoy_http_conn_manager_prefix="rest"}'
+        in (seen["metrics"]["envoy"])
+    )
+    assert set(seen["closed"]) == {404}, "Envoy's admin interface can be reached"
     assert not any(seen["statuses"].values()), seen

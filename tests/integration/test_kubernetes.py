@@ -2,10 +2,12 @@
 
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import yaml
 
+from deploy.docker.envoy_config import place
 from services.common.server import GRACE
 from tests.integration.images import ROOT, image
 
@@ -68,10 +70,12 @@ def test_services_are_probed_and_stop_gracefully(manifests: list[dict]):
     for name in SERVICES:
         spec = pods(manifests)[name]["spec"]
         (container,) = spec["containers"]
-        (port,) = container["ports"]
-        assert image(name).environment[f"RECO_{name.upper()}_LISTEN"] == f"0.0.0.0:{port['containerPort']}"
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        environment = image(name).environment
+        assert environment[f"RECO_{name.upper()}_LISTEN"] == f"0.0.0.0:{ports['grpc']}"
+        assert environment[f"RECO_{name.upper()}_METRICS"] == f"0.0.0.0:{ports['metrics']}"
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert container[probe]["grpc"]["port"] == port["containerPort"]
+            assert container[probe]["grpc"]["port"] == ports["grpc"]
         pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
         assert spec["terminationGracePeriodSeconds"] > pause + GRACE
 
@@ -104,6 +108,34 @@ def test_who_may_call_whom(manifests: list[dict]):
     assert allowed == outside | {("envoy", "gateway")} | stages | records
 
 
+def test_prometheus_finds_the_metrics_and_may_read_nothing_else(manifests: list[dict]):
+    policies = of_kind(manifests, "NetworkPolicy")
+    (rule,) = policies.pop("prometheus-to-metrics")["spec"]["ingress"]
+    for policy in policies.values():
+        for other in policy["spec"].get("ingress", []):
+            assert rule["ports"][0] not in other["ports"], "metrics are open to others"
+    (read,) = rule["ports"]
+    assert [list(peer) for peer in rule["from"]] == [["namespaceSelector"]]
+    scraped = {name: pod for name, pod in pods(manifests).items() if name != "mariadb"}
+    for name, pod in scraped.items():
+        annotations = pod["metadata"]["annotations"]
+        assert annotations["prometheus.io/scrape"] == "true" and annotations["prometheus.io/path"] == "/metrics"
+        assert annotations["prometheus.io/port"] == str(read["port"])
+        assert read["port"] in {port["containerPort"] for port in pod["spec"]["containers"][0]["ports"]}
+        assert selects(
+            of_kind(manifests, "NetworkPolicy")["prometheus-to-metrics"]["spec"]["podSelector"],
+            pod["metadata"]["labels"],
+        ), name
+    assert place(Path("/envoy"))["STATS_PORT"] == read["port"]
+
+
+def test_traces_are_sent_where_one_configmap_says(manifests: list[dict]):
+    for name in (*SERVICES, "envoy"):
+        spec = pods(manifests)[name]["spec"]
+        (container,) = spec["containers"] if name in SERVICES else spec["initContainers"]
+        assert {"configMapRef": {"name": "tracing", "optional": True}} in container["envFrom"], name
+
+
 def may_call(manifests: list[dict], source: str, target: str) -> bool:
     """Whether a rule lets `source` through to `target`; "anybody" is whoever is not one of these pods."""
     labels = {name: pod["metadata"]["labels"] for name, pod in pods(manifests).items()}
@@ -113,7 +145,7 @@ def may_call(manifests: list[dict], source: str, target: str) -> bool:
         if selects(policy["spec"]["podSelector"], labels[target])
         for rule in policy["spec"].get("ingress", [])
     ]
-    peers = [peer["podSelector"] for rule in rules for peer in rule.get("from", [])]
+    peers = [peer["podSelector"] for rule in rules for peer in rule.get("from", []) if "podSelector" in peer]
     if any("from" not in rule for rule in rules):
         return True
     return source in labels and any(selects(peer, labels[source]) for peer in peers)

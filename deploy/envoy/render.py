@@ -1,0 +1,72 @@
+"""Fills in Envoy's configuration, envoy.yaml beside this file, for `make run` and for containers.
+
+${NAME} in it stands for a value; the lines from `#if NAME` to `#end` are left out where that value is empty. Each value can
+be set by an environment variable, RECO_ENVOY_ and its name: RECO_ENVOY_TIMEOUT=300s.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from string import Template
+from urllib.parse import urlsplit
+
+from services.common.call import MAX_REQUEST_ID, REQUEST_ID_CHARACTERS
+from services.common.limits import MAX_BODY_BYTES
+
+TEMPLATE = Path(__file__).with_name("envoy.yaml")
+PREFIX = "RECO_ENVOY_"
+
+BLOCK = re.compile(r"^ *#if (\w+)\n(.*?)^ *#end\n", re.MULTILINE | re.DOTALL)
+
+#: Where OpenTelemetry's protocol is spoken if an endpoint names no port.
+OTLP_PORT = 4317
+
+
+def render(environment: Mapping[str, str], place: Mapping[str, object]) -> str:
+    """The configuration.
+
+    Args:
+        environment: variables that set values, and OTEL_EXPORTER_OTLP_ENDPOINT, with which traces are sent.
+        place: values that go with the place where Envoy runs: ADMIN_PORT, LISTEN_ADDRESS, LISTEN_PORT, STATS_PORT,
+            GATEWAY_HOST, GATEWAY_PORT, DESCRIPTOR_SET.
+
+    Raises:
+        KeyError: a placeholder without a value.
+        ValueError: an OTLP endpoint that does not fit.
+    """
+    return fill(TEMPLATE.read_text(), {**everywhere(), **tracing(environment), **place, **given(environment)})
+
+
+def fill(template: str, values: Mapping[str, object]) -> str:
+    """The template with its blocks chosen and its placeholders filled in; a KeyError names one without a value."""
+    chosen = BLOCK.sub(lambda block: block[2] if values[block[1]] else "", template)
+    return Template(chosen).substitute(values)
+
+
+def everywhere() -> dict[str, object]:
+    """Values that do not go with a place."""
+    return {
+        "MAX_BODY_BYTES": MAX_BODY_BYTES,
+        "FIRST_TOO_LARGE": MAX_BODY_BYTES + 1,
+        "TIMEOUT": "120s",
+        "REQUEST_ID_CHARACTERS": REQUEST_ID_CHARACTERS,
+        "MAX_REQUEST_ID": MAX_REQUEST_ID,
+        "TRACED_PERCENT": 100,
+    }
+
+
+def tracing(environment: Mapping[str, str]) -> dict[str, object]:
+    """Where traces are sent; empty where they are not."""
+    endpoint = environment.get("OTEL_EXPORTER_OTLP_ENDPOINT", "")
+    if not endpoint:
+        return {"OTLP_HOST": "", "OTLP_PORT": ""}
+    parts = urlsplit(endpoint)
+    if parts.scheme != "http" or not parts.hostname:
+        raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}; http://HOST:{OTLP_PORT} fits")
+    return {"OTLP_HOST": parts.hostname, "OTLP_PORT": parts.port or OTLP_PORT}
+
+
+def given(environment: Mapping[str, str]) -> dict[str, str]:
+    """The values that the environment sets."""
+    wanted = re.compile(re.escape(PREFIX) + r"(\w+)")
+    return {match[1]: value for name, value in environment.items() if (match := wanted.fullmatch(name))}
