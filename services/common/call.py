@@ -8,6 +8,8 @@ from concurrent.futures import Executor, Future
 from contextvars import ContextVar, copy_context
 from typing import TypeVar
 
+from services.common.errors import RecoError
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -49,6 +51,16 @@ def seconds_left() -> float:
 def submit(executor: Executor, function: Callable[..., R], *args: object) -> Future[R]:
     """Calls the function on the executor, within the present request."""
     return executor.submit(copy_context().run, function, *args)
+
+
+def attempt(function: Callable[..., R], *args: object) -> Future[R]:
+    """Calls the function at once; a failure is kept for whoever asks for the result."""
+    done: Future[R] = Future()
+    try:
+        done.set_result(function(*args))
+    except RecoError as err:
+        done.set_exception(err)
+    return done
 
 
 def map_parallel(executor: Executor, function: Callable[[T], R], items: Iterable[T]) -> list[R]:

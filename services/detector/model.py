@@ -22,6 +22,9 @@ MIN_CROP, MAX_CROP = 32, 1024
 #: changed versions each at 224 x 224), or one request could ask for more memory than there is.
 MAX_PREPARED_PIXELS = 100_000_000
 
+#: Pixels of a reduced photo that is answered, at most.
+MAX_REDUCED_PIXELS = 4_000_000
+
 
 @dataclass(frozen=True)
 class Detected:
@@ -43,11 +46,16 @@ class PreparedFace:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Faces of a photo, highest confidence first, and the upright photo's size."""
+    """The photo as it was decoded for the search, and its faces, highest confidence first."""
 
-    width: int
-    height: int
+    photo: ReducedPhoto
     faces: list[PreparedFace]
+
+    def suits(self, face_px: int) -> bool:
+        """Whether the photo is a reduced one that may stand for the full one where faces of face_px suffice."""
+        sides = (min(one.face.box.width, one.face.box.height) for one in self.faces)
+        smallest = min(sides, default=0) / self.photo.factor
+        return self.photo.factor > 1 and self.photo.pixels.size <= 3 * MAX_REDUCED_PIXELS and smallest >= face_px
 
 
 class Detector:
@@ -85,12 +93,12 @@ class Detector:
         _check_range("augmentations", augmentations, 0, MAX_COUNT)
         photo, faces = self._find(data, options)
         faces = faces[: max(1, MAX_PREPARED_PIXELS // (width * height * (1 + augmentations)))]
-        photo = _sharp_enough(photo, data, faces, width, height)
+        sharp = _sharp_enough(photo, data, faces, width, height)
         prepared = []
         for face in faces:
-            crop = cut_face(photo.pixels, _scaled(face, 1 / photo.factor), width, height)
+            crop = cut_face(sharp.pixels, _scaled(face, 1 / sharp.factor), width, height)
             prepared.append(PreparedFace(face, crop, augment(crop, augmentations)))
-        return Prepared(photo.full_width, photo.full_height, prepared)
+        return Prepared(photo, prepared)
 
     def score_image(self, data: bytes) -> quality.Quality:
         """How good a photo is for recognition.

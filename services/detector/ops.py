@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from services.common.images import halve
+
 #: P-Net looks at windows of this many pixels, every STRIDE pixels.
 WINDOW = 12
 STRIDE = 2
@@ -64,8 +66,7 @@ def shrink(image: np.ndarray, max_side: int) -> tuple[np.ndarray, float, float]:
 def halve_towards(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The picture halved as often as it stays (width, height) or larger: the cheapest way to average areas."""
     while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1] and min(image.shape[:2]) > 1:
-        even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2]
-        image = cv2.resize(even, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        image = halve(image)
     return image
 
 

@@ -9,6 +9,7 @@ from reco.types.v1 import face_pb2
 from services.common.batcher import Workers
 from services.common.convert import from_crop, from_face
 from services.common.errors import InvalidRequest
+from services.common.images import encode_bmp
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
 from services.detector.mtcnn import DetectOptions, Mode
@@ -47,8 +48,12 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
             self._detector.prepare_faces, request.image, request.width, request.height, request.augmentations, options
         )
         self._metrics.found(len(prepared.faces))
-        size = face_pb2.ImageSize(width=prepared.width, height=prepared.height)
-        return pb.PrepareFacesResponse(image_size=size, faces=map(_from_prepared, prepared.faces))
+        photo = prepared.photo
+        size = face_pb2.ImageSize(width=photo.full_width, height=photo.full_height)
+        answer = pb.PrepareFacesResponse(image_size=size, faces=map(_from_prepared, prepared.faces))
+        if request.reduced_face_px and prepared.suits(request.reduced_face_px):
+            answer.reduced.image, answer.reduced.factor = encode_bmp(photo.pixels), photo.factor
+        return answer
 
 
 def _to_options(proto: pb.DetectOptions) -> DetectOptions:

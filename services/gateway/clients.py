@@ -27,6 +27,7 @@ from services.gateway.stages import (
     Fusion,
     GalleryPhoto,
     Identification,
+    Look,
     Match,
     PreparedFace,
     Quality,
@@ -37,6 +38,10 @@ from services.gateway.stages import (
 
 #: Faces in one EmbedFaces call.
 EMBED_BATCH = 64
+
+#: Pixels of a face that show liveness all it looks at, whichever its model: a photo reduced to that stands for the full
+#: one, which need not be sent and decoded again.
+LIVENESS_FACE_PX = 224
 
 #: Every call of the stages is idempotent: one that did not get through is tried again, on another copy where there is one.
 SERVICE_CONFIG = json.dumps(
@@ -174,13 +179,17 @@ class DetectorClient:
         width, height = size
         request = detector_pb2.PrepareFacesRequest(image=image, width=width, height=height, augmentations=augmentations)
         with stage_errors():
+            return [_to_prepared(face) for face in self._stub.PrepareFaces(request).faces]
+
+    def look(self, image: bytes, size: tuple[int, int]) -> Look:
+        width, height = size
+        request = detector_pb2.PrepareFacesRequest(
+            image=image, width=width, height=height, reduced_face_px=LIVENESS_FACE_PX
+        )
+        with stage_errors():
             answer = self._stub.PrepareFaces(request)
-        return [
-            PreparedFace(
-                convert.to_box(face.face.box), _to_crop(face.crop), tuple(_to_crop(crop) for crop in face.augmented)
-            )
-            for face in answer.faces
-        ]
+        faces = tuple(_to_prepared(face) for face in answer.faces)
+        return Look(faces, answer.reduced.image, answer.reduced.factor) if answer.reduced.image else Look(faces, image)
 
 
 class LivenessClient:
@@ -270,6 +279,11 @@ class EmbedderClient:
         with stage_errors():
             answer = self._stub.RebuildIndex(embedder_pb2.RebuildIndexRequest(models=models))
         return [index.model for index in answer.indexes]
+
+
+def _to_prepared(proto: detector_pb2.PreparedFace) -> PreparedFace:
+    augmented = tuple(_to_crop(crop) for crop in proto.augmented)
+    return PreparedFace(convert.to_box(proto.face.box), _to_crop(proto.crop), augmented)
 
 
 def _to_crop(proto: face_pb2.FaceCrop) -> Crop:

@@ -33,6 +33,15 @@ class PreparedFace:
     augmented: tuple[Crop, ...]
 
 
+@dataclass(frozen=True)
+class Look:
+    """A photo's faces, and the photo itself or, `factor` times smaller, a version that shows them well enough."""
+
+    faces: tuple[PreparedFace, ...]
+    image: bytes
+    factor: int = 1
+
+
 class Verdict(Enum):
     """What the liveness stage thinks of a face."""
 
@@ -115,6 +124,8 @@ class Detector(Protocol):
     def score(self, image: bytes) -> Quality: ...
 
     def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]: ...
+
+    def look(self, image: bytes, size: tuple[int, int]) -> Look: ...
 
 
 class Liveness(Protocol):

@@ -1,12 +1,12 @@
 """Verification: is this the person the upload names (1:1), and if not, who is it (1:N)?"""
 
 from collections.abc import Sequence
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
-from services.common.call import map_parallel, seconds_left, submit
+from services.common.call import attempt, map_parallel, seconds_left, submit
 from services.common.errors import DatabaseRefused, InvalidImage
 from services.gateway.errors import NoFace, NotEnrolled, NothingToDo, PersonFolderMissing
 from services.gateway.galleries import Galleries
@@ -20,6 +20,7 @@ from services.gateway.stages import (
     FaceLiveness,
     Fusion,
     Liveness,
+    Look,
     Match,
     PreparedFace,
     Template,
@@ -62,10 +63,14 @@ class Verified:
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo of the upload and the faces in it."""
+    """A photo of the upload, and what the detector saw in it."""
 
     image: bytes
-    faces: tuple[PreparedFace, ...]
+    look: Look
+
+    @property
+    def faces(self) -> tuple[PreparedFace, ...]:
+        return self.look.faces
 
 
 @dataclass(frozen=True)
@@ -103,11 +108,13 @@ class Verifications:
         photos = map_parallel(self._executor, lambda path: self._look(workspace, read_photo(path)), upload.photos)
         if not any(photo.faces for photo in photos):
             raise NoFace("no photo shows a face")
-        probes = submit(self._executor, self._embed, workspace, photos)  # meanwhile:
-        liveness = () if options.skip_liveness else self._check_liveness(photos)
+        probes = submit(self._executor, self._embed, workspace, photos)
+        checks = [] if options.skip_liveness else self._start_liveness(photos)
+        enrolled = None if options.skip_verify else attempt(self._enrolled, workspace, person_id)
+        liveness = tuple(face for check in checks for face in check.result())
         if liveness and not any(face.verdict is Verdict.REAL for face in liveness):
             return Verified(Outcome.SPOOF, liveness=liveness)
-        record = None if options.skip_verify else self._enrolled(workspace, person_id)
+        record = enrolled.result() if enrolled else None
         living = _living(probes.result(), liveness) if liveness else probes.result()
         answer = self._compare(workspace, record, living) if record else None
         if answer and answer.verified:
@@ -120,23 +127,21 @@ class Verifications:
 
     def _look(self, workspace: Workspace, image: bytes) -> _Photo:
         try:
-            return _Photo(image, tuple(self._detector.prepare(image, workspace.crop_size, 0)))
+            return _Photo(image, self._detector.look(image, workspace.crop_size))
         except InvalidImage:  # a file that was put there by hand
-            return _Photo(image, ())
+            return _Photo(image, Look((), image))
 
     def _embed(self, workspace: Workspace, photos: Sequence[_Photo]) -> list[_Probe]:
         faces = [(photo.image, number, face.crop) for photo in photos for number, face in enumerate(photo.faces)]
         templates = self._embedder.embed(workspace.env.selected_models, [crop for _, _, crop in faces])
         return [_Probe(image, number, made) for (image, number, _), made in zip(faces, templates, strict=True)]
 
-    def _check_liveness(self, photos: Sequence[_Photo]) -> tuple[FaceLiveness, ...]:
-        with_faces = [photo for photo in photos if photo.faces]
-        checked = map_parallel(
-            self._executor,
-            lambda photo: self._liveness.check(photo.image, [face.box for face in photo.faces]),
-            with_faces,
-        )
-        return tuple(face for faces in checked for face in faces)
+    def _start_liveness(self, photos: Sequence[_Photo]) -> list[Future[list[FaceLiveness]]]:
+        """Of each photo that shows faces."""
+        return [submit(self._executor, self._check_liveness, photo.look) for photo in photos if photo.faces]
+
+    def _check_liveness(self, look: Look) -> list[FaceLiveness]:
+        return self._liveness.check(look.image, [face.box.scaled(1 / look.factor) for face in look.faces])
 
     def _enrolled(self, workspace: Workspace, person_id: str) -> PersonRecord:
         try:

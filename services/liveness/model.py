@@ -10,7 +10,7 @@ import numpy as np
 
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
-from services.common.images import decode_reduced
+from services.common.images import decode_halved
 from services.common.weights import WeightStore
 from services.liveness import keras_h5
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
@@ -56,12 +56,13 @@ class ModelSettings:
 def check_photo(model: LivenessModel, data: bytes, boxes: Sequence[Box]) -> list[Liveness]:
     """Judges faces of a photo's file; `boxes` in the pixels of the upright photo, sides above 0.
 
-    The photo is decoded at a fraction of its size where its faces stay large enough for the model.
+    The photo is decoded at a fraction of its size where its faces stay large enough for the model: the score depends a
+    little on that size, so it is the same for every format and for a photo that was reduced before.
 
     Raises:
         InvalidImage, ImageTooLarge: see services.common.images.decode.
     """
-    photo = decode_reduced(data, min(min(box.width, box.height) for box in boxes) / model.enough)
+    photo = decode_halved(data, min(min(box.width, box.height) for box in boxes) / model.enough)
     return model.check(photo.pixels, [box.scaled(1 / photo.factor) for box in boxes])
 
 

@@ -93,9 +93,9 @@ class StagesOnly:
 
     def verify(self, image: bytes) -> None:
         """Raises AssertionError where the person is not verified."""
-        faces = self._detector.prepare(image, (224, 224), 0)
-        templates = submit(self._pool, self._embedder.embed, ["Dlib"], [face.crop for face in faces])
-        self._liveness.check(image, [face.box for face in faces])
+        look = self._detector.look(image, (224, 224))
+        templates = submit(self._pool, self._embedder.embed, ["Dlib"], [face.crop for face in look.faces])
+        self._liveness.check(look.image, [face.box.scaled(1 / look.factor) for face in look.faces])
         assert not self._embedder.unenrolled([PERSON], ["Dlib"])
         answer = self._embedder.verify(PERSON, Comparison(("Dlib",), "cosine"), templates.result(), (), (1, 1))
         assert answer.verified

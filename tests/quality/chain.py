@@ -62,7 +62,7 @@ def versions(chain: Chain) -> dict[str, str]:
 def central_crop(chain: Chain, path: Path) -> FaceCrop | None:
     """The crop of the face nearest to the photo's middle; None where no face was found."""
     prepared = _detector(chain.folder).prepare_faces(path.read_bytes(), CROP, CROP, 0, chain.options)
-    middle = np.array([prepared.width, prepared.height]) / 2
+    middle = np.array([prepared.photo.full_width, prepared.photo.full_height]) / 2
     nearest = min(prepared.faces, key=lambda found: _distance(found.face, middle), default=None)
     return nearest.crop if nearest else None
 

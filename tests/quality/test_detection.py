@@ -6,8 +6,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from reco.detector.v1 import detector_pb2
 
 from deploy.local import demo
+from services.common.batcher import Limits, Workers
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box, Face
 from services.common.images import decode
@@ -15,6 +17,7 @@ from services.common.inference import open_session
 from services.detector import weights
 from services.detector.model import Detector, open_detector
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
+from services.detector.servicer import DetectorServicer
 
 #: What mtcnn 1.0.0 says (TensorFlow 2.21; `detect_faces(…, output_type="numpy", fit_to_image=False,
 #: box_format="xyxy")`): left, top, right, bottom, confidence, five x, five y.
@@ -195,6 +198,28 @@ def test_small_faces_are_cropped_from_the_full_photo(detector):
     lossless = detector.prepare_faces(cv2.imencode(".png", scene)[1].tobytes(), 224, 224, 0, options)
     sharpness = [float(cv2.Laplacian(p, cv2.CV_32F).var()) for p in (crop, lossless.faces[0].crop.pixels)]
     assert sharpness[0] > 0.8 * sharpness[1]
+
+
+def test_the_photo_as_it_was_searched_stands_for_the_full_one_where_its_faces_are_large(detector):
+    servicer = DetectorServicer(detector, Workers(Limits(1)))
+    large = cv2.resize(astronaut("as it is"), None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(".jpg", large)[1].tobytes()
+    request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, reduced_face_px=100)
+    answer = servicer.PrepareFaces(request, None)
+    assert answer.image_size.width == 3072 and answer.reduced.factor == 4
+    photo, box = decode(answer.reduced.image), answer.faces[0].face.box
+    assert photo.shape == (768, 768, 3)
+    again = detector.detect_faces(answer.reduced.image, DetectOptions()).faces[0].box
+    assert abs(again.x * 4 - box.x) < 4 and abs(again.width * 4 - box.width) < 4
+
+
+@pytest.mark.parametrize(("kind", "face_px"), [(".jpg", 0), (".jpg", 200), (".png", 100)])
+def test_the_photo_is_not_answered_unasked_nor_where_it_is_not_reduced_or_too_small(detector, kind, face_px):
+    large = cv2.resize(astronaut("as it is"), None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+    data = cv2.imencode(kind, large)[1].tobytes()
+    request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, reduced_face_px=face_px)
+    answer = DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None)
+    assert len(answer.faces) == 1 and not answer.HasField("reduced")
 
 
 def test_a_crowd_cannot_ask_for_more_memory_than_there_is():

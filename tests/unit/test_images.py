@@ -183,6 +183,16 @@ def test_reduced_decoding_keeps_the_frame(shrink, factor):
     assert images.decode_reduced(file_of(Image.fromarray(quadrants()), "PNG"), shrink).factor == 1
 
 
-def test_png_round_trip():
+@pytest.mark.parametrize(("shrink", "factor"), [(0.5, 1), (3.9, 2), (5, 4), (20, 16)])
+def test_halving_makes_every_format_alike(shrink, factor):
+    picture = Image.fromarray(cv2.GaussianBlur(quadrants(608, 400), (0, 0), 20))
+    jpeg, png = (images.decode_halved(file_of(picture, kind), shrink) for kind in ("JPEG", "PNG"))
+    assert jpeg.factor == png.factor == factor
+    assert jpeg.pixels.shape == png.pixels.shape == (400 // factor, 608 // factor, 3)
+    assert np.abs(jpeg.pixels.astype(int) - png.pixels).mean() < 2
+
+
+@pytest.mark.parametrize("encode", [images.encode_png, images.encode_bmp])
+def test_lossless_round_trip(encode):
     pixels = np.random.default_rng(2).integers(0, 256, (33, 47, 3), dtype=np.uint8)
-    assert np.array_equal(images.decode(images.encode_png(pixels)), pixels)
+    assert np.array_equal(images.decode(encode(pixels)), pixels)
