@@ -45,18 +45,8 @@ def randomise(model) -> None:
 
 
 def write_outputs(network: str, weights: str, inputs: str, outputs: str) -> None:
-    """What Keras gives, computed in float64 where deepface builds the network (a whole file says its own precision).
-
-    In float32 Keras is no yardstick: GhostFaceNet with random weights, one of five faces, fed singly, was 5.6e-4
-    (1 - cos) from its own float64 result, and 4e-11 fed as a batch; the ONNX network was within 1e-9 on all five.
-    Why it is so fed singly was not found out.
-    """
-    import tf_keras
-
-    if network != "OpenFace":  # TensorFlow normalises local responses in float32 only
-        tf_keras.backend.set_floatx("float64")
-    path = Path(weights)
-    model = keras_networks.load_whole(path) if network == "-" else keras_networks.build(network, path)
+    """What Keras gives for each picture, calculated in float64 where TensorFlow can."""
+    model = keras_networks.read_exactly(network, Path(weights))
     np.save(outputs, np.concatenate([model(picture[None], training=False) for picture in np.load(inputs)]))
 
 

