@@ -2,9 +2,13 @@
 
     python -m tests.quality.evaluate --models Dlib --photos FOLDER [--pairs pairsDevTest.txt] --out FOLDER
 
-FOLDER holds a folder a person. With --pairs (LFW's format) those pairs are scored; without, all pairs of the photos,
-which is what thresholds for small FMRs need: an FMR of 0.1 % is not measured on fewer than 1,000 impostor pairs, and
-not well on fewer than 30,000. Writes report.json, and roc.png and det.png where matplotlib is installed.
+FOLDER holds a folder a person. Scored are all pairs of the photos, which is what thresholds for small FMRs need: an FMR
+of 0.1 % is not measured on fewer than 1,000 impostor pairs, and not well on fewer than 30,000. With --pairs (LFW's
+format) the pairs of that list come first, and "all pairs" are those of the photos it names. Writes report.json, and
+roc.png and det.png where matplotlib is installed, of the list to the folder `listed`, of all pairs to `all`.
+
+Rates at a threshold fitted on the very pairs they are measured on are marked as fitted; "held out" are those at
+thresholds fitted on other people (tests/quality/crossvalidation.py).
 """
 
 import argparse
@@ -21,7 +25,8 @@ from services.detector.mtcnn import DetectOptions
 from services.embedder import models
 from services.embedder.matching import Metric, unit
 from tests.quality.chain import Chain, embed_photos, versions
-from tests.quality.lfw import PairList, all_pairs, read_pairs
+from tests.quality.crossvalidation import HeldOut, fit_accuracy, fit_fmr, held_out
+from tests.quality.lfw import PairList, all_pairs, pairs_of, read_pairs
 from tests.quality.metrics import Distances, best_accuracy, folded_accuracy
 
 TARGETS = (1e-2, 1e-3, 1e-4)
@@ -58,8 +63,16 @@ def score(templates: np.ndarray, pairs: PairList) -> dict:
             "eer": eer,
             "eer_threshold": eer_threshold,
             "operating_points": [asdict(distances.at_fmr(target)) for target in TARGETS],
+            "held_out": {
+                "best accuracy": _as_dict(held_out(values, pairs, fit_accuracy)),
+                **{f"FMR {target:.2%}": _as_dict(held_out(values, pairs, fit_fmr(target))) for target in TARGETS},
+            },
         }
     return report
+
+
+def _as_dict(found: HeldOut | None) -> dict | None:
+    return found and asdict(found)
 
 
 def _accuracy(values: np.ndarray, pairs: PairList) -> dict:
@@ -92,10 +105,24 @@ def print_report(name: str, report: dict) -> None:
         print(f"  {metric}: accuracy {accuracy['value']:.4f} ({accuracy['kind']}), EER {row['eer']:.4f}")
         for point in row["operating_points"]:
             if point["threshold"] is None:
-                print(f"    FMR {point['target']:.2%}: too few impostor pairs")
+                print(f"    fitted, FMR {point['target']:.2%}: too few impostor pairs")
             else:
-                print(f"    FMR {point['target']:.2%}: FNMR {point['fnmr']:.4f}, threshold {point['threshold']:.4f}")
+                print(
+                    f"    fitted, FMR {point['target']:.2%}: FNMR {point['fnmr']:.4f}, threshold {point['threshold']:.4f}"
+                )
+        for aim, found in row["held_out"].items():
+            print(f"    held out, fitted to {aim}: {_said(found)}")
         print(f"    threshold in use {now['threshold']}: FMR {now['fmr']:.4%}, FNMR {now['fnmr']:.4f}")
+
+
+def _said(found: dict | None) -> str:
+    if found is None:
+        return "too few people or pairs"
+    least, most = found["fnmr_of_folds"]
+    return (
+        f"accuracy {found['accuracy']:.4f}, FMR {found['fmr']:.4%}, FNMR {found['fnmr']:.4f} (folds {least:.4f} to "
+        f"{most:.4f}), thresholds {found['lowest']:.4f} to {found['highest']:.4f}"
+    )
 
 
 def draw(curves: dict[str, Distances], folder: Path) -> None:
@@ -147,7 +174,12 @@ def main() -> int:
         print(f"evaluate: {error}", file=sys.stderr)
         return 1
     print(f"{len(pairs.photos)} photos in {time.monotonic() - started:.0f} s")
-    write_report(chain, templates, pairs, arguments.out)
+    if arguments.pairs:
+        print(f"\n# The pairs of {arguments.pairs.name}")
+        write_report(chain, templates, pairs, arguments.out / "listed")
+        pairs = pairs_of(pairs.photos)
+    print("\n# All pairs")
+    write_report(chain, templates, pairs, arguments.out / "all")
     return 0
 
 

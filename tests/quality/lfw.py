@@ -60,14 +60,18 @@ def _photo(folder: Path, name: str, number: str) -> Path:
 
 
 def all_pairs(folder: Path) -> PairList:
-    """Every pair of the photos in <folder>/<person>/.
+    """Every pair of the photos in <folder>/<person>/. Raises ValueError as `pairs_of`."""
+    return pairs_of(tuple(sorted(p for p in folder.glob("*/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))))
+
+
+def pairs_of(photos: tuple[Path, ...]) -> PairList:
+    """Every pair of these photos, each in a folder of its person.
 
     Raises:
         ValueError: there are no two photos, or more pairs than MAX_PAIRS.
     """
-    photos = tuple(sorted(p for p in folder.glob("*/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png")))
     if len(photos) < 2 or len(photos) * (len(photos) - 1) // 2 > MAX_PAIRS:
-        raise ValueError(f"{folder} has {len(photos)} photos in folders of people: too few, or too many for all pairs")
+        raise ValueError(f"{len(photos)} photos in folders of people are too few, or too many for all pairs")
     people = np.unique([path.parent.name for path in photos], return_inverse=True)[1]
     left, right = np.triu_indices(len(photos), 1)
     return PairList(photos, left, right, people[left] == people[right], np.zeros(len(left), int))
