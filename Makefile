@@ -38,7 +38,7 @@ help:
 run: $(VENV)/.run gen/reco.pb .env
 	@mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
-	@$(call CONVERTING,--keras-only) || true
+	@$(call CONVERTING,--missing) || true
 	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
 
 test: $(VENV)/.test $(VENV)/.mysql $(CONVERT)/.done gen/reco.pb

@@ -9,7 +9,7 @@ from services.common.env import EnvFile
 from services.common.errors import RecoError, UnknownModel
 from services.common.keras_onnx import ConverterMissing
 from services.common.weights import WeightStore
-from services.embedder import models, recognizer
+from services.embedder import dlib_dat, models, recognizer
 from services.embedder.settings import Settings
 from services.liveness.model import LivenessModels, ModelSettings
 
@@ -24,7 +24,7 @@ def main() -> int:
         "models", nargs="?", default="", help="names joined by commas; default: SELECTED_MODELS and liveness"
     )
     parser.add_argument(
-        "--keras-only", action="store_true", help="only what a Keras file that is here, or MODEL_NAME, makes necessary"
+        "--missing", action="store_true", help="only what is not here yet, or is here as a Keras file"
     )
     options = parser.parse_args()
     settings = Settings.from_environment()
@@ -34,23 +34,22 @@ def main() -> int:
         print(f".env: {err}", file=sys.stderr)
         return 1
     names = [name.strip() for name in options.models.split(",") if name.strip()] or list(env.selected_models)
-    if options.keras_only:
-        names = [name for name in names if _is_keras(name, settings)]
+    if options.missing:
+        names = [name for name in names if _is_missing(name, settings)]
     ready = [_fetch(name, settings) for name in names]
-    if not options.models and not (options.keras_only and not env.model_name.lower().endswith(".h5")):
+    if not options.models and not (options.missing and not env.model_name.lower().endswith(".h5")):
         liveness = ModelSettings(env.model_path, env.model_url, env.model_name)
         ready.append(_report("liveness", lambda: LivenessModels(lambda: liveness, settings.mirror).current()))
     return max(ready, default=0)
 
 
-def _is_keras(name: str, settings: Settings) -> bool:
-    """Whether the folder has a Keras file of that model and not its ONNX file."""
+def _is_missing(name: str, settings: Settings) -> bool:
+    """Whether the folder has no file of that model which services can run as it is. Of unknown ones they tell."""
     try:
-        spec = models.find(name)
+        weights = models.find(name).weights
     except UnknownModel:
         return False
-    has = [weight for weight in (spec.weights, *spec.keras) if (settings.models / weight.name).is_file()]
-    return bool(has) and has[0] is not spec.weights
+    return not (dlib_dat.find_package_file(weights.name) or (settings.models / weights.name).is_file())
 
 
 def _fetch(name: str, settings: Settings) -> int:
