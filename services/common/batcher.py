@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
@@ -177,8 +178,11 @@ class Workers:
         self._batcher: Batcher[Callable[[], object], object] = Batcher(_call_all, limits, metrics)
 
     def run(self, function: Callable[..., Result], *args: object) -> Result:
-        """What the function returns or raises; raises Overloaded and DeadlineExceeded as Batcher.run does."""
-        return self._batcher.run([partial(function, *args)])[0]
+        """What the function returns or raises, called within the present request (see call.py).
+
+        Raises Overloaded and DeadlineExceeded as Batcher.run does.
+        """
+        return self._batcher.run([partial(copy_context().run, function, *args)])[0]
 
 
 def _call_all(functions: Sequence[Callable[[], object]]) -> list[object]:

@@ -41,6 +41,11 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
             assert self._came.wait_for(complete, patience), [(name, span.name) for name, span in self._of(trace_id)]
             return self._of(trace_id)
 
+    def text(self) -> str:
+        """All that was sent so far."""
+        with self._came:
+            return "\n".join(f"{service} {span}" for service, span in self._spans)
+
     def _of(self, trace_id: bytes) -> list[tuple[str, Span]]:
         return [(service, span) for service, span in self._spans if span.trace_id == trace_id]
 
