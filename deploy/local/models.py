@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from services.common.env import EnvFile
-from services.common.errors import RecoError, UnknownModel
+from services.common.errors import RecoError
 from services.common.keras_onnx import ConverterMissing
 from services.common.weights import WeightStore
 from services.embedder import dlib_dat, models, recognizer
@@ -44,11 +44,8 @@ def main() -> int:
 
 
 def _is_missing(name: str, settings: Settings) -> bool:
-    """Whether the folder has no file of that model which services can run as it is. Of unknown ones they tell."""
-    try:
-        weights = models.find(name).weights
-    except UnknownModel:
-        return False
+    """Whether the folder has no file of that model which services can run as it is."""
+    weights = models.find(name).weights
     return not (dlib_dat.find_package_file(weights.name) or (settings.models / weights.name).is_file())
 
 

@@ -61,6 +61,7 @@ def _write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)  # the cache may be shared by users
         Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
