@@ -1,16 +1,23 @@
 """How well liveness tells attacks from living faces, with boxes by the detector, as Markdown tables.
 
-usage: python -m tests.quality.evaluate_liveness [DATA] [--photos N]
+usage: python -m tests.quality.evaluate_liveness [DATA] [--photos N] [--out FOLDER]
 
 Terms of ISO/IEC 30107-3: APCER, the share of attacks taken for living faces; BPCER, the share of living faces taken
 for attacks; both of those faces on which there is a verdict. Where the model says that it cannot judge is counted on
 its own. The largest face of a photo counts.
+
+The last table is "held out": photos are put into groups of one source (a person of NUAA with all prints of that person,
+a toolkit's samples, a tenth of LFW's people, deepface's portraits), and each group is judged at the threshold that `fit`
+chooses from all others. Writes liveness.json, and liveness.png where matplotlib is installed.
 """
 
 import argparse
+import json
 import os
 import random
+import sys
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +34,12 @@ ATTACKS = ("print", "replay")
 LIVING = ("live", "lfw", "deepface")
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.45, 0.5, 0.55, 0.6, 0.7, 0.8, 0.9, 0.95)
 SEED = 1
+#: `fit` refuses at most this share of living faces.
+MOST_REFUSED = 0.10
+STEP = 0.05
+
+#: Photos with what was made of them, by kind (a name in ATTACKS or LIVING).
+Verdicts = dict[str, list["Judged"]]
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,7 @@ def error_rate(judged: Iterable[Judged], attack: bool, threshold: float) -> floa
     return wrong / len(scores) if scores else float("nan")
 
 
-def summary(judged: dict[str, list[Judged]], threshold: float) -> Iterator[str]:
+def summary(judged: Verdicts, threshold: float) -> Iterator[str]:
     """A Markdown table, a row for each kind of photo."""
     yield "| photos | count | no face | undecidable | real | spoof | error | rate |"
     yield "|---|---|---|---|---|---|---|---|"
@@ -88,7 +101,7 @@ def summary(judged: dict[str, list[Judged]], threshold: float) -> Iterator[str]:
         yield f"| {' | '.join(map(str, cells))} |"
 
 
-def sweep(judged: dict[str, list[Judged]]) -> Iterator[str]:
+def sweep(judged: Verdicts) -> Iterator[str]:
     """A Markdown table, a row for each threshold."""
     headings = [f"{'APCER' if kind in ATTACKS else 'BPCER'} {kind}" for kind in judged]
     yield f"| threshold | {' | '.join(headings)} |"
@@ -96,6 +109,90 @@ def sweep(judged: dict[str, list[Judged]]) -> Iterator[str]:
     for threshold in THRESHOLDS:
         rates = [f"{error_rate(items, kind in ATTACKS, threshold):.1%}" for kind, items in judged.items()]
         yield f"| {threshold} | {' | '.join(rates)} |"
+
+
+def fit(judged: Verdicts) -> float:
+    """The highest multiple of STEP that refuses at most MOST_REFUSED of all living faces: as strict as is bearable.
+
+    Attacks have no say: those at hand score so much lower than most living faces that they would bear almost any.
+    """
+    living = [item for kind, items in judged.items() if kind in LIVING for item in items]
+    steps = [round(number * STEP, 2) for number in range(round(1 / STEP))]
+    return max(step for step in steps if error_rate(living, False, step) <= MOST_REFUSED)
+
+
+def group(kind: str, photo: Path) -> str:
+    """Which photos have a source in common."""
+    if kind == "lfw":
+        return f"LFW's people {zlib.crc32(photo.parent.name.encode()) % 10}"
+    source, *rest = photo.name.split("_")
+    return f"NUAA's person {rest[0]}" if source == "nuaa" else source if kind not in LIVING[1:] else kind
+
+
+def held_out(judged: Verdicts) -> dict[str, tuple[float, Verdicts]]:
+    """By group: the threshold that fits all others, and the group's photos."""
+    groups = sorted({group(kind, item.photo) for kind, items in judged.items() for item in items})
+    found = {}
+    for name in groups:
+        inside, others = (
+            {
+                kind: [item for item in items if (group(kind, item.photo) == name) is mine]
+                for kind, items in judged.items()
+            }
+            for mine in (True, False)
+        )
+        found[name] = (fit(others), inside)
+    return found
+
+
+def held_out_rates(judged: Verdicts) -> Iterator[str]:
+    """A Markdown table, a row for each kind: errors at thresholds from other groups."""
+    found = held_out(judged).values()
+    yield "| photos | judged | thresholds | errors | rate |"
+    yield "|---|---|---|---|---|"
+    for kind in judged:
+        parts = [(threshold, list(filter(_decided, inside[kind]))) for threshold, inside in found]
+        parts = [(threshold, items) for threshold, items in parts if items]
+        count = sum(len(items) for _, items in parts)
+        errors = sum(round(error_rate(items, kind in ATTACKS, threshold) * len(items)) for threshold, items in parts)
+        thresholds = sorted({threshold for threshold, _ in parts})
+        error = "APCER" if kind in ATTACKS else "BPCER"
+        yield f"| {kind} | {count} | {', '.join(map(str, thresholds))} | {errors} | {error} {errors / count:.1%} |"
+
+
+def write(judged: Verdicts, model: MiniFasNet, folder: Path) -> None:
+    """liveness.json: the scores (null: no face, or undecidable); liveness.png: error rates by threshold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scores = {kind: [item.face.score if _decided(item) else None for item in items] for kind, items in judged.items()}
+    report = {
+        "model": f"{model.name} {model.version}",
+        "threshold_in_use": model.threshold,
+        "threshold_fitted_on_all": fit(judged),
+        "held_out_thresholds": {name: threshold for name, (threshold, _) in held_out(judged).items()},
+        "scores": scores,
+    }
+    (folder / "liveness.json").write_text(json.dumps(report, indent=2))
+    try:
+        import matplotlib
+    except ImportError:
+        print("matplotlib is not installed: no picture of liveness", file=sys.stderr)
+        return
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 5))
+    thresholds = [number / 200 for number in range(201)]
+    for kind, items in judged.items():
+        attack = kind in ATTACKS
+        rates = [error_rate(items, attack, threshold) for threshold in thresholds]
+        label = f"{'APCER' if attack else 'BPCER'} {kind} ({sum(map(_decided, items))})"
+        axes.plot(thresholds, rates, linestyle="--" if attack else "-", label=label)
+    axes.axvline(model.threshold, color="grey", linewidth=1)
+    axes.set(xlabel="threshold (grey: in use)", ylabel="error rate", xlim=(0, 1), ylim=(0, 0.5))
+    axes.grid(True, alpha=0.3)
+    axes.legend()
+    figure.savefig(folder / "liveness.png", dpi=120)
+    pyplot.close(figure)
 
 
 def _decided(item: Judged) -> bool:
@@ -106,19 +203,27 @@ def _area(box: Box) -> float:
     return box.width * box.height
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", nargs="?", type=Path, default=os.environ.get("RECO_TEST_DATA", "../shared/data"))
     parser.add_argument("--photos", type=int, default=300, help="at most so many of each kind")
+    parser.add_argument("--out", type=Path, default=Path("var/evaluation"), help="where liveness.json and .png go")
     arguments = parser.parse_args()
+    kinds = [kind for kind in ATTACKS + LIVING if photos_of(arguments.data, kind, 1)]
+    if not set(kinds) & set(ATTACKS) or not set(kinds) & set(LIVING):
+        print(f"{arguments.data} has no photos of attacks and living faces (spoof/, faces/): liveness is not measured")
+        return 0
     with tempfile.TemporaryDirectory() as cache:
         judge = Judge.load(arguments.data, Path(cache))
-    kinds = ATTACKS + LIVING
     judged = {kind: [judge(photo) for photo in photos_of(arguments.data, kind, arguments.photos)] for kind in kinds}
     model = judge.model
-    print(f"{model.name} {model.version}, threshold {model.threshold}\n")
+    print(f"\n# Liveness: {model.name} {model.version}, threshold in use {model.threshold}\n")
     print("\n".join([*summary(judged, model.threshold), "", *sweep(judged)]))
+    print(f"\nThreshold fitted on all: {fit(judged)}. Held out, each group at the threshold that fits the others:\n")
+    print("\n".join(held_out_rates(judged)))
+    write(judged, model, arguments.out)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
