@@ -38,10 +38,11 @@ help:
 run: $(VENV)/.run gen/reco.pb .env
 	@mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
+	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
 	@$(call CONVERTING,--missing) || true
 	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
 
-test: $(VENV)/.test $(VENV)/.mysql $(CONVERT)/.done gen/reco.pb
+test: $(VENV)/.test $(VENV)/.mysql $(VENV)/.milvus $(CONVERT)/.done gen/reco.pb
 	@command -v mariadbd >/dev/null || deploy/local/apt-install mariadb-server
 	$(PY) -m pytest $(PYTEST_ARGS)
 
@@ -103,6 +104,10 @@ $(VENV)/.mysql: requirements/mysql.txt $(VENV)/.run
 	@$(PIP) -r $<
 	@touch $@
 
+$(VENV)/.milvus: requirements/milvus.txt $(VENV)/.run
+	@$(PIP) -r $<
+	@touch $@
+
 $(VENV)/.demo: requirements/demo.txt $(VENV)/.run
 	@$(PIP) --no-deps --target $(VENV)/demo --upgrade -r $<
 	@touch $@
@@ -125,6 +130,7 @@ lock: $(PY)
 	@$(PY) -m pip install --quiet uv
 	$(PY) -m $(LOCK) -o requirements/run.txt
 	$(PY) -m $(LOCK) -c requirements/run.txt --extra mysql -o requirements/mysql.txt
+	$(PY) -m $(LOCK) -c requirements/run.txt --extra milvus -o requirements/milvus.txt
 	$(PY) -m $(LOCK) -c requirements/run.txt --extra test -o requirements/test.txt
 	$(PY) -m $(LOCK) -c requirements/run.txt --extra demo | grep scikit-image > requirements/demo.txt
 	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["convert"])' \

@@ -1,15 +1,18 @@
 """Fixtures that every tier of tests uses."""
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.system import System
 from tests.mariadb import MariaDB
+from tests.milvus import require_milvus
 
 ROOT = Path(__file__).resolve().parents[1]
+NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -41,3 +44,29 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
 def mysql_url(mariadb: MariaDB) -> str:
     """The server as a SQLAlchemy URL."""
     return mariadb.url
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory):
+    """Milvus Lite in a file."""
+    require_milvus()
+    from services.embedder.milvus_index import Milvus
+
+    connection = Milvus(str(tmp_path_factory.mktemp("milvus") / "vectors.db"))
+    yield connection
+    connection.close()
+
+
+@pytest.fixture
+def new_milvus_index(milvus) -> Iterator[Callable]:
+    """Makes an empty index for templates of a dimension, in a collection of its own."""
+    names = []
+
+    def make(dimension: int):
+        names.append(f"test_{next(NUMBERS)}")
+        milvus.create(names[-1], dimension, "of a test")
+        return milvus.open(names[-1])
+
+    yield make
+    for name in names:
+        milvus.drop(name)

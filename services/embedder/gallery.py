@@ -72,8 +72,8 @@ class Gallery:
 
     def revision(self) -> Revision:
         """The present state: one cheap query."""
-        with self._transaction(reading) as connection:
-            return _revision(connection)
+        with self.transaction(reading) as connection:
+            return revision_in(connection)
 
     def enroll(self, person_id: str, photos: Sequence[StoredPhoto], keep_photo_ids: Collection[str]) -> int:
         """Sets what is stored of a person: `photos` and, of those stored already, the ones to keep.
@@ -82,7 +82,7 @@ class Gallery:
             How many photos the person has now.
         """
         ours = templates.c.person_id == person_id
-        with self._transaction(writing) as connection:
+        with self.transaction(writing) as connection:
             number = _advance(connection)
             stored = set(connection.scalars(select(templates.c.photo_id).where(ours).distinct()))
             gone = stored - (set(keep_photo_ids) - {photo.photo_id for photo in photos})
@@ -96,7 +96,7 @@ class Gallery:
     def remove(self, person_id: str) -> int:
         """Forgets a person; returns how many photos they had."""
         ours = templates.c.person_id == person_id
-        with self._transaction(writing) as connection:
+        with self.transaction(writing) as connection:
             number = _advance(connection)
             photos = connection.scalar(select(func.count(templates.c.photo_id.distinct())).where(ours))
             if photos:
@@ -107,7 +107,7 @@ class Gallery:
     def unenrolled(self, person_ids: Sequence[str], models: Collection[str]) -> list[str]:
         """Those of the people who have no photos, or lack a template of one of the models (keys) for a photo."""
         enrolled = set()
-        with self._transaction(reading) as connection:
+        with self.transaction(reading) as connection:
             for some in _pieces(person_ids):
                 query = select(galleries.c.person_id, galleries.c.models).where(galleries.c.person_id.in_(some))
                 enrolled |= {row.person_id for row in connection.execute(query) if _covers(row.models, models)}
@@ -117,7 +117,7 @@ class Gallery:
         """A person's templates of one model (key), in the order of photo ids; empty where there are none."""
         ours = (templates.c.person_id == person_id, templates.c.model == model)
         query = select(templates.c.photo_id, templates.c.augmented, templates.c.vector).where(*ours)
-        with self._transaction(reading) as connection:
+        with self.transaction(reading) as connection:
             return _templates(connection.execute(query.order_by(templates.c.photo_id)).all())
 
     def changes_since(self, number: int, model: str) -> Iterator[dict[str, Templates]]:
@@ -133,6 +133,23 @@ class Gallery:
         query = select(*columns).outerjoin_from(galleries, templates, ours).where(galleries.c.revision > number)
         return self._stream(query.order_by(galleries.c.person_id, templates.c.photo_id))
 
+    def next_changes(
+        self, connection: Connection, number: int, model: str, most: int
+    ) -> tuple[dict[str, Templates], int]:
+        """The oldest changes after revision `number`, of up to `most` people, within a transaction.
+
+        Returns:
+            person id → all templates of a model (key), as `changes_since` gives them; and the revision of the last.
+        """
+        query = select(galleries.c.person_id, galleries.c.revision).where(galleries.c.revision > number)
+        changed = connection.execute(query.order_by(galleries.c.revision).limit(most)).all()
+        people = {row.person_id: no_templates() for row in changed}
+        columns = (templates.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
+        those = select(*columns).where(templates.c.person_id.in_(people), templates.c.model == model)
+        rows = connection.execute(those.order_by(templates.c.person_id, templates.c.photo_id))
+        people |= {person_id: _templates(list(group)) for person_id, group in groupby(rows, attrgetter("person_id"))}
+        return people, changed[-1].revision if changed else number
+
     def everything(self, model: str) -> Iterator[dict[str, Templates]]:
         """All templates of a model (key), as `changes_since` gives them, for a start with any number of people."""
         columns = (templates.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
@@ -141,7 +158,7 @@ class Gallery:
 
     def drop_all(self) -> int:
         """Forgets everybody; returns how many templates there were."""
-        with self._transaction(writing) as connection:
+        with self.transaction(writing) as connection:
             _advance(connection)
             connection.execute(update(revisions).where(THIS_ROW).values(epoch=_new_epoch()))
             people = select(galleries.c.person_id).order_by(galleries.c.person_id).limit(MAX_VALUES)
@@ -154,7 +171,7 @@ class Gallery:
     def _stream(self, query: Select) -> Iterator[dict[str, Templates]]:
         batch: dict[str, Templates] = {}
         size = 0
-        with self._transaction(reading) as connection:
+        with self.transaction(reading) as connection:
             result = connection.execute(query, execution_options={"yield_per": FETCH_ROWS})
             for person_id, group in groupby(result, attrgetter("person_id")):
                 rows = list(group)
@@ -166,7 +183,8 @@ class Gallery:
         yield batch
 
     @contextmanager
-    def _transaction(self, begin: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+    def transaction(self, begin: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+        """A connection to the gallery's database, its tables in place; `begin`: `reading` or `writing`."""
         try:
             with begin(self._ready()) as connection:
                 yield connection
@@ -198,14 +216,15 @@ def _new_epoch() -> int:
     return secrets.randbits(62)
 
 
-def _revision(connection: Connection) -> Revision:
+def revision_in(connection: Connection) -> Revision:
+    """The present state, as this transaction sees it."""
     return Revision(*connection.execute(select(revisions.c.epoch, revisions.c.number).where(THIS_ROW)).one())
 
 
 def _advance(connection: Connection) -> int:
     """Begins a change: takes the lock that orders changes, and returns the revision that the change makes."""
     connection.execute(update(revisions).where(THIS_ROW).values(number=revisions.c.number + 1))
-    return _revision(connection).number
+    return revision_in(connection).number
 
 
 def _note_change(connection: Connection, person_id: str, number: int) -> int:

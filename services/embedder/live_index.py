@@ -94,5 +94,8 @@ class LiveIndexes:
         with self._lock:
             self._indexes.clear()
 
+    def erase(self) -> None:
+        """Does nothing: nothing here outlives the process, and the next search forgets who was removed."""
+
     def _new(self, model: str, dimension: int) -> LiveIndex:
         return LiveIndex(self._gallery, model, lambda: self._make_index(dimension), self._tell)

@@ -9,7 +9,7 @@ import numpy as np
 from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
 from services.embedder.gallery import Gallery, StoredPhoto
-from services.embedder.live_index import LiveIndexes
+from services.embedder.index import Indexes
 from services.embedder.matching import (
     Criterion,
     Fusion,
@@ -113,7 +113,7 @@ class Embedder:
     that takes faces InvalidImage and InvalidRequest, and all but `embed` DatabaseUnavailable.
     """
 
-    def __init__(self, recognizers: Recognizers, gallery: Gallery, indexes: LiveIndexes):
+    def __init__(self, recognizers: Recognizers, gallery: Gallery, indexes: Indexes):
         self._recognizers = recognizers
         self._gallery = gallery
         self._indexes = indexes
@@ -144,7 +144,10 @@ class Embedder:
 
     def remove(self, person_id: str) -> int:
         """Forgets a person; returns how many photos they had."""
-        return self._gallery.remove(person_id)
+        photos = self._gallery.remove(person_id)
+        if photos:
+            self._indexes.erase()
+        return photos
 
     def find_unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
         """Those who have no photos here, or lack a template of one of the models as it is now."""

@@ -2,6 +2,7 @@
 
 import logging
 from functools import partial
+from hashlib import blake2b
 
 from reco.embedder.v1 import embedder_pb2_grpc
 
@@ -16,6 +17,8 @@ from services.common.weights import WeightStore
 from services.embedder import models, recognizer
 from services.embedder.exact_index import ExactIndex
 from services.embedder.gallery import Gallery
+from services.embedder.index import Indexes
+from services.embedder.ledger import Ledger
 from services.embedder.live_index import LiveIndexes
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Embedder
@@ -51,7 +54,7 @@ def build(settings: Settings) -> Server:
     )
     recognizers = Recognizers(models.find, load)
     gallery = Gallery(lambda: database.engine(env_file.sql()))
-    indexes = LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, settings.cache / "index"), counted.indexed)
+    indexes = _indexes(settings, gallery, counted)
     servicer = EmbedderServicer(Embedder(recognizers, gallery, indexes), counted)
     _warm_up(env_file, recognizers)
     return Server(
@@ -60,6 +63,20 @@ def build(settings: Settings) -> Server:
         metrics,
         open_tracing("embedder", settings.server.otlp),
     )
+
+
+def _indexes(settings: Settings, gallery: Gallery, counted: EmbedderMetrics) -> Indexes:
+    """In this process, or where VECTOR_URI is set in Milvus, whose client is loaded only then."""
+    if not settings.vector_uri:
+        return LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, settings.cache / "index"), counted.indexed)
+    try:
+        from services.embedder.milvus_index import Milvus
+        from services.embedder.shared_index import SharedIndexes
+    except ImportError as err:
+        raise SystemExit(f"VECTOR_URI is set, which needs requirements/milvus.txt to be installed: {err}") from err
+    place = blake2b(settings.vector_uri.encode(), digest_size=16).hexdigest()
+    milvus = Milvus(settings.vector_uri, settings.vector_token)
+    return SharedIndexes(gallery, Ledger(gallery, place), milvus, counted.indexed)
 
 
 def _warm_up(env_file: EnvFile, recognizers: Recognizers) -> None:

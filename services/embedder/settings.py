@@ -1,7 +1,7 @@
 """Where the embedder listens and keeps its networks."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.common.batcher import processors
@@ -15,6 +15,9 @@ class Settings:
     Attributes:
         one_view: embed a face as it is, not also its mirror image: twice as fast, less accurate (docs/accuracy.md).
         threads: batches of faces embedded at once.
+        vector_uri: where Milvus keeps the search index: http(s)://host:port, or a file ending in .db for Milvus Lite;
+            empty: this process keeps it.
+        vector_token: `user:password` or an API key for Milvus.
     """
 
     server: ServerOptions
@@ -24,6 +27,8 @@ class Settings:
     mirror: str | None
     one_view: bool
     threads: int
+    vector_uri: str = ""
+    vector_token: str = field(default="", repr=False)
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -36,4 +41,15 @@ class Settings:
             mirror=get("RECO_MIRROR") or None,
             one_view=get("RECO_EMBEDDER_ONE_VIEW", "").lower() == "true",
             threads=int(get("RECO_EMBEDDER_THREADS") or processors()),
+            vector_uri=_vector_uri(get("VECTOR_URI", "")),
+            vector_token=get("VECTOR_TOKEN", ""),
         )
+
+
+def _vector_uri(value: str) -> str:
+    value = value.strip()
+    if value and not value.startswith(("http://", "https://")):
+        if "://" in value or not value.endswith(".db"):
+            raise SystemExit(f"VECTOR_URI={value}: neither http(s)://host:port nor a file whose name ends in .db")
+        return str(Path(value).absolute())
+    return value

@@ -40,3 +40,16 @@ revisions = Table(
     Column("epoch", BigInteger, nullable=False),  # drawn anew when all templates are dropped
     Column("number", BigInteger, nullable=False),  # goes up with every change
 )
+
+#: One row per collection in a vector database (services/embedder/milvus_index.py); none where the index is in-process.
+collections = Table(
+    "reco_collections",
+    metadata,
+    Column("name", _identifier(64), primary_key=True),
+    Column("place", _identifier(64), nullable=False),  # which vector database
+    Column("model", _identifier(64), nullable=False),
+    Column("epoch", BigInteger, nullable=False),  # with `number` the state of the gallery that it holds
+    Column("number", BigInteger, nullable=False),
+    Column("searched", Boolean, nullable=False),  # one a place and model; others are being filled, or to be dropped
+    Column("touched", BigInteger, nullable=False),  # when it was last written to while filled, in seconds since 1970
+)

@@ -1,4 +1,4 @@
-"""Every index against comparing everything with everything."""
+"""Every index against comparing everything with everything: the in-process one, and Milvus in the shape of Milvus Lite."""
 
 import random
 import threading
@@ -14,6 +14,7 @@ from services.embedder.matching import Metric, distances
 from services.embedder.templates import Templates, no_templates
 
 NO_LIMIT = 1e9
+BACKENDS = ("in-process", "milvus")
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +24,20 @@ def small_segments(monkeypatch):
     monkeypatch.setattr(exact_index, "FIRST_ROWS", 8)
 
 
-def templates(vectors):
-    ids = tuple(f"{number:03}.png" for number in range(len(vectors)))
+@pytest.fixture(params=BACKENDS)
+def new_index(request):
+    """Makes an empty index for templates of a dimension."""
+    return ExactIndex if request.param == "in-process" else request.getfixturevalue("new_milvus_index")
+
+
+@pytest.fixture
+def turns(new_index):
+    """How often something changes under a running search; Milvus Lite takes its time."""
+    return 300 if new_index is ExactIndex else 40
+
+
+def templates(vectors, ids=None):
+    ids = ids or tuple(f"{number:03}.png" for number in range(len(vectors)))
     return Templates(ids, np.zeros(len(vectors), dtype=bool), np.asarray(vectors, dtype=np.float32))
 
 
@@ -47,9 +60,9 @@ def brute_force(people, probes, metric, threshold):
 
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("seed", range(6))
-def test_any_history_of_changes_ends_in_what_brute_force_finds(metric, seed):
+def test_any_history_of_changes_ends_in_what_brute_force_finds(new_index, metric, seed):
     rng, dice = np.random.default_rng(seed), random.Random(seed)
-    index, people = ExactIndex(32), {"fixed": templates(faces(rng, 2))}
+    index, people = new_index(32), {"fixed": templates(faces(rng, 2))}
     index.apply(people)
     for _ in range(60):
         names = dice.sample(range(120), dice.randint(1, 12))
@@ -65,24 +78,24 @@ def test_any_history_of_changes_ends_in_what_brute_force_finds(metric, seed):
 
 @pytest.mark.parametrize("metric", Metric)
 @pytest.mark.parametrize("dimension", [1, 2, 7, 128, 512, 4096])
-def test_every_dimension(metric, dimension):
+def test_every_dimension(new_index, metric, dimension):
     rng = np.random.default_rng(dimension)
     people = {f"p{name}": templates(faces(rng, 5, dimension)) for name in range(30)}
-    index = ExactIndex(dimension)
+    index = new_index(dimension)
     index.add(people)
     probes = np.concatenate([faces(rng, 20, dimension), people["p3"].vectors])
     assert index.search(probes, metric, NO_LIMIT) == brute_force(people, probes, metric, NO_LIMIT)
 
 
 @pytest.mark.parametrize("metric", Metric)
-def test_awkward_templates(metric):
+def test_awkward_templates(new_index, metric):
     """Single numbers, tiny and huge lengths, near copies, opposite directions."""
     rng = np.random.default_rng(3)
     axes = np.eye(32, dtype=np.float32)
     twins = np.repeat(faces(rng, 1), 40, axis=0) + 1e-6 * rng.normal(size=(40, 32)).astype(np.float32)
     stored = np.concatenate([axes, -axes, 1e-4 * axes, 1e4 * axes[:3], twins, -twins])
     people = {f"p{number % 17}-{number}": templates(vector[None]) for number, vector in enumerate(stored)}
-    index = ExactIndex(32)
+    index = new_index(32)
     index.add(people)
     probes = np.concatenate([stored[::7], twins + np.float32(1e-7), axes[:2] + axes[1:3], 1e-3 * twins[:2]])
     for threshold in (NO_LIMIT, 1e-3, 0.5):
@@ -90,15 +103,31 @@ def test_awkward_templates(metric):
 
 
 @pytest.mark.parametrize("metric", Metric)
-def test_ties_go_to_the_first_id(metric):
+def test_ties_go_to_the_first_id(new_index, metric):
     same = faces(np.random.default_rng(4), 1)
-    index = ExactIndex(32)
+    index = new_index(32)
     names = [f"p{number:03}" for number in range(300)]
     for name in random.Random(5).sample(names, 300):
         index.apply({name: templates(np.repeat(same, 2, axis=0))})
     assert index.search(same, metric, 0.1) == [Hit("p000", "000.png", 0.0)]
     index.apply({"p000": no_templates()})
     assert index.search(same, metric, 0.0) == [Hit("p001", "000.png", 0.0)]
+
+
+def test_any_id_is_taken_as_it_is(new_index):
+    """Quotes, filters of a query language, letters of four bytes, names that differ in an accent only."""
+    names = ["anna", "Anna", "ánna", 'a" or key != "', "a' OR 1=1 --", "{a}", "[]", "\\", "𝒜" * 255, "owner in []"]
+    rng = np.random.default_rng(11)
+    people = {name: templates(faces(rng, len(names)), tuple(names)) for name in names}
+    index = new_index(32)
+    index.apply(people)
+    for gone in ('a" or key != "', "anna"):
+        index.apply({gone: no_templates()})
+        del people[gone]
+        assert len(index) == sum(map(len, people.values()))
+    probes = np.concatenate([those.vectors[:1] for those in people.values()])
+    hits = index.search(probes, Metric.EUCLIDEAN, 0.0)
+    assert [(hit.person_id, hit.photo_id) for hit in hits] == [(name, "anna") for name in people]
 
 
 @pytest.mark.parametrize("probes", [1, 3])
@@ -112,8 +141,8 @@ def test_integer_products_are_exact_at_the_extremes(probes):
     assert (products == digits.astype(np.int64) @ codes.astype(np.int64)).all()
 
 
-def test_nobody_there():
-    index = ExactIndex(32)
+def test_nobody_there(new_index):
+    index = new_index(32)
     probes = faces(np.random.default_rng(6), 2)
     assert index.search(probes, Metric.COSINE, 1.0) == [None, None]
     index.apply({"anna": no_templates()})
@@ -125,8 +154,8 @@ def test_nobody_there():
     assert len(index) == 0
 
 
-def test_the_threshold_itself_matches():
-    index = ExactIndex(2)
+def test_the_threshold_itself_matches(new_index):
+    index = new_index(2)
     index.add({"anna": templates([[3.0, 4.0]])})
     origin = np.array([[3.0, 3.0]], dtype=np.float32)
     assert index.search(origin, Metric.EUCLIDEAN, 1.0) == [Hit("anna", "000.png", 1.0)]
@@ -156,11 +185,11 @@ def test_files_and_memory_of_the_forgotten_are_given_back(tmp_path):
     assert list(tmp_path.iterdir()) == []  # the files have no names
 
 
-def test_searches_go_on_while_people_come_and_go():
+def test_searches_go_on_while_people_come_and_go(new_index, turns):
     """What never changes is found by every search, and a change is seen whole or not at all."""
     rng = np.random.default_rng(9)
     fixed, old, new = faces(rng, 30), faces(rng, 12), faces(rng, 12)
-    index = ExactIndex(32)
+    index = new_index(32)
     index.add({"fixed": templates(fixed), "mover": templates(old)})
     stop = threading.Event()
 
@@ -173,7 +202,7 @@ def test_searches_go_on_while_people_come_and_go():
 
     with ThreadPoolExecutor(3) as pool:
         searches = [pool.submit(search) for _ in range(3)]
-        for turn in range(300):
+        for turn in range(turns):
             other = templates(faces(rng, turn % 9))
             index.apply({"mover": templates((new, old)[turn % 2]), f"other {turn % 40}": other})
         stop.set()
