@@ -8,6 +8,9 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+#: Seconds that spans are waited for.
+PATIENCE = 30
+
 
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     """Keeps the spans that it is sent; a context manager that listens."""
@@ -31,15 +34,31 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
             self._came.notify_all()
         return trace_service_pb2.ExportTraceServiceResponse()
 
-    def wait_for(self, trace_id: bytes, services: set[str], patience: float = 30) -> list[tuple[str, Span]]:
+    def wait_for(self, trace_id: bytes, services: set[str]) -> list[tuple[str, Span]]:
         """The spans of a trace with their services' names, once all of these have sent some."""
 
         def complete() -> bool:
             return services <= {service for service, _ in self._of(trace_id)}
 
         with self._came:
-            assert self._came.wait_for(complete, patience), [(name, span.name) for name, span in self._of(trace_id)]
+            assert self._came.wait_for(complete, PATIENCE), [(name, span.name) for name, span in self._of(trace_id)]
             return self._of(trace_id)
+
+    def wait_for_request(self, request_id: str) -> bytes:
+        """The id of the trace that a request's span in Envoy belongs to, once it was sent."""
+
+        def found() -> bytes | None:
+            traces = (
+                span.trace_id
+                for _, span in self._spans
+                if attributes(span.attributes).get("guid:x-request-id") == request_id
+            )
+            return next(traces, None)
+
+        with self._came:
+            trace_id = self._came.wait_for(found, PATIENCE)
+            assert trace_id, self.text()
+            return trace_id
 
     def text(self) -> str:
         """All that was sent so far."""

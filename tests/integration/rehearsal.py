@@ -188,6 +188,9 @@ def play(folder: Path, machine: Machine) -> dict:
         "drain": machine.run(parts["envoy"], drain_command()).stdout,
         "memory": {name: machine.resident(name) for name in SERVICES},
         "metrics": {name: scrape(port) for name, port in {**METRICS_PORTS, "envoy": ENVOY_STATS_PORT}.items()},
+        "traces": [
+            machine.run(parts[name], ["python", "-c", "import services.common.otlp"]).stderr for name in SERVICES
+        ],
         "closed": [status(ENVOY_STATS_PORT, path) for path in ("/", "/config_dump", "/metrics/../config_dump")],
         "photos": [path.name for path in (folder / "volumes" / "photos").glob("[!.]*")],
         "logs": {name: machine.log(name) for name in SERVICES},

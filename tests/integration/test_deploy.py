@@ -225,5 +225,6 @@ def test_compose_as_far_as_it_goes_without_an_engine(tmp_path: Path):
         'envoy_http_downstream_rq_xx{envoy_response_code_class="2",envoy_http_conn_manager_prefix="rest"}'
         in (seen["metrics"]["envoy"])
     )
+    assert not any(seen["traces"]), "an image lacks what sends traces"
     assert set(seen["closed"]) == {404}, "Envoy's admin interface can be reached"
     assert not any(seen["statuses"].values()), seen

@@ -4,12 +4,14 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 
 import pytest
 
 from services.common import call
 from services.common.batcher import Batcher, Limits, Workers
 from services.common.errors import DeadlineExceeded, InvalidRequest, Overloaded
+from services.common.metrics import Metrics
 
 PATIENCE = 30
 
@@ -190,3 +192,28 @@ def test_workers_give_what_the_function_gives_or_raises():
     assert workers.run(divmod, 7, 2) == (3, 1)
     with pytest.raises(ZeroDivisionError):
         workers.run(divmod, 7, 0)
+
+
+def test_batches_and_waits_are_measured(clients):
+    gate, metrics = Gate(), Metrics("test")
+    batcher = Batcher(gate, Limits(workers=1, batch=3), metrics.queue("numbers"))
+    results = [clients.submit(batcher.run, [0])]
+    gate.wait_until_begun()
+    results.append(clients.submit(batcher.run, range(1, 6)))
+    waiting(batcher, 5)
+    gate.open()
+    assert [result.result() for result in results] == [[0], [2, 4, 6, 8, 10]]
+    get = partial(metrics.registry.get_sample_value, labels={"queue": "numbers"})
+    assert (get("reco_batch_size_count"), get("reco_batch_size_sum")) == (3, 6)
+    assert get("reco_queue_wait_seconds_count") == 6
+    assert get("reco_queue_wait_seconds_sum") > 0
+
+
+def test_workers_work_within_the_request():
+    workers = Workers(Limits(workers=1))
+
+    def ask():
+        call.begin("test", 30)
+        return workers.run(call.request_id.get), workers.run(call.deadline) == call.deadline()
+
+    assert copy_context().run(ask) == ("test", True)
