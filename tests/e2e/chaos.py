@@ -2,6 +2,7 @@
 
 `make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrolments of every kind, then many
 enrolments of one person at once. Prints counts of trials, losses (answered as enrolled, but not) and disagreements.
+Then two copies of everything behind Envoy are restarted, and killed, one by one under load (rolling.py).
 """
 
 import argparse
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +23,7 @@ from sqlalchemy import make_url, text
 
 from deploy.local.demo import astronaut, jpeg
 from services.common.database import open_engine, reading
+from tests.e2e import rolling
 from tests.e2e.services import Services
 from tests.e2e.system import System
 from tests.mariadb import MariaDB
@@ -28,6 +31,18 @@ from tests.mariadb import MariaDB
 PERSON = "RECO_ID_1"
 KINDS = ("created", "created in place", "added", "replaced")
 AUGMENTATIONS = 2
+
+#: What is printed.
+COUNTED = (
+    "trials",
+    "old state",
+    "new state",
+    "tried again",
+    "crowd enrolments",
+    "crowd refused",
+    "losses",
+    "disagreements",
+)
 
 
 @dataclass(frozen=True)
@@ -185,29 +200,36 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--crowd", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3, help="times that each of two copies is restarted, and killed")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="reco-chaos-") as temporary:
         folder = Path(temporary)
-        if not MariaDB.is_installed():
-            counts = run(folder, {}, f"sqlite:///{folder}/var/reco.db", options.kills, options.crowd, options.seed)
-        else:
-            (folder / "mariadb").mkdir()
-            with MariaDB(folder / "mariadb") as server:
-                counts = run(folder, server.settings, server.url, options.kills, options.crowd, options.seed)
+        counts = trials(folder / "trials", options)
+        loads = {"restarts": Services.stop, "kills": Services.kill} if options.rounds else {}
+        done = {what: rolling.run(folder / what, {}, end, options.rounds) for what, end in loads.items()}
     print(f"seed {options.seed}")
-    for name in (
-        "trials",
-        "old state",
-        "new state",
-        "tried again",
-        "crowd enrolments",
-        "crowd refused",
-        "losses",
-        "disagreements",
-    ):
-        print(f"{name:18}{counts[name]:6}")
-    return 1 if counts["losses"] or counts["disagreements"] else 0
+    _print(counts, COUNTED)
+    for what, load in done.items():
+        print(f"\n{what} of two copies of each service, one by one, under load")
+        _print(load.counts, rolling.COUNTED)
+    bad = [counts["losses"], counts["disagreements"]]
+    bad += [load.counts[what] for load in done.values() for what in ("losses", "verifications refused")]
+    return 1 if any(bad) or "restarts" in done and done["restarts"].complaints else 0
+
+
+def trials(folder: Path, options: argparse.Namespace) -> Counter[str]:
+    """On MariaDB where it is installed, else on SQLite."""
+    if not MariaDB.is_installed():
+        return run(folder, {}, f"sqlite:///{folder}/var/reco.db", options.kills, options.crowd, options.seed)
+    (folder / "mariadb").mkdir(parents=True)
+    with MariaDB(folder / "mariadb") as server:
+        return run(folder, server.settings, server.url, options.kills, options.crowd, options.seed)
+
+
+def _print(counts: Counter[str], names: Sequence[str]) -> None:
+    for name in names:
+        print(f"{name:24}{counts[name]:6}")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,11 @@ class Services:
         self._processes[name].send_signal(signal.SIGKILL)
         self._processes[name].wait()
 
+    def stop(self, name: str) -> None:
+        """SIGTERM, as process managers and Kubernetes stop a copy; waits until it has ended well."""
+        self._processes[name].terminate()
+        assert self._processes[name].wait(timeout=GRACE + 10) == 0, self.log(name)[-4000:]
+
     def pid(self, name: str) -> int:
         """A service's process."""
         return self._processes[name].pid

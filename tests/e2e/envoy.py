@@ -1,0 +1,78 @@
+"""Envoy alone, in front of gateways that are started elsewhere."""
+
+import copy
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from deploy.envoy.render import render
+from tests.e2e.system import ROOT, free_port
+
+
+class Envoy:
+    """Envoy as `make run` configures it, but balancing over several gateways; a context manager that ends it."""
+
+    def __init__(self, folder: Path, gateways: Sequence[int]):
+        """`gateways`: their ports on this machine."""
+        self.port, self._admin_port = free_port(), free_port()
+        self._folder = folder
+        self._gateways = gateways
+        self._process: subprocess.Popen | None = None
+
+    def _configuration(self) -> str:
+        place = {
+            "ADMIN_PORT": self._admin_port,
+            "STATS_PORT": "",
+            "LISTEN_ADDRESS": "127.0.0.1",
+            "LISTEN_PORT": self.port,
+            "GATEWAY_HOST": "127.0.0.1",
+            "GATEWAY_PORT": self._gateways[0],
+            "DESCRIPTOR_SET": ROOT / "gen" / "reco.pb",
+        }
+        configuration = yaml.safe_load(render({}, place))
+        cluster = next(c for c in configuration["static_resources"]["clusters"] if c["name"] == "gateway")
+        (endpoints,) = cluster["load_assignment"]["endpoints"]
+        (first,) = endpoints["lb_endpoints"]
+        for port in self._gateways[1:]:
+            another = copy.deepcopy(first)
+            another["endpoint"]["address"]["socket_address"]["port_value"] = port
+            endpoints["lb_endpoints"].append(another)
+        return yaml.safe_dump(configuration)
+
+    def wait(self, healthy: int) -> None:
+        """Waits until Envoy sees that many gateways serving."""
+        url = f"http://127.0.0.1:{self._admin_port}/stats?filter=cluster.gateway.membership_healthy"
+        deadline = time.monotonic() + 30
+        while not self._says(url, f": {healthy}"):
+            assert time.monotonic() < deadline and self._process.poll() is None, self._log().read_text()[-4000:]
+            time.sleep(0.1)
+
+    @staticmethod
+    def _says(url: str, end: str) -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                return answer.read().decode().strip().endswith(end)
+        except OSError:
+            return False
+
+    def _log(self) -> Path:
+        return self._folder / "envoy.log"
+
+    def __enter__(self) -> "Envoy":
+        path = self._folder / "envoy.yaml"
+        path.write_text(self._configuration())
+        binary = Path(sys.executable).parent / "envoy"
+        command = [binary, "-c", path, "--log-level", "warning", "--concurrency", "2", "--use-dynamic-base-id"]
+        with self._log().open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        self.wait(len(self._gateways))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.terminate()
+        self._process.wait(timeout=30)
