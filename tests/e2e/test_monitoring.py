@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 import socket
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -171,15 +172,25 @@ def test_a_request_id_is_in_the_logs_of_all_services_and_in_the_answer(system: S
     answer, headers = verify(system, upload_id, {"x-request-id": given})
     assert answer["recognition_code"] == 200
     assert headers["x-request-id"] == given
-    lines = [line.partition("| ")[::2] for line in system.log().splitlines() if f" INFO {given} reco " in line]
-    assert {process.split()[1] for process, _ in lines} == set(SERVICES)
+    assert wait_for_loggers(system, given, set(SERVICES)) == set(SERVICES)
     assert given in (system.folder / "var" / "log" / "reco.log").read_text()
 
 
 def test_a_request_without_an_id_gets_one(system: System, upload_id: str):
     _, headers = verify(system, upload_id, {})
     assert UUID.fullmatch(headers["x-request-id"])
-    assert headers["x-request-id"] in system.log()
+    assert "gateway" in wait_for_loggers(system, headers["x-request-id"], {"gateway"})
+
+
+def wait_for_loggers(system: System, request_id: str, expected: set[str]) -> set[str]:
+    """The processes that logged something of a request; the process manager prints lines a moment after that."""
+    deadline = time.monotonic() + 10
+    while True:
+        lines = [line for line in system.log().splitlines() if f" INFO {request_id} reco " in line]
+        loggers = {line.partition("|")[0].split()[1] for line in lines}
+        if expected <= loggers or time.monotonic() > deadline:
+            return loggers
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("hostile", ["x" * 129, "two words", "a\tb", "a;b", "{}", "é", "%0aINFO", "a, b", ""])
