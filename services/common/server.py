@@ -23,6 +23,10 @@ log = logging.getLogger("reco")
 #: Seconds that calls under way get to end after SIGTERM.
 GRACE = 20
 
+#: Seconds after which a client is asked to connect anew, and that the longest call then gets to end: clients look names
+#: up when a connection ends, and so come to know new copies.
+MAX_CONNECTION_AGE, MAX_CALL = 30, 600
+
 #: Seconds until a signal is surely seen. Python runs handlers between bytecodes of the main thread only, and a signal
 #: that comes just before that thread falls asleep does not wake it: an endless wait would miss it.
 SIGNAL_INTERVAL = 0.5
@@ -38,6 +42,7 @@ class ServerOptions:
         queue: calls that may wait for a thread; beyond it they are refused at once (RESOURCE_EXHAUSTED).
         metrics: host:port at which the metrics can be read over HTTP; none where it is empty.
         otlp: where traces are sent, such as http://localhost:4317; nowhere where it is empty.
+        connection_age: seconds, see MAX_CONNECTION_AGE.
     """
 
     address: str
@@ -45,6 +50,7 @@ class ServerOptions:
     queue: int = 32
     metrics: str = ""
     otlp: str = ""
+    connection_age: float = MAX_CONNECTION_AGE
 
     @classmethod
     def of(cls, service: str, port: int, **more: int) -> "ServerOptions":
@@ -85,6 +91,8 @@ class Server:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_connection_age_ms", round(1000 * options.connection_age)),
+                ("grpc.max_connection_age_grace_ms", 1000 * MAX_CALL),
             ],
             maximum_concurrent_rpcs=options.threads + options.queue,
         )

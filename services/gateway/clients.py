@@ -39,6 +39,9 @@ from services.gateway.stages import (
 #: Faces in one EmbedFaces call.
 EMBED_BATCH = 64
 
+#: A name is looked up anew at most this often, when a connection has ended (see services.common.server).
+DNS_INTERVAL_MS = 5000
+
 #: Pixels of a face that show liveness all it looks at, whichever its model: a photo reduced to that stands for the full
 #: one, which need not be sent and decoded again.
 LIVENESS_FACE_PX = 224
@@ -146,6 +149,7 @@ def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Traci
         ("grpc.service_config", SERVICE_CONFIG),
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.dns_min_time_between_resolutions_ms", DNS_INTERVAL_MS),
     ]
     return grpc.intercept_channel(grpc.insecure_channel(target, options), within_request)
 
