@@ -11,6 +11,7 @@ import numpy as np
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
 from services.common.images import decode_halved
+from services.common.inference import ORT_ERRORS
 from services.common.weights import WeightStore
 from services.liveness import keras_h5
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
@@ -99,7 +100,7 @@ class LivenessModels:
             with self._lock:
                 loaded = self._loaded
                 if loaded is None or loaded[0] != settings:
-                    loaded = self._loaded = (settings, self._load(settings))
+                    loaded = self._loaded = (settings, _warmed(self._load(settings)))
         return loaded[1]
 
     def _load(self, settings: ModelSettings) -> LivenessModel:
@@ -127,3 +128,12 @@ class LivenessModels:
         if self._store is None or self._store[0] != folder:
             self._store = (folder, WeightStore(folder, self._mirror))
         return self._store[1]
+
+
+def _warmed(model: LivenessModel) -> LivenessModel:
+    """The model, run once: the first request is then no slower than others, and a broken network is found here."""
+    try:
+        model.check(np.zeros((320, 320, 3), np.uint8), [Box(100, 100, 120, 120)])
+    except ORT_ERRORS as error:
+        raise LivenessModelUnavailable(f"{model.name} cannot be run: {error}") from error
+    return model

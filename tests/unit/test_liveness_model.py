@@ -9,9 +9,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from services.common.faces import Box
-from services.common.inference import open_session
+from services.common.inference import ORT_ERRORS, open_session
 from services.liveness.keras_h5 import KerasLiveness
-from services.liveness.minifasnet import MiniFasNet
+from services.liveness.minifasnet import MiniFasNet, Verdict
 from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings, check_photo
 from services.liveness.weights import MINIFASNET_URL, minifasnet_files
 
@@ -106,3 +106,20 @@ def test_photos_are_decoded_as_small_as_the_model_allows(model, side, monkeypatc
     ((height, width, _), (box,)) = seen[0]
     assert (height * 1000, width * 1000) == (1600 * side, 2000 * side)
     assert (box.x, box.y, box.width, box.height) == (0.4 * side, 0.2 * side, 1.1 * side, side)
+
+
+def test_a_model_has_run_before_it_is_used(photos, tmp_path, monkeypatch):
+    seen, check = [], MiniFasNet.check
+    monkeypatch.setattr(MiniFasNet, "check", lambda *given: seen.append(check(*given)) or seen[-1])
+    LivenessModels(lambda: ModelSettings(tmp_path, "", "MiniFASNet"), mirror=str(photos / "weights")).current()
+    ((face,),) = seen
+    assert face.verdict is not Verdict.UNDECIDABLE  # the networks did run
+
+
+def test_a_model_that_cannot_be_run_is_unavailable(photos, tmp_path, monkeypatch):
+    def fail(*_):
+        raise ORT_ERRORS[0]("no such operator")
+
+    monkeypatch.setattr(MiniFasNet, "check", fail)
+    with pytest.raises(LivenessModelUnavailable, match="MiniFASNet cannot be run: no such operator"):
+        LivenessModels(lambda: ModelSettings(tmp_path, "", "MiniFASNet"), mirror=str(photos / "weights")).current()
