@@ -25,6 +25,7 @@ from services.detector.mtcnn import DetectOptions
 from services.embedder import models
 from services.embedder.matching import Metric, unit
 from tests.quality.chain import Chain, embed_photos, versions
+from tests.quality.claims import PHOTOS, false_claims
 from tests.quality.crossvalidation import HeldOut, fit_accuracy, fit_fmr, held_out
 from tests.quality.lfw import PairList, all_pairs, pairs_of, read_pairs
 from tests.quality.metrics import Distances, best_accuracy, folded_accuracy
@@ -180,7 +181,20 @@ def main() -> int:
         pairs = pairs_of(pairs.photos)
     print("\n# All pairs")
     write_report(chain, templates, pairs, arguments.out / "all")
+    print_claims(templates, pairs)
     return 0
+
+
+def print_claims(templates: dict[str, np.ndarray], pairs: PairList) -> None:
+    """How false matches add up over pairs, and over models where there are several."""
+    thresholds = {name: models.find(name).thresholds.cosine for name in templates}
+    sets = [[name] for name in templates] + ([list(templates)] if len(templates) > 1 else [])
+    print(f"\n# False claims: {PHOTOS} photos against {PHOTOS} of another person, cosine, thresholds in use")
+    for names in sets:
+        found = false_claims(pairs.photos, [(templates[name], thresholds[name]) for name in names])
+        if found:
+            counts = f"one pair matches in {found.one_pair:.3%}, two in {found.two_pairs:.3%}"
+            print(f"  {' + '.join(names)}: of {found.count} claims at least {counts}")
 
 
 def write_report(chain: Chain, templates: dict[str, np.ndarray], pairs: PairList, folder: Path) -> None:

@@ -1,0 +1,46 @@
+"""What the embedder has done before it serves."""
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from services.embedder import server
+from services.embedder.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch) -> Settings:
+    """The embedder's own defaults, in a folder of its own."""
+    for name in [name for name in os.environ if name.startswith("RECO_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RECO_EMBEDDER_LISTEN", "127.0.0.1:0")
+    for folder in ("var/db", "var/uploads", "var/log"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / ".env").write_text((ROOT / ".env.example").read_text())
+    return dataclasses.replace(
+        Settings.from_environment(),
+        env_file=tmp_path / ".env",
+        models=tmp_path / "models",
+        cache=tmp_path / "cache",
+    )
+
+
+def test_selected_models_are_loaded_before_anything_is_served(settings, tmp_path):
+    built = server.build(settings)
+    try:
+        maps = Path("/proc/self/maps").read_text()
+        assert f" {tmp_path}/cache/dlib-" in maps  # its weights, which processes share
+    finally:
+        built.stop(0)
+
+
+def test_a_selected_model_that_cannot_be_had_stops_nobody(settings, monkeypatch, caplog):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    text = settings.env_file.read_text()
+    settings.env_file.write_text(text.replace("SELECTED_MODELS=Dlib", "SELECTED_MODELS=ArcFace"))
+    server.build(settings).stop(0)
+    assert "arcface_weights.onnx could not be had" in caplog.text

@@ -1,0 +1,46 @@
+"""What our records say that deepface says, against the deepface that is installed for converting."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from services.common import keras_onnx
+from services.embedder import models
+
+#: deepface takes dlib's own file, packed; ours comes with a package, or from that package's source, by its hash.
+FROM_DEEPFACE = tuple(name for name in models.names() if name != "Dlib")
+
+
+@pytest.fixture(scope="module")
+def deepface() -> Path:
+    folders = list(keras_onnx.converter().parents[1].glob("lib/python*/site-packages/deepface"))
+    if not folders:
+        pytest.skip("deepface is not installed (.venv-convert); `make test` installs it")
+    return folders[0]
+
+
+@pytest.fixture(scope="module")
+def source(deepface) -> str:
+    return "\n".join(path.read_text() for path in sorted(deepface.rglob("*.py")))
+
+
+@pytest.mark.parametrize("name", FROM_DEEPFACE)
+def test_weights_have_deepfaces_addresses_and_names(name, source):
+    record = models.find(name)
+    assert f'"{record.weights.url}"' in source
+    for keras in record.keras:
+        assert re.search(rf'[/"]{re.escape(keras.name)}["./]', source), keras.name
+
+
+@pytest.mark.parametrize("name", FROM_DEEPFACE)
+def test_thresholds_are_deepfaces_where_they_say_so(name, deepface):
+    tree = ast.parse((deepface / "config" / "threshold.py").read_text())
+    tables = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "thresholds"]
+    theirs = ast.literal_eval(tables[0])[name]
+    ours = models.find(name).thresholds
+    assert "deepface 0.0.103" in ours.source
+    assert (ours.cosine, ours.euclidean, ours.euclidean_l2) == tuple(
+        theirs[metric] for metric in ("cosine", "euclidean", "euclidean_l2")
+    )
