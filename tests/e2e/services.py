@@ -19,7 +19,9 @@ NAMES = ("detector", "liveness", "embedder", "gateway")
 class Services:
     """Processes on ports of their own; a context manager that ends them. A second copy is named such as `gateway-2`."""
 
-    def __init__(self, env_file: Path, names: tuple[str, ...] = NAMES):
+    def __init__(self, env_file: Path, names: tuple[str, ...] = NAMES, stages: str = ""):
+        """`stages`: the address of all stages that are not among `names`."""
+        self._stages = stages
         self.ports = {name: free_port() for name in names}
         self._folder = env_file.parent
         self._processes: dict[str, subprocess.Popen] = {}
@@ -34,8 +36,8 @@ class Services:
 
     def _target(self, service: str) -> str:
         """All copies of a service, for a client that balances over them."""
-        copies = (f"127.0.0.1:{port}" for name, port in self.ports.items() if name.partition("-")[0] == service)
-        return f"ipv4:{','.join(copies)}"
+        copies = [f"127.0.0.1:{port}" for name, port in self.ports.items() if name.partition("-")[0] == service]
+        return f"ipv4:{','.join(copies or [self._stages])}"
 
     def start(self, name: str) -> None:
         """Starts a service; `wait` says when it serves."""
