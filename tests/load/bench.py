@@ -103,7 +103,8 @@ def search() -> Iterator[Figure]:
     yield at_most(what, 12, large.ms["index, threshold"], " ms", f" ({rivals} ms)")
     yield Figure("… nearest photo the same as in float32", "always", f"{100 * large.right:.0f} %", large.right == 1)
     yield at_most("… memory of the index", 300, large.megabytes, " MB")
-    yield Figure("… built from templates in memory", "seconds", f"{large.seconds:.1f} s", large.seconds < 20)
+    seconds = bench_search.start(1_000_000, options)
+    yield Figure("… searchable after a start, from SQLite", "seconds", f"{seconds:.1f} s", seconds < 30)
     what = f"Search, exact, 10,000 people × {bench_search.PHOTOS} photos, a query"
     yield at_most(what, 1, small.ms["index, threshold"], " ms")
 

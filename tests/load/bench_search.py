@@ -10,18 +10,25 @@ import argparse
 import gc
 import resource
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from sqlalchemy import Engine, insert, make_url
 
+from services.common.database import open_engine, writing
+from services.embedder import tables
 from services.embedder.exact_index import ExactIndex
+from services.embedder.gallery import Gallery
+from services.embedder.live_index import LiveIndex
 from services.embedder.matching import Metric
 from services.embedder.templates import Templates
 
 PHOTOS = 10
+MODEL = "bench:1"
 BATCH_PEOPLE = 400
 #: Distance within which to search: that of a model's threshold. Half of the queries are of people who are not enrolled.
 THRESHOLD = 0.3
@@ -133,6 +140,40 @@ def run(templates: int, options: argparse.Namespace) -> Searched:
     vectors = np.concatenate([those.vectors for some in batches(people, options.dimension) for those in some.values()])
     ms, right = measure(index, vectors, asked)
     return Searched(ms, right, megabytes, seconds)
+
+
+def start(templates: int, options: argparse.Namespace) -> float:
+    """Seconds until that many templates, stored in SQLite, can be searched by a process that has just started."""
+    with tempfile.TemporaryDirectory(dir=options.directory) as folder:
+        engine = open_engine(make_url(f"sqlite:///{folder}/gallery.db"))
+        gallery = Gallery(lambda: engine)
+        gallery.revision()  # makes the tables
+        for number, batch in enumerate(batches(templates // PHOTOS, options.dimension)):
+            fill(engine, batch, number * BATCH_PEOPLE)
+        live = LiveIndex(gallery, MODEL, lambda: ExactIndex(options.dimension, options.directory, options.threads))
+        started = time.perf_counter()
+        count = len(live.current())
+        seconds = time.perf_counter() - started
+        engine.dispose()
+    assert count == templates
+    print(f"  {count} templates searchable {seconds:.1f} s after a start")
+    return seconds
+
+
+def fill(engine: Engine, people: dict[str, Templates], revision: int) -> None:
+    """Stores people as the gallery does, but all at once."""
+    rows = [
+        {"person_id": person_id, "photo_id": photo_id, "model": MODEL, "augmented": False, "vector": vector.tobytes()}
+        for person_id, those in people.items()
+        for photo_id, vector in zip(those.photo_ids, those.vectors, strict=True)
+    ]
+    changed = [
+        {"person_id": person_id, "revision": revision + number, "models": MODEL}
+        for number, person_id in enumerate(people, 1)
+    ]
+    with writing(engine) as connection:
+        connection.execute(insert(tables.templates), rows)
+        connection.execute(insert(tables.galleries), changed)
 
 
 def main() -> None:
