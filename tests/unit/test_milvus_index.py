@@ -1,10 +1,14 @@
 """What only an index in Milvus has to mind: all that its single precision leaves in question is looked at."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from services.embedder.index import Hit, IndexUnavailable
 from services.embedder.matching import Metric
+from services.embedder.settings import Settings
 from services.embedder.templates import Templates, no_templates
 from tests.milvus import require_milvus
 
@@ -24,19 +28,17 @@ def test_more_ties_than_are_fetched_at_once(new_milvus_index, metric, monkeypatc
     index = new_milvus_index(32)
     index.add({f"p{number:03}": same_faces(3) for number in range(100)})
     probe = np.ones((1, 32), dtype=np.float32)
-    for number in range(0, 100, 33):
+    for number in range(0, 100, 7):
         assert index.search(probe, metric, 0.1) == [Hit(f"p{number:03}", "000.png", 0.0)]
-        index.apply({f"p{other:03}": no_templates() for other in range(number, number + 33)})
+        index.apply({f"p{other:03}": no_templates() for other in range(number, number + 7)})
 
 
 def test_the_best_of_many_that_differ_in_the_last_bit(new_milvus_index):
     """In single precision they are all as far away; the nearest is none of the first."""
-    rng = np.random.default_rng(1)
-    far = rng.normal(size=32).astype(np.float32)
+    far = np.random.default_rng(1).normal(size=32).astype(np.float32)
     vectors = np.repeat(far[None], 200, axis=0)
-    for row, vector in enumerate(vectors):
-        vector[row % 32] = np.nextafter(vector[row % 32], np.float32(9), dtype=np.float32)
-    vectors[150] = far - np.float32(1e-6) * np.sign(far)
+    vectors[:, 0] = np.nextafter(far[0], np.float32(9) * np.sign(far[0]))
+    vectors[150, 0] = np.nextafter(far[0], np.float32(0))
     index = new_milvus_index(32)
     index.add(
         {f"p{number:03}": Templates(("x",), np.zeros(1, bool), vector[None]) for number, vector in enumerate(vectors)}
@@ -46,9 +48,6 @@ def test_the_best_of_many_that_differ_in_the_last_bit(new_milvus_index):
 
 
 def test_a_file_that_another_process_has_open_is_refused(tmp_path):
-    import subprocess
-    import sys
-
     from services.embedder.milvus_index import Milvus
 
     milvus = Milvus(str(tmp_path / "vectors.db"))
@@ -68,3 +67,20 @@ def test_a_server_that_is_not_there_is_said_to_be_so(tmp_path):
     for use in (milvus.check, lambda: milvus.open("x"), lambda: milvus.create("x", 2, ""), lambda: milvus.drop("x")):
         with pytest.raises(IndexUnavailable, match="vector database"):
             use()
+
+
+def test_only_who_chooses_milvus_loads_its_client():
+    code = "import sys, services.embedder.server; sys.exit('pymilvus' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_what_vector_uri_may_be(monkeypatch):
+    for value, taken in (("", ""), (" http://milvus:19530 ", "http://milvus:19530"), ("/a/b.db", "/a/b.db")):
+        monkeypatch.setenv("VECTOR_URI", value)
+        assert Settings.from_environment().vector_uri == taken
+    monkeypatch.setenv("VECTOR_TOKEN", "root:secret")
+    assert "secret" not in repr(Settings.from_environment())
+    for value in ("milvus:19530", "/a/folder", "ftp://milvus/x.db"):
+        monkeypatch.setenv("VECTOR_URI", value)
+        with pytest.raises(SystemExit, match="VECTOR_URI"):
+            Settings.from_environment()
