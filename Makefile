@@ -116,7 +116,7 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.demo
 	@$(PIP) -r $<
 	@touch $@
 
-# TensorFlow and deepface, 1.4 GB, apart from all else: only Keras files that are to become ONNX networks need them.
+# TensorFlow and deepface, 1.7 GB, apart from all else: only Keras files that are to become ONNX networks need them.
 $(CONVERT)/.done: requirements/convert.txt requirements/convert-nodeps.txt | $(PY)
 	@echo "installing TensorFlow, to convert Keras files (once) …"
 	@test -x $(CONVERT)/bin/python || $(PYTHON) -m venv $(CONVERT)

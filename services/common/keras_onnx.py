@@ -68,7 +68,7 @@ def _convert(weights: Path, target: Path, network: str | None) -> None:
         models = f" MODELS={network}" if network else ""
         raise ConverterMissing(
             f"{weights} is a Keras file, to be converted to ONNX once. `make models{models}` does it (and installs "
-            f"TensorFlow beside RECO for it, 2.4 GB)."
+            f"TensorFlow beside RECO for it, 1.7 GB)."
         )
     log.info("converting %s to ONNX, once; this takes up to a few minutes", weights)
     command = [python, "-m", "services.common.keras_export", network or "-", weights.absolute(), target.absolute()]

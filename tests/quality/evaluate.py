@@ -150,7 +150,7 @@ def draw(curves: dict[str, Distances], folder: Path) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["Dlib"], help="as in SELECTED_MODELS")
+    parser.add_argument("--models", default="Dlib", help="joined by commas, as in SELECTED_MODELS")
     parser.add_argument("--photos", type=Path, required=True, help="a folder with a folder a person")
     parser.add_argument("--pairs", type=Path, help="LFW's pairs.txt or pairsDevTest.txt; all pairs if not given")
     parser.add_argument("--out", type=Path, required=True, help="where report.json and the pictures go")
@@ -166,7 +166,7 @@ def main() -> int:
     arguments = _arguments()
     options = DetectOptions.reference() if arguments.reference else DetectOptions()
     try:
-        names = tuple(models.find(name).name for name in arguments.models)
+        names = tuple(models.find(name).name for name in arguments.models.split(","))
         pairs = read_pairs(arguments.pairs, arguments.photos) if arguments.pairs else all_pairs(arguments.photos)
         chain = Chain(names, not arguments.one_view, arguments.work, arguments.weights, options)
         started = time.monotonic()

@@ -9,6 +9,7 @@ import pytest
 from services.embedder import models
 from services.embedder.matching import Metric
 from tests.quality.chain import Chain, embed_photos
+from tests.quality.crossvalidation import fit_accuracy, fit_fmr, held_out
 from tests.quality.evaluate import pair_distances
 from tests.quality.lfw import all_pairs, read_pairs
 from tests.quality.metrics import Distances, best_accuracy
@@ -32,6 +33,8 @@ def test_dlib_on_lfw_development_pairs(photos: Path, work: Path):
     distances = Distances.of(values, pairs.same)
     assert accuracy >= 0.99
     assert distances.at_fmr(0.01).fnmr <= 0.015
+    assert held_out(values, pairs, fit_accuracy).accuracy >= 0.985  # the threshold from other people
+    assert held_out(values, pairs, fit_fmr(0.01)).fnmr <= 0.02
     threshold = models.find("Dlib").thresholds.cosine
     assert distances.fmr(threshold) <= 0.004  # 0.1 % is meant; 500 pairs cannot tell it from this
     assert distances.fnmr(threshold) <= 0.06
