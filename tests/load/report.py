@@ -1,4 +1,4 @@
-"""Writes the figures of a benchmark into docs/performance.md and draws docs/performance.png."""
+"""Writes what was measured into docs/performance.md, and draws docs/performance.png."""
 
 import datetime
 from collections.abc import Sequence
@@ -8,7 +8,6 @@ from tests.e2e.system import ROOT
 from tests.load.figures import Figure, machine
 
 PAGE = ROOT / "docs" / "performance.md"
-BEGIN, END = "<!-- figures: written by make bench -->", "<!-- end of figures -->"
 MARKS = {True: "✓", False: "short", None: ""}
 
 
@@ -19,14 +18,22 @@ def table(figures: Sequence[Figure]) -> str:
 
 
 def write(figures: Sequence[Figure], seconds: float, load_before: str) -> Path:
-    """Replaces what stands between the markers of the page, and the plot; returns the page."""
+    """Replaces the figures of the page, and the plot; returns the page."""
     today = datetime.date.today().isoformat()
     took = f"{today}; the whole run took {seconds / 60:.1f} minutes"
     lines = "\n".join(f"- {line}" for line in (*machine(), load_before, took))
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{table(figures)}\n\n{lines}\n{END}{after}")
     draw(figures, PAGE.with_suffix(".png"))
+    return put("bench", f"{table(figures)}\n\n{lines}")
+
+
+def put(target: str, text: str) -> Path:
+    """Replaces what a make target has written into the page; returns the page."""
+    begin, end = f"<!-- written by make {target} -->\n", f"\n<!-- end of make {target} -->"
+    before, found, rest = PAGE.read_text().partition(begin)
+    _, ended, after = rest.partition(end)
+    if not (found and ended):
+        raise ValueError(f"{PAGE} has no place for make {target}: {begin}…{end}")
+    PAGE.write_text(f"{before}{begin}{text}{end}{after}")
     return PAGE
 
 

@@ -2,13 +2,15 @@
 
 usage: make load [LOAD_ARGS="--only embedder --gallery 5000"]
 
-Starts the system on ports and folders of its own, fills its gallery, and prints a table. tests/load/ghz holds a
+Starts the system on ports and folders of its own, fills its gallery, and prints a table, which a run of everything also
+writes into docs/performance.md. tests/load/ghz holds a
 configuration a method, on the descriptor set that Envoy uses. Each runs for seconds, or for a number of requests where
 they cannot be repeated; a minute or two in all, and on this machine only.
 `var/bin/ghz --config tests/load/ghz/detector.DetectFaces.json` repeats one on `make run`.
 """
 
 import argparse
+import datetime
 import json
 import os
 import platform
@@ -23,7 +25,7 @@ from pathlib import Path
 from google.protobuf.json_format import MessageToDict
 
 from tests.e2e.system import System
-from tests.load import messages, tools
+from tests.load import messages, report, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
@@ -91,7 +93,7 @@ class Endpoint:
 
 
 def main() -> int:
-    """Prints the table; returns 1 where a request failed or a load generator is missing."""
+    """Prints the table, and writes it; returns 1 where a request failed or a load generator is missing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="", help="what has this in its name: embedder, VerifyFaces, REST")
     parser.add_argument("--gallery", type=int, default=1000, help="people enrolled beforehand")
@@ -102,8 +104,16 @@ def main() -> int:
         faces = stages.faces()
         stages.fill(options.gallery, faces[0].template)
         bench = Bench(system, stages, faces, stages.probes(faces, mirror is None), mirror is None)
-        print(f"{machine()}; {options.gallery + len(faces)} people enrolled; {len(faces)} photos in turns\n\n{HEAD}")
-        return measure(bench, options.only.lower())
+        title = f"{machine()}; {options.gallery + len(faces)} people enrolled; {len(faces)} photos in turns"
+        print(f"{title}\n\n{HEAD}")
+        results, problems = measure(bench, options.only.lower())
+    if problems:
+        print("\n" + "\n".join(problems))
+    elif not options.only:
+        rows = "\n".join(result.row() for result in results)
+        page = report.put("load", f"{title}; {datetime.date.today()}\n\n{HEAD}\n{rows}")
+        print(f"\nwritten to {page}")
+    return 1 if problems or any(result.errors for result in results) else 0
 
 
 def weights() -> Path | None:
@@ -119,21 +129,19 @@ def machine() -> str:
     return f"{model or platform.machine()}, {os.cpu_count()} cores"
 
 
-def measure(bench: Bench, only: str) -> int:
-    """Prints rows as they come; returns 1 where something failed or was missing."""
-    failed, missing = 0, []
+def measure(bench: Bench, only: str) -> tuple[list[Result], list[str]]:
+    """Prints rows as they come; the results, and what could not be measured and why."""
+    measured, missing = [], []
     for results in (rest(bench, only), rpcs(bench, only)):
         try:
             for result in results:
                 print(result.row(), flush=True)
-                failed += result.errors
+                measured.append(result)
         except tools.ToolMissing as err:
             missing.append(str(err))
     if bench.skip_liveness:
         missing.append("liveness was left out, because its model is not here: make models")
-    if missing:
-        print("\n" + "\n".join(missing))
-    return 1 if failed or missing else 0
+    return measured, missing
 
 
 def rpcs(bench: Bench, only: str) -> Iterator[Result]:
