@@ -23,9 +23,7 @@ def main() -> int:
     parser.add_argument(
         "models", nargs="?", default="", help="names joined by commas; default: SELECTED_MODELS and liveness"
     )
-    parser.add_argument(
-        "--missing", action="store_true", help="only what is not here yet, or is here as a Keras file"
-    )
+    parser.add_argument("--missing", action="store_true", help="only what is not here yet, or is here as a Keras file")
     options = parser.parse_args()
     settings = Settings.from_environment()
     try:

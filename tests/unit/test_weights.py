@@ -291,6 +291,15 @@ def test_progress_in_a_log_is_a_line_every_tenth(capsys):
     assert len(lines) == 10
 
 
+def test_progress_on_a_terminal_stays_in_its_line(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = downloading._Progress("net.bin", 0, 2_000_000)
+    for _ in range(4):
+        progress.advance(500_000)
+    shown = capsys.readouterr().err
+    assert shown == "".join(f"\rnet.bin: {percent} % of 2.0 MB" for percent in (25, 50, 75, 100)) + "\n"
+
+
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", "/etc/passwd"])
 def test_a_name_with_a_folder_is_refused(name):
     with pytest.raises(ValueError, match="no file name"):
