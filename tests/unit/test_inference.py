@@ -91,10 +91,11 @@ def test_runs_without_a_cache(network, tmp_path, caplog):
     assert "not shared" in caplog.text
 
 
-def test_a_broken_file_in_the_cache_is_not_used(network, tmp_path, caplog):
+@pytest.mark.parametrize("part", ["*.onnx", "*.bin"])
+def test_a_broken_file_in_the_cache_is_not_used(network, tmp_path, caplog, part):
     plain = open_shared_session(network, tmp_path / "cache").run(None, {"in": PICTURES})[0]
-    (prepared,) = (tmp_path / "cache").glob("*.onnx")
-    prepared.write_bytes(b"broken")
+    (prepared,) = (tmp_path / "cache").glob(part)
+    prepared.write_bytes(prepared.read_bytes()[: prepared.stat().st_size // 2])
     session = open_shared_session(network, tmp_path / "cache")
     np.testing.assert_array_equal(session.run(None, {"in": PICTURES})[0], plain)
     assert "not shared" in caplog.text
