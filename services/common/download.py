@@ -169,7 +169,7 @@ def _from_drive(url: str, part: Path) -> Path:
         raise SourceFailed("Google Drive needs the package gdown (pip install 'gdown>=6'), or a browser") from error
     part.unlink(missing_ok=True)
     try:
-        done = gdown.download(url, str(part), quiet=not sys.stderr.isatty())
+        done = gdown.download(url, str(part), quiet=not sys.stderr.isatty(), timeout=SOCKET_TIMEOUT)
     except gdown.exceptions.DownloadError as error:
         raise SourceFailed(f"Google Drive: {error}") from error
     if not done or not part.is_file():

@@ -262,7 +262,7 @@ def test_google_drive_without_gdown(tmp_path, monkeypatch):
 
 
 def test_google_drive_goes_through_gdown(tmp_path, monkeypatch):
-    def fetch(url, output, quiet):
+    def fetch(url, output, quiet, timeout):
         assert "uc?id=1" in url
         Path(output).write_bytes(CONTENT)
         return output
@@ -274,12 +274,20 @@ def test_google_drive_goes_through_gdown(tmp_path, monkeypatch):
 def test_google_drive_refuses(tmp_path, monkeypatch):
     exceptions = types.SimpleNamespace(DownloadError=type("DownloadError", (Exception,), {}))
 
-    def fetch(url, output, quiet):
+    def fetch(url, output, quiet, timeout):
         raise exceptions.DownloadError("too many have asked for it")
 
     monkeypatch.setitem(sys.modules, "gdown", types.SimpleNamespace(download=fetch, exceptions=exceptions))
     with pytest.raises(ModelUnavailable, match="too many have asked"):
         WeightStore(tmp_path).get(weight_at("https://drive.google.com/uc?id=1"))
+
+
+def test_google_drive_by_the_real_gdown_that_cannot_reach_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    weight = weight_at("https://drive.google.com/uc?id=1", sha256=None, name="liveness_best.h5")
+    with pytest.raises(ModelUnavailable, match="liveness_best.h5 could not be had: https://drive.google.com"):
+        WeightStore(tmp_path).get(weight)
+    assert names(tmp_path) == []
 
 
 def test_progress_in_a_log_is_a_line_every_tenth(capsys):
