@@ -1,10 +1,6 @@
-"""Speaks to the stages by gRPC: protos in and out, the request's deadline and id passed on, idempotent calls retried."""
+"""Asks the stages: what the pipeline knows in, protos out, and back; channels.py says how they are reached."""
 
-import json
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import grpc
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
@@ -12,14 +8,9 @@ from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from reco.liveness.v1 import liveness_pb2, liveness_pb2_grpc
 from reco.types.v1 import face_pb2
 
-from services.common import call, convert
-from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnavailable, RecoError
+from services.common import convert
 from services.common.faces import LANDMARK_NAMES, Box
-from services.common.interceptor import reason_of
-from services.common.limits import MAX_MESSAGE_BYTES
-from services.common.metrics import CallMetrics
-from services.common.tracing import NoTracing, Tracing
-from services.gateway.errors import LivenessUnavailable
+from services.gateway.channels import stage_errors
 from services.gateway.stages import (
     Comparison,
     Crop,
@@ -39,55 +30,9 @@ from services.gateway.stages import (
 #: Faces in one EmbedFaces call.
 EMBED_BATCH = 64
 
-#: A name is looked up anew at most this often, when a connection has ended (see services.common.server).
-DNS_INTERVAL_MS = 5000
-
 #: Pixels of a face that show liveness all it looks at, whichever its model: a photo reduced to that stands for the full
 #: one, which need not be sent and decoded again.
 LIVENESS_FACE_PX = 224
-
-#: Every call of the stages is idempotent: one that did not get through is tried again, on another copy where there is one.
-SERVICE_CONFIG = json.dumps(
-    {
-        "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 5,
-                    "initialBackoff": "0.1s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ],
-    }
-)
-
-
-class StageUnavailable(RecoError):
-    """A stage cannot be reached, is overloaded, or failed; trying again later is right."""
-
-    status = "UNAVAILABLE"
-    reason = "STAGE_UNAVAILABLE"
-
-
-class StageTimeout(RecoError):
-    """A stage did not answer within the request's deadline."""
-
-    status = "DEADLINE_EXCEEDED"
-    reason = "STAGE_TIMEOUT"
-
-
-#: What a stage's ErrorInfo.reason means to the pipeline.
-MEANING: dict[str, type[RecoError]] = {
-    "IMAGE_UNDECODABLE": InvalidImage,
-    "IMAGE_TOO_LARGE": InvalidImage,
-    "LIVENESS_MODEL_UNAVAILABLE": LivenessUnavailable,
-    "MODEL_UNAVAILABLE": ModelUnavailable,
-    "DATABASE_UNAVAILABLE": DatabaseUnavailable,
-}
 
 DISTANCES = {
     "cosine": embedder_pb2.DISTANCE_COSINE,
@@ -99,72 +44,6 @@ VERDICTS = {
     liveness_pb2.FaceLiveness.VERDICT_REAL: Verdict.REAL,
     liveness_pb2.FaceLiveness.VERDICT_SPOOF: Verdict.SPOOF,
 }
-
-
-@dataclass(frozen=True)
-class _CallDetails(grpc.ClientCallDetails):
-    method: str
-    timeout: float | None
-    metadata: Sequence[tuple[str, str]] | None
-    credentials: grpc.CallCredentials | None
-    wait_for_ready: bool | None
-    compression: grpc.Compression | None
-
-
-class _WithinRequest(grpc.UnaryUnaryClientInterceptor):
-    """Passes the present request's remaining time, id and trace on to the stage; counts and times the call.
-
-    The channel tries again below this: all attempts are one call.
-    """
-
-    def __init__(self, metrics: CallMetrics, tracing: Tracing):
-        self._metrics = metrics
-        self._tracing = tracing
-
-    def intercept_unary_unary(self, continuation, details, request):
-        started = time.perf_counter()
-        self._metrics.begun(details.method)
-        with self._tracing.calling(details.method) as span:
-            outcome = continuation(_within_request(details, span.headers()), request)
-            code = outcome.code().name  # waits for the answer; a failure is not raised before somebody asks for it
-            span.ended(code)
-        self._metrics.ended(details.method, code, time.perf_counter() - started)
-        return outcome
-
-
-def _within_request(details: grpc.ClientCallDetails, headers: Sequence[tuple[str, str]]) -> _CallDetails:
-    metadata = [*(details.metadata or ()), ("x-request-id", call.request_id.get()), *headers]
-    timeout = min(details.timeout or call.DEFAULT_TIMEOUT, call.seconds_left())
-    return _CallDetails(
-        details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
-    )
-
-
-def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Tracing | None = None) -> grpc.Channel:
-    """A channel to a stage; balances over all addresses that the target resolves to (`dns:///…`, `ipv4:a:1,b:2`)."""
-    within_request = _WithinRequest(metrics or CallMetrics("client"), tracing or NoTracing())
-    options = [
-        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.service_config", SERVICE_CONFIG),
-        ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.dns_min_time_between_resolutions_ms", DNS_INTERVAL_MS),
-    ]
-    return grpc.intercept_channel(grpc.insecure_channel(target, options), within_request)
-
-
-@contextmanager
-def stage_errors() -> Iterator[None]:
-    """Turns a failed call into what it means to the pipeline."""
-    try:
-        yield
-    except grpc.RpcError as err:
-        reason, code, text = reason_of(err), err.code(), err.details() or ""
-        if reason in MEANING:
-            raise MEANING[reason](text) from err
-        failure = StageTimeout if code == grpc.StatusCode.DEADLINE_EXCEEDED else StageUnavailable
-        raise failure(f"{code.name} {text}") from err
 
 
 class DetectorClient:

@@ -2,7 +2,7 @@
 
 import unicodedata
 
-from services.common.env import compile_id_regex
+from services.common.env_checks import compile_id_regex
 from services.gateway.errors import InvalidName, InvalidPersonId
 
 #: `<name>-<ID>` is a folder's name, which may have 255 bytes.

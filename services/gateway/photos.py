@@ -13,8 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
-from services.gateway.uploads import sync_folder
-
 FACES = "faces"
 AUGMENTED = "augmented_imgs"
 STAGING = ".staging"
@@ -85,7 +83,7 @@ class ImageDatabase:
                 file.flush()
                 os.fsync(file.fileno())
         for folder in (staging / FACES, staging / AUGMENTED, staging, staging.parent):
-            sync_folder(folder)
+            _sync_folder(folder)
 
     def publish(self, enrolment_id: str, folder_name: str) -> None:
         """Moves staged photos into the person's folder. Idempotent."""
@@ -94,7 +92,7 @@ class ImageDatabase:
             (person / part).mkdir(parents=True, exist_ok=True)
             for path in (staging / part).glob("*.png"):
                 path.replace(person / part / path.name)
-            sync_folder(person / part)
+            _sync_folder(person / part)
         self.unstage(enrolment_id)
 
     def unstage(self, enrolment_id: str) -> None:
@@ -144,3 +142,12 @@ def _take_landmarks(data: bytes) -> tuple[bytes, tuple[tuple[float, float], ...]
     except (ValueError, TypeError):
         return data, None
     return data[:PNG_HEADER_END] + data[end + 4 :], points if len(points) == 5 else None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -14,7 +14,8 @@ from services.common.log import SharedFileHandler, log_to_file, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
-from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient, open_channel
+from services.gateway.channels import open_channel
+from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient
 from services.gateway.enrolment import Enrolments
 from services.gateway.galleries import Galleries
 from services.gateway.intake import Intake

@@ -1,7 +1,6 @@
 """The upload folder: photos that wait to be enrolled or verified."""
 
 import json
-import os
 import secrets
 import shutil
 import time
@@ -132,12 +131,3 @@ def read_photo(path: Path) -> bytes:
         return path.read_bytes()
     except FileNotFoundError as err:
         raise PhotoMissing(f"{path.name} of {path.parent.name!r} is gone") from err
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -23,7 +23,8 @@ from tests.e2e.system import ROOT, free_port
 #: A gateway's client that asks a stage by name until a second copy has answered. Its own /etc/hosts is the name service.
 CLIENT = """
 import sys, time
-from services.gateway.clients import DetectorClient, open_channel
+from services.gateway.channels import open_channel
+from services.gateway.clients import DetectorClient
 detector, names = DetectorClient(open_channel(f"dns:///stage.test:{sys.argv[1]}")), set()
 deadline = time.monotonic() + 40
 while len(names) < 2 and time.monotonic() < deadline:

@@ -27,7 +27,8 @@ from services.common.tracing import NoTracing, open_tracing
 from services.detector.metrics import DetectorMetrics
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
-from services.gateway.clients import DetectorClient, open_channel
+from services.gateway.channels import open_channel
+from services.gateway.clients import DetectorClient
 from tests.e2e.otlp import Receiver, attributes
 from tests.e2e.system import free_port
 

@@ -11,7 +11,8 @@ from services.common.interceptor import reason_of
 from services.common.server import Server, ServerOptions
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
-from services.gateway.clients import DetectorClient, StageUnavailable, open_channel
+from services.gateway.channels import StageUnavailable, open_channel
+from services.gateway.clients import DetectorClient
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from deploy.local.client import Client
 from services.common.call import submit
-from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient, open_channel
+from services.gateway.channels import open_channel
+from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient
 from services.gateway.stages import Comparison
 from tests.e2e.envoy import Envoy
 from tests.e2e.services import NAMES, Services

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common.env import CHECKS, EnvFile, EnvInvalid, check
+from services.common.env import EnvFile, EnvInvalid, check
+from services.common.env_checks import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
 

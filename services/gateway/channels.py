@@ -1,0 +1,129 @@
+"""Reaches the stages: balanced over their copies, the request's deadline, id and trace passed on, calls tried again."""
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import grpc
+
+from services.common import call
+from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnavailable, RecoError
+from services.common.interceptor import reason_of
+from services.common.limits import MAX_MESSAGE_BYTES
+from services.common.metrics import CallMetrics
+from services.common.tracing import NoTracing, Tracing
+from services.gateway.errors import LivenessUnavailable
+
+#: A name is looked up anew at most this often, when a connection has ended (see services.common.server).
+DNS_INTERVAL_MS = 5000
+
+#: Every call of the stages is idempotent: one that did not get through is tried again, on another copy where there is one.
+SERVICE_CONFIG = json.dumps(
+    {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [
+            {
+                "name": [{}],
+                "retryPolicy": {
+                    "maxAttempts": 5,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ],
+    }
+)
+
+
+class StageUnavailable(RecoError):
+    """A stage cannot be reached, is overloaded, or failed; trying again later is right."""
+
+    status = "UNAVAILABLE"
+    reason = "STAGE_UNAVAILABLE"
+
+
+class StageTimeout(RecoError):
+    """A stage did not answer within the request's deadline."""
+
+    status = "DEADLINE_EXCEEDED"
+    reason = "STAGE_TIMEOUT"
+
+
+#: What a stage's ErrorInfo.reason means to the pipeline.
+MEANING: dict[str, type[RecoError]] = {
+    "IMAGE_UNDECODABLE": InvalidImage,
+    "IMAGE_TOO_LARGE": InvalidImage,
+    "LIVENESS_MODEL_UNAVAILABLE": LivenessUnavailable,
+    "MODEL_UNAVAILABLE": ModelUnavailable,
+    "DATABASE_UNAVAILABLE": DatabaseUnavailable,
+}
+
+
+@dataclass(frozen=True)
+class _CallDetails(grpc.ClientCallDetails):
+    method: str
+    timeout: float | None
+    metadata: Sequence[tuple[str, str]] | None
+    credentials: grpc.CallCredentials | None
+    wait_for_ready: bool | None
+    compression: grpc.Compression | None
+
+
+class _WithinRequest(grpc.UnaryUnaryClientInterceptor):
+    """Passes the present request's remaining time, id and trace on to the stage; counts and times the call.
+
+    The channel tries again below this: all attempts are one call.
+    """
+
+    def __init__(self, metrics: CallMetrics, tracing: Tracing):
+        self._metrics = metrics
+        self._tracing = tracing
+
+    def intercept_unary_unary(self, continuation, details, request):
+        started = time.perf_counter()
+        self._metrics.begun(details.method)
+        with self._tracing.calling(details.method) as span:
+            outcome = continuation(_within_request(details, span.headers()), request)
+            code = outcome.code().name  # waits for the answer; a failure is not raised before somebody asks for it
+            span.ended(code)
+        self._metrics.ended(details.method, code, time.perf_counter() - started)
+        return outcome
+
+
+def _within_request(details: grpc.ClientCallDetails, headers: Sequence[tuple[str, str]]) -> _CallDetails:
+    metadata = [*(details.metadata or ()), ("x-request-id", call.request_id.get()), *headers]
+    timeout = min(details.timeout or call.DEFAULT_TIMEOUT, call.seconds_left())
+    return _CallDetails(
+        details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
+    )
+
+
+def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Tracing | None = None) -> grpc.Channel:
+    """A channel to a stage; balances over all addresses that the target resolves to (`dns:///…`, `ipv4:a:1,b:2`)."""
+    within_request = _WithinRequest(metrics or CallMetrics("client"), tracing or NoTracing())
+    options = [
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.service_config", SERVICE_CONFIG),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.dns_min_time_between_resolutions_ms", DNS_INTERVAL_MS),
+    ]
+    return grpc.intercept_channel(grpc.insecure_channel(target, options), within_request)
+
+
+@contextmanager
+def stage_errors() -> Iterator[None]:
+    """Turns a failed call into what it means to the pipeline."""
+    try:
+        yield
+    except grpc.RpcError as err:
+        reason, code, text = reason_of(err), err.code(), err.details() or ""
+        if reason in MEANING:
+            raise MEANING[reason](text) from err
+        failure = StageTimeout if code == grpc.StatusCode.DEADLINE_EXCEEDED else StageUnavailable
+        raise failure(f"{code.name} {text}") from err
