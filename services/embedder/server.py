@@ -25,6 +25,7 @@ from services.embedder.model import Embedder
 from services.embedder.recognizers import Recognizers
 from services.embedder.servicer import EmbedderServicer
 from services.embedder.settings import Settings
+from services.embedder.templates import model_key
 
 log = logging.getLogger("reco")
 
@@ -56,7 +57,7 @@ def build(settings: Settings) -> Server:
     gallery = Gallery(lambda: database.engine(env_file.sql()))
     indexes = _indexes(settings, gallery, counted)
     servicer = EmbedderServicer(Embedder(recognizers, gallery, indexes), counted)
-    _warm_up(env_file, recognizers)
+    _warm_up(env_file, recognizers, indexes)
     return Server(
         settings.server,
         {SERVICE: lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(servicer, server)},
@@ -79,10 +80,12 @@ def _indexes(settings: Settings, gallery: Gallery, counted: EmbedderMetrics) -> 
     return SharedIndexes(gallery, Ledger(gallery, place), milvus, counted.indexed)
 
 
-def _warm_up(env_file: EnvFile, recognizers: Recognizers) -> None:
-    """Loads what `.env` selects; what cannot be loaded now is tried again when it is asked for."""
+def _warm_up(env_file: EnvFile, recognizers: Recognizers, indexes: Indexes) -> None:
+    """Loads the models that `.env` selects, and whom they know; what cannot be loaded now is when it is asked for."""
     try:
         for name in env_file.pick("SELECTED_MODELS")["selected_models"]:
-            recognizers.get(name).warm_up()
+            recognizer = recognizers.get(name)
+            recognizer.warm_up()
+            indexes.current(model_key(recognizer.name, recognizer.version), recognizer.dimension)
     except RecoError as err:
         log.warning("not every selected model is ready: %s", err)

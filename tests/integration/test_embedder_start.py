@@ -4,9 +4,14 @@ import dataclasses
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from sqlalchemy import make_url
 
+from services.common.database import open_engine
 from services.embedder import server
+from services.embedder.gallery import Gallery, StoredPhoto
+from services.embedder.metrics import EmbedderMetrics
 from services.embedder.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,6 +41,17 @@ def test_selected_models_are_loaded_before_anything_is_served(settings, tmp_path
         assert f" {tmp_path}/cache/dlib-" in maps  # its weights, which processes share
     finally:
         built.stop(0)
+
+
+def test_the_search_index_is_filled_before_anything_is_served(settings, monkeypatch):
+    told = []
+    monkeypatch.setattr(EmbedderMetrics, "indexed", lambda self, model, templates: told.append((model, templates)))
+    server.build(settings).stop(0)
+    ((model, templates),) = told
+    gallery = Gallery(lambda: open_engine(make_url(f"sqlite:///{settings.env_file.parent}/var/reco.db")))
+    gallery.enroll("RECO_ID_1", [StoredPhoto("a.png", False, {model: np.ones(128, np.float32)})], [])
+    server.build(settings).stop(0)
+    assert templates == 0 and told[1] == (model, 1)
 
 
 def test_a_selected_model_that_cannot_be_had_stops_nobody(settings, monkeypatch, caplog):
