@@ -109,9 +109,9 @@ class Milvus:
             schema.add_field(field, DataType.FLOAT_VECTOR, dim=dimension)
             indexes.add_index(field, index_type="FLAT", metric_type=metric)  # compares with every vector: exact
         with self.call() as client:
-            client.create_collection(
-                name, schema=schema, index_params=indexes, consistency_level="Strong", timeout=LONG_TIMEOUT
-            )
+            client.create_collection(name, schema=schema, consistency_level="Strong", timeout=LONG_TIMEOUT)
+            # Not waited for, half a second each: in an empty collection there is nothing to be indexed yet.
+            client.create_index(name, indexes, timeout=LONG_TIMEOUT, sync=False)
 
     def open(self, name: str) -> "MilvusIndex":
         """A collection to be searched."""

@@ -18,7 +18,7 @@ from services.embedder.milvus_index import CollectionGone, Milvus, MilvusIndex
 log = logging.getLogger("reco")
 
 #: Collections that a search may see vanish under it before it gives up.
-ATTEMPTS = 3
+ATTEMPTS = 4
 #: Seconds between two looks whether another embedder has filled a collection.
 POLL = 0.2
 
@@ -64,9 +64,10 @@ class SharedIndexes:
 
     def up_to_date(self, model: str, dimension: int) -> MilvusIndex:
         """The collection to be searched, with every change that was committed before the call."""
+        now, held = self._ledger.look(model)
+        wanted = now
         for _ in range(ATTEMPTS):
-            now, held = self._ledger.look(model)
-            if held and held.revision == now:
+            if held and held.can_follow(now) and held.revision.number >= wanted.number:
                 return self._milvus.open(held.name)
             try:
                 if held and held.can_follow(now):
@@ -75,6 +76,9 @@ class SharedIndexes:
                     self._make(model, dimension)
             except CollectionGone as err:
                 log.warning("search index of %s: a collection vanished while it was written to: %s", model, err)
+            now, held = self._ledger.look(model)
+            if now.epoch != wanted.epoch:
+                wanted = now
         raise IndexUnavailable("the search index is being replaced over and over")
 
     def lost(self, name: str) -> None:

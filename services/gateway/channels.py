@@ -20,6 +20,7 @@ from services.gateway.errors import LivenessUnavailable
 DNS_INTERVAL_MS = 5000
 
 #: Every call of the stages is idempotent: one that did not get through is tried again, on another copy where there is one.
+#: CANCELLED is what a server says that stops before it has begun the call.
 SERVICE_CONFIG = json.dumps(
     {
         "loadBalancingConfig": [{"round_robin": {}}],
@@ -31,7 +32,7 @@ SERVICE_CONFIG = json.dumps(
                     "initialBackoff": "0.1s",
                     "maxBackoff": "1s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
         ],

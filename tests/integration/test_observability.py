@@ -165,7 +165,6 @@ def test_spans_follow_the_request_into_other_threads_and_do_not_tell_who(detecto
             tracing = open_tracing("gateway", receiver.endpoint)
             client = DetectorClient(open_channel(address, CallMetrics("client"), tracing))
             with tracing.answering("/reco.gateway.v1.Some/Method", caller) as span:
-                call.begin("test", 30)
                 call.map_parallel(executor, client.score, [b"good", b"good"])
                 with pytest.raises(InvalidImage):
                     client.score(b"bad")
