@@ -28,6 +28,14 @@ PORT_ORDER = ("gateway", "detector", "liveness", "embedder")
 #: Seconds that the system may take to be ready.
 START_TIMEOUT = 600
 
+#: glibc's allocator would give a photo's memory back to the system and take it again page by page, for every photo: a
+#: tenth of the time of a verification. (deploy/docker/Dockerfile sets the same.)
+ALLOCATOR = {
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": str(64 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(256 << 20),
+}
+
 READY = """
 RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
 
@@ -114,6 +122,8 @@ def _environment(options: argparse.Namespace, ports: dict[str, int], metrics_por
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), str(ROOT / "gen")])
     environment["PYTHONUNBUFFERED"] = "1"
     environment.setdefault("OMP_NUM_THREADS", "1")
+    for name, value in ALLOCATOR.items():
+        environment.setdefault(name, value)
     environment.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime would keep an identifier of the machine
     environment.setdefault("GRPC_VERBOSITY", "ERROR")
     return environment

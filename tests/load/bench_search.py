@@ -102,9 +102,11 @@ def measure(index: ExactIndex, vectors: np.ndarray, asked: np.ndarray) -> tuple[
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in (unlimited, limited, *contenders)}
     right = 0
     for query in asked:
+        index.search(query[None], Metric.COSINE, THRESHOLD)  # after its rivals; measured is what comes after its like
         timed(times[limited], index.search, query[None], Metric.COSINE, THRESHOLD)
         hit = timed(times[unlimited], index.search, query[None], Metric.COSINE, 2.0)[0]
         for name, nearest in contenders.items():
+            nearest(query)
             row = timed(times[name], nearest, query)
         right += hit.person_id == f"RECO_ID_{row // PHOTOS:06}" and hit.photo_id == f"20250301-{row % PHOTOS:04}.png"
     print(f"  same nearest photo as float32: {right} of {len(asked)}")

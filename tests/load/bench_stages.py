@@ -69,7 +69,7 @@ def embedding(stages: Stages) -> Iterator[Figure]:
         "one": lambda: cpu_ms(run, faces[:1]),
         "batch": lambda: cpu_ms(run, faces) / len(faces),
     }
-    ms = interleaved(contenders, 15)
+    ms = interleaved(contenders, 15, alone=True)
     note = f" ({ms['dlib']:.0f} and {ms['one']:.1f} ms)"
     yield at_least("Embedding (Dlib), one face, against dlib-bin", 13, ms["dlib"] / ms["one"], "×", note)
     peak, rate = fma_peak(), DLIB_GFLOP / ms["batch"] * 1000
@@ -117,7 +117,7 @@ def batching(stages: Stages, mirror: Path) -> Iterator[Figure]:
     model = MiniFasNet.load({scale: store(mirror).get(file) for scale, file in files.items()})
     crops = np.random.default_rng(0).integers(0, 256, (8, 80, 80, 3), dtype=np.uint8)
     alone, together = lambda: cpu_ms(liveness, model, crops[:1]), lambda: cpu_ms(liveness, model, crops) / 8
-    ms = interleaved({"alone": alone, "together": together}, 15)
+    ms = interleaved({"alone": alone, "together": together}, 15, alone=True)
     note = f" ({ms['alone']:.1f} and {ms['together']:.1f} ms a face: not batched)"
     yield at_least("Batching, liveness networks, 8 faces", 1.3, ms["alone"] / ms["together"], "×", note)
 
@@ -164,7 +164,7 @@ def detection(stages: Stages, original: Original) -> Iterator[Figure]:
         "faithful": lambda: cpu_ms(finder.detect, photo, faithful),
         "large": lambda: cpu_ms(detector.detect_faces, stages.large.read_bytes(), fast),
     }
-    ms = interleaved(contenders, 9)
+    ms = interleaved(contenders, 9, alone=True)
     note = f" ({ms['package']:.0f} and {ms['fast']:.1f} ms)"
     yield at_least("Detection at 640, against the mtcnn package", 12, ms["package"] / ms["fast"], "×", note)
     note = f" ({ms['faithful']:.0f} ms)"

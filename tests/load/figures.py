@@ -55,14 +55,18 @@ def wall_ms(function: Callable[..., object], *args: object) -> float:
     return 1000 * (time.perf_counter() - started)
 
 
-def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """The median of each contender's own measurements; they take turns, so that a busy machine slows all alike."""
+def interleaved(contenders: Mapping[str, Callable[[], float]], rounds: int, alone: bool = False) -> dict[str, float]:
+    """The median of each contender's own measurements; they take turns, so that a busy machine slows all alike.
+
+    `alone`: each measurement comes right after another of the same contender, so that the processor's caches hold what
+    they hold under load, rather than what another contender left there.
+    """
     values: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(rounds + 1):
         for name, measure in contenders.items():
             value = measure()
             if round_:  # the first round warms up
-                values[name].append(value)
+                values[name].append(measure() if alone else value)
     return {name: statistics.median(measured) for name, measured in values.items()}
 
 
