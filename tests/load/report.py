@@ -28,12 +28,12 @@ def write(figures: Sequence[Figure], seconds: float, load_before: str) -> Path:
 
 def put(target: str, text: str) -> Path:
     """Replaces what a make target has written into the page; returns the page."""
-    begin, end = f"<!-- written by make {target} -->\n", f"\n<!-- end of make {target} -->"
+    begin, end = f"<!-- written by make {target} -->", f"<!-- end of make {target} -->"
     before, found, rest = PAGE.read_text().partition(begin)
     _, ended, after = rest.partition(end)
     if not (found and ended):
         raise ValueError(f"{PAGE} has no place for make {target}: {begin}…{end}")
-    PAGE.write_text(f"{before}{begin}{text}{end}{after}")
+    PAGE.write_text(f"{before}{begin}\n{text}\n{end}{after}")
     return PAGE
 
 
