@@ -6,8 +6,6 @@ Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Conv
 
 import hashlib
 import importlib.util
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from services.common.errors import ModelUnavailable
+from services.common.files import write_whole
 
 #: Part of the cached files' names; raise it when the graphs below change.
 GRAPH_VERSION = 3
@@ -122,20 +121,8 @@ def mtcnn_networks(cache: Path) -> NetworkFiles:
 def _cached(network: Network, cache: Path) -> Path:
     target = cache / f"{network.name}_{network.sha256[:16]}_v{GRAPH_VERSION}.onnx"
     if not target.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _write_atomically(build_graph(network, read_weights(network)).SerializeToString(), target)
+        write_whole(target, build_graph(network, read_weights(network)).SerializeToString())
     return target
-
-
-def _write_atomically(data: bytes, target: Path) -> None:
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=target.name, suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)  # a cache built by one user, in a container image say, is read by others
-        Path(temporary).replace(target)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def read_weights(network: Network) -> list[np.ndarray]:

@@ -7,8 +7,6 @@ convolution has no padding.
 """
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from services.common.errors import ModelUnavailable
+from services.common.files import write_whole
 from services.embedder.dlib_dat import (
     AddSkipped,
     Affine,
@@ -44,27 +43,12 @@ def cached_onnx(dat: Path, cache: Path) -> Path:
         digest = hashlib.sha256(data).hexdigest()
         path = cache / f"dlib-{digest[:32]}-r{GRAPH_REVISION}.onnx"
         if not path.is_file():
-            _write_whole(path, build_onnx(read_network(data)))
+            write_whole(path, build_onnx(read_network(data)))
     except OSError as error:
         raise ModelUnavailable(f"{dat} could not be made into an ONNX network in {cache}: {error}") from error
     except ModelUnavailable as error:
         raise ModelUnavailable(f"{dat}: {error}") from error
     return path
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """Writes beside the file and renames: whoever reads sees the whole of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)  # the cache may be shared by users
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def build_onnx(network: Network) -> bytes:

@@ -16,27 +16,6 @@ D = "Dlib:1"
 A = "ArcFace:1"
 
 
-@pytest.fixture(params=["sqlite", "mysql"])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        return f"sqlite:///{tmp_path}/gallery.db"
-    return request.getfixturevalue("mysql_url")
-
-
-@pytest.fixture
-def engine(url):
-    engine = open_engine(make_url(url))
-    metadata.drop_all(engine)
-    yield engine
-    metadata.drop_all(engine)
-    engine.dispose()
-
-
-@pytest.fixture
-def gallery(engine):
-    return Gallery(lambda: engine)
-
-
 def photo(photo_id, seed=0, models=(D,), augmented=False):
     vectors = {model: np.random.default_rng((seed, *model.encode())).normal(size=128) for model in models}
     return StoredPhoto(photo_id, augmented, {model: vector.astype(np.float32) for model, vector in vectors.items()})

@@ -8,16 +8,16 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from sqlalchemy import make_url, select, update
+from sqlalchemy import select, update
 
-from services.common.database import open_engine, reading, writing
+from services.common.database import reading, writing
 from services.embedder.exact_index import ExactIndex
-from services.embedder.gallery import Gallery, StoredPhoto
+from services.embedder.gallery import StoredPhoto
 from services.embedder.index import Hit, IndexUnavailable
 from services.embedder.ledger import Ledger
 from services.embedder.live_index import LiveIndexes
 from services.embedder.matching import Metric
-from services.embedder.tables import collections, metadata
+from services.embedder.tables import collections
 from tests.milvus import LiteServer, require_milvus
 
 D = "Dlib:1"
@@ -25,21 +25,6 @@ NO_LIMIT = 1e9
 DIMENSION = 32
 
 require = pytest.fixture(require_milvus, autouse=True)
-
-
-@pytest.fixture(params=["sqlite", "mysql"])
-def engine(request, tmp_path):
-    url = f"sqlite:///{tmp_path}/gallery.db" if request.param == "sqlite" else request.getfixturevalue("mysql_url")
-    engine = open_engine(make_url(url))
-    metadata.drop_all(engine)
-    yield engine
-    metadata.drop_all(engine)
-    engine.dispose()
-
-
-@pytest.fixture
-def gallery(engine):
-    return Gallery(lambda: engine)
 
 
 @pytest.fixture
