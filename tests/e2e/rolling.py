@@ -6,6 +6,7 @@
 import http.client
 import itertools
 import threading
+import time
 import urllib.error
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ class Load:
         self._numbers = itertools.count(1)
         self._enrolled: list[str] = []
         self._stop = threading.Event()
+        self._turns: Counter[int] = Counter()  # begun, by thread
         self._enrol()
         self._probe = self._upload(self._enrolled[0])
 
@@ -61,6 +63,12 @@ class Load:
             for one in done:
                 one.result()
 
+    def settle(self) -> None:
+        """Waits until all that is under way has been answered."""
+        before = dict(self._turns)
+        while any(self._turns[thread] == count for thread, count in before.items()):
+            time.sleep(0.01)
+
     def count_losses(self) -> None:
         """Whoever was answered as enrolled must be verified as that person."""
         for person in self._enrolled:
@@ -70,6 +78,7 @@ class Load:
 
     def _repeat(self, kind: str, act: Callable[[], None]) -> None:
         while not self._stop.is_set():
+            self._turns[threading.get_ident()] += 1
             try:
                 act()
                 self.counts[kind] += 1
@@ -122,5 +131,6 @@ def run(folder: Path, settings: dict[str, str], end: Callable[[Services, str], N
                     services.start(name)
                     services.wait(name)
                     envoy.wait(len(gateways))
+                    load.settle()  # what was begun while one copy was down shall not meet another that is
             load.count_losses()
     return load
