@@ -1,21 +1,22 @@
 """The search index of one process: exact, in a quarter of the memory, while people come and go."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from operator import itemgetter
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from onnx import TensorProto, helper
 
-from services.common.inference import Session, open_session
 from services.embedder.index import Hit
+from services.embedder.integer_products import integer_products
 from services.embedder.matching import Metric, distances, unit
 from services.embedder.segment import Candidates, Probe, Segment, candidates, empty_segment, to_probe
 from services.embedder.shelf import Rows
 from services.embedder.templates import Templates
+
+Found = TypeVar("Found")
 
 #: Bytes of codes in a full segment: large enough to make light of what a call costs, and small enough that writing one
 #: anew takes half a second.
@@ -50,8 +51,7 @@ class ExactIndex:
         self._directory = directory
         self._threads = threads
         self._capacity = 1 << max(FIRST_ROWS, SEGMENT_BYTES // dimension).bit_length() - 1
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="search")
-        self._products = _integer_product()
+        self._helpers = ThreadPoolExecutor(max(1, threads - 1), thread_name_prefix="search")
         self._segments: tuple[Segment, ...] = ()
         self._writing = threading.Lock()
 
@@ -87,15 +87,23 @@ class ExactIndex:
         limit = _squared(metric, threshold)
 
         def scan(segment: Segment) -> list[Candidates]:
-            products = self._products.run(None, {"digits": digits, "codes": segment.codes})[0]
+            products = integer_products(digits, segment.codes[: segment.count])
             raw = metric is Metric.EUCLIDEAN
             return [candidates(segment, probe, row, raw, limit) for probe, row in zip(probes, products, strict=True)]
 
-        threads = max(1, min(self._threads, len(segments)))
-        shares = [segments[part::threads] for part in range(threads)]
-        done = (self._executor.map if threads > 1 else map)(lambda share: list(map(scan, share)), shares)
-        found = list(chain.from_iterable(done))
+        found = self._spread(scan, segments)
         return [_nearest(metric, probe, [row[i] for row in found], threshold) for i, probe in enumerate(probes)]
+
+    def _spread(self, work: Callable[[Segment], Found], segments: Sequence[Segment]) -> list[Found]:
+        """Work on each segment: in this thread, and in helpers as far as they are free."""
+        waiting = iter(segments)  # whoever is free takes the next one
+
+        def work_off() -> list[Found]:
+            return [work(segment) for segment in waiting]
+
+        helpers = [self._helpers.submit(work_off) for _ in range(min(self._threads, len(segments)) - 1)]
+        done = work_off()
+        return done + [one for helper in helpers if not helper.cancel() for one in helper.result()]
 
     def _extended(self, segments: list[Segment], rows: Rows) -> list[Segment]:
         """With more rows: in the room that the last segment has left, and in new segments."""
@@ -117,22 +125,6 @@ class ExactIndex:
         some = rows.vectors[:: max(1, len(rows) // CENTER_ROWS)]
         center = unit(some).mean(axis=0).astype(np.float32)
         return empty_segment(capacity, center, self._directory).extended(rows)
-
-
-def _integer_product() -> Session:
-    """A network that multiplies uint8 `digits` (p, d) by int8 `codes` (d, n) into int32 (p, n).
-
-    ONNX Runtime has kernels for this that read the codes at about the speed of memory, for every kind of processor.
-    """
-    inputs = [
-        helper.make_tensor_value_info("digits", TensorProto.UINT8, ["p", "d"]),
-        helper.make_tensor_value_info("codes", TensorProto.INT8, ["d", "n"]),
-    ]
-    outputs = [helper.make_tensor_value_info("products", TensorProto.INT32, ["p", "n"])]
-    node = helper.make_node("MatMulInteger", ["digits", "codes"], ["products"])
-    graph = helper.make_graph([node], "integer_product", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    return open_session(model.SerializeToString())
 
 
 def _nearest(metric: Metric, probe: Probe, found: Sequence[Candidates], threshold: float) -> Hit | None:

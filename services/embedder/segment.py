@@ -1,10 +1,10 @@
 """A piece of the search index: some thousand templates as 8-bit codes in memory, and in full in a temporary file.
 
 A template's direction u (unit length) is kept as u = center + scale * code + e, the code being int8 numbers and the
-error e no longer than `residual`. A probe's direction is v = step * (digits - OFFSET) + f with small unsigned digits.
-So v·u is known from integer products to within `residual` + |f| * `radius` (Cauchy-Schwarz), and with it every
-distance; only templates that this leaves in question are read from the file. `center` is the mean direction of the
-templates: faces of all people have much in common, and what is left without it is shorter, so coded more finely.
+error e no longer than `residual`. A probe's direction is v = step * digits + f with 12-bit digits. So v·u is known
+from integer products to within `residual` + |f| * `radius` (Cauchy-Schwarz), and with it every distance; only templates
+that this leaves in question are read from the file. `center` is the mean direction of the templates: faces of all
+people have much in common, and what is left without it is shorter, so coded more finely.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,11 +16,9 @@ import numpy as np
 from services.embedder.matching import unit
 from services.embedder.shelf import Rows, Shelf
 
-#: Codes span -127 to 127. The probe's digits span 1 to 127 (less than 8 bits: the sum of two products must fit the
-#: 16-bit steps of processors without VNNI).
+#: Codes span -127 to 127, the probe's digits -2047 to 2047: 32 bits hold the sum of 8192 products.
 CODE_RANGE = 127
-OFFSET = 64
-DIGIT_RANGE = 63
+DIGIT_RANGE = 2047
 
 #: Rows coded at a time: bounds the memory that this takes besides.
 ROWS_AT_ONCE = 4096
@@ -37,7 +35,7 @@ class Probe:
         vector: float32 (d,), raw.
         direction: float64 (d,), at unit length.
         length: of the raw template.
-        digits: uint8 (d,), step, slack: direction = step * (digits - OFFSET) + an error of length `slack`.
+        digits: int16 (d,), step, slack: direction = step * digits + an error of length `slack`.
     """
 
     vector: np.ndarray
@@ -55,7 +53,7 @@ def to_probe(vector: np.ndarray) -> Probe:
     digits = np.rint(direction / step)
     slack = float(np.linalg.norm(direction - step * digits))
     length = float(np.linalg.norm(vector.astype(np.float64)))
-    return Probe(vector, direction, length, (digits + OFFSET).astype(np.uint8), step, slack)
+    return Probe(vector, direction, length, digits.astype(np.int16), step, slack)
 
 
 @dataclass(frozen=True)
@@ -65,9 +63,8 @@ class Segment:
     Attributes:
         shelf: full templates and ids.
         center: float32 (d,), subtracted before coding.
-        codes: int8 (d, capacity).
-        scale: float32 (capacity,): of each code.
-        shift: float32 (capacity,): OFFSET * scale * sum of the code; infinite where the row is forgotten.
+        codes: int8 (capacity, d).
+        scale: float32 (capacity,): of each code; not a number where the row is forgotten.
         length: float32 (capacity,): of the raw templates.
         owner: int64 (capacity,): hash of the person id.
         count: rows in use, the forgotten ones included.
@@ -79,7 +76,6 @@ class Segment:
     center: np.ndarray
     codes: np.ndarray
     scale: np.ndarray
-    shift: np.ndarray
     length: np.ndarray
     owner: np.ndarray
     count: int = 0
@@ -88,11 +84,11 @@ class Segment:
 
     @property
     def capacity(self) -> int:
-        return self.codes.shape[1]
+        return len(self.codes)
 
     def live(self) -> np.ndarray:
         """The rows that are not forgotten, ascending."""
-        return np.flatnonzero(np.isfinite(self.shift[: self.count]))
+        return np.flatnonzero(~np.isnan(self.scale[: self.count]))
 
     def rows(self) -> Rows:
         """All that is not forgotten."""
@@ -117,9 +113,8 @@ class Segment:
         scale = np.maximum(np.abs(offsets).max(axis=1), 1e-12) / CODE_RANGE
         codes = np.rint(offsets / scale[:, None])
         coded = codes * scale[:, None]
-        self.codes[:, new] = codes.astype(np.int8).T
+        self.codes[new] = codes
         self.scale[new] = scale
-        self.shift[new] = OFFSET * scale * codes.sum(axis=1)
         self.length[new] = lengths
         self.owner[new] = [hash(person_id) for person_id, _ in rows.ids]
         residual = max(self.residual, float(_lengths(offsets - coded).max()))
@@ -129,12 +124,12 @@ class Segment:
     def without(self, people: Collection[str], owners: np.ndarray) -> "Segment":
         """Without the rows of these people; `owners` (int64) are the hashes of their ids."""
         suspects = np.flatnonzero(np.isin(self.owner[: self.count], owners)).tolist()
-        gone = [row for row in suspects if np.isfinite(self.shift[row]) and self.shelf.ids(row)[0] in people]
+        gone = [row for row in suspects if not np.isnan(self.scale[row]) and self.shelf.ids(row)[0] in people]
         if not gone:
             return self
-        shift = self.shift.copy()
-        shift[gone] = np.inf
-        return replace(self, shift=shift)
+        scale = self.scale.copy()
+        scale[gone] = np.nan
+        return replace(self, scale=scale)
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:
@@ -146,9 +141,8 @@ def empty_segment(capacity: int, center: np.ndarray, directory: Path | None) -> 
     return Segment(
         shelf=Shelf(directory, capacity, len(center)),
         center=center,
-        codes=np.zeros((len(center), capacity), dtype=np.int8),
+        codes=np.zeros((capacity, len(center)), dtype=np.int8),
         scale=np.zeros(capacity, dtype=np.float32),
-        shift=np.full(capacity, np.inf, dtype=np.float32),
         length=np.ones(capacity, dtype=np.float32),
         owner=np.zeros(capacity, dtype=np.int64),
     )
@@ -188,22 +182,21 @@ def candidates(segment: Segment, probe: Probe, products: np.ndarray, raw: bool, 
     """Narrows a segment down to the templates that may be the nearest within a limit.
 
     Args:
-        products: int32 (capacity,): digits @ codes.
+        products: int32 (count,): of the probe's digits and the codes.
         raw: compare raw templates rather than directions.
         limit: squared distance.
     """
-    near = products[: segment.count].astype(np.float32)
-    near *= segment.scale[: segment.count]
-    near -= segment.shift[: segment.count]  # v·u = common + step * near, give or take `error`; -inf where forgotten
+    near = products.astype(np.float32)
+    near *= segment.scale[: segment.count]  # v·u = common + step * near, give or take `error`; NaN where forgotten
     common = float(probe.direction @ segment.center)
-    error = segment.residual + probe.slack * segment.radius + ROUNDING * (4 + OFFSET * CODE_RANGE * probe.step)
+    error = segment.residual + probe.slack * segment.radius + 4 * ROUNDING
     bounds = _raw_bounds if raw else _unit_bounds
     return bounds(segment, probe, near, Cosine(common, probe.step, error), limit)
 
 
 def _unit_bounds(segment: Segment, probe: Probe, near: np.ndarray, cosine: Cosine, limit: float) -> Candidates:
     """Squared distances of directions: 2 - 2 cos."""
-    top = cosine.common + cosine.step * float(near.max(initial=-np.inf))
+    top = cosine.common + cosine.step * float(np.fmax.reduce(near, initial=-np.inf))
     at_most = 2 - 2 * (top - cosine.error)
     reach = 1 - min(limit, at_most) / 2 - cosine.error
     if top < reach or top == -np.inf:
@@ -226,7 +219,7 @@ def _raw_bounds(segment: Segment, probe: Probe, near: np.ndarray, cosine: Cosine
     margin += np.float32(2 * probe.length * (cosine.error + ROUNDING))
     margin *= length
     margin += np.float32(ROUNDING * probe.length**2)
-    at_most = float((squares + margin).min(initial=np.inf))
+    at_most = float(np.fmin.reduce(squares + margin, initial=np.inf))
     if at_most == np.inf:
         return _none(segment)
     squares -= margin

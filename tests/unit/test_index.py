@@ -10,6 +10,7 @@ import pytest
 from services.embedder import exact_index, segment
 from services.embedder.exact_index import ExactIndex
 from services.embedder.index import Hit
+from services.embedder.integer_products import integer_products
 from services.embedder.matching import Metric, distances
 from services.embedder.templates import Templates, no_templates
 
@@ -134,13 +135,13 @@ def test_any_id_is_taken_as_it_is(new_index):
 
 @pytest.mark.parametrize("probes", [1, 3])
 def test_integer_products_are_exact_at_the_extremes(probes):
-    """Processors without VNNI add two products in 16 bits; the range of the digits must leave room for that."""
-    digits = np.full((probes, 128), segment.OFFSET + segment.DIGIT_RANGE, dtype=np.uint8)
-    codes = np.full((128, 100), segment.CODE_RANGE, dtype=np.int8)
-    codes[:, ::2] = -segment.CODE_RANGE
-    codes[::3, 10:] = 1
-    products = exact_index._integer_product().run(None, {"digits": digits, "codes": codes})[0]
-    assert (products == digits.astype(np.int64) @ codes.astype(np.int64)).all()
+    """32 bits must hold the sums of the longest templates."""
+    digits = np.full((probes, 8192), segment.DIGIT_RANGE, dtype=np.int16)
+    codes = np.full((100, 8192), segment.CODE_RANGE, dtype=np.int8)
+    codes[::2] = -segment.CODE_RANGE
+    codes[10:, ::3] = 1
+    products = integer_products(digits, codes)
+    assert (products == digits.astype(np.int64) @ codes.T.astype(np.int64)).all()
 
 
 def test_nobody_there(new_index):
