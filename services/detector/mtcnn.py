@@ -150,8 +150,7 @@ class Mtcnn:
         strips = []
         for top in range(0, max(height - overlap, 1), step):
             strip = picture[top : top + step + overlap]
-            logits, regression = self._pnet.run(["logits", "regression"], {"image": strip[None]})
-            strips.append(np.concatenate([logits[0], regression[0]]))
+            strips.append(self._pnet.run(["maps"], {"image": strip[None]})[0][0])
         return np.concatenate(strips, axis=1)
 
     def _refine(self, image: np.ndarray, windows: Windows) -> Windows:

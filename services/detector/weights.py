@@ -16,9 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from services.common.errors import ModelUnavailable
 from services.common.files import write_whole
+from services.common.nchwc import filled
 
 #: Part of the cached files' names; raise it when the graphs below change.
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Convolution:
 
 
 @dataclass(frozen=True)
+class Maps:
+    """P-Net's end: a convolution and a parametric ReLU, of which heads at every place make the output `maps`."""
+
+
+@dataclass(frozen=True)
 class Dense:
     """A fully connected layer, flattening what comes before it, then a parametric ReLU with one slope a unit."""
 
@@ -47,7 +53,8 @@ class Network:
 
     All take float32 (n, height, width, 3), BGR, 0 to 255, and give, per window, `regression` (4: left, top, right,
     bottom, in fractions of the window), `landmarks` (10: five x, then five y; O-Net only) and `probability`
-    (2: no face, face).
+    (2: no face, face). P-Net gives `maps` (n, 6, rows, columns), for every place the logits of no face and face, and
+    the regression.
 
     Attributes:
         name: the cached file's name begins with it.
@@ -55,15 +62,15 @@ class Network:
         sha256: of that file, as in mtcnn 1.0.0.
         side: height and width of the input; None is any, 12 at least.
         body: layers in order.
-        heads: output names, in the order of their weights.
+        outputs: names, in the order of their weights.
     """
 
     name: str
     file: str
     sha256: str
     side: int | None
-    body: tuple[Convolution | Dense, ...]
-    heads: tuple[str, ...]
+    body: tuple[Convolution | Dense | Maps, ...]
+    outputs: tuple[str, ...]
     source: str = "PyPI package mtcnn 1.0.0"
     licence: str = "MIT"
 
@@ -73,8 +80,8 @@ PNET = Network(
     "pnet.lz4",
     "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
     None,
-    (Convolution(Pool(2, True)), Convolution(), Convolution()),
-    ("regression", "logits"),
+    (Convolution(Pool(2, True)), Convolution(), Maps()),
+    ("maps",),
 )
 RNET = Network(
     "mtcnn_rnet",
@@ -148,15 +155,16 @@ def build_graph(network: Network, weights: list[np.ndarray]) -> onnx.ModelProto:
     graph.add("Transpose", ["image"], perm=[0, 3, 1, 2])
     for index, layer in enumerate(network.body):
         graph.layer(layer, first=index == 0)
-    for head in network.heads:
-        graph.head(head, dense=network.side is not None)
+    for output in network.outputs:
+        if output != "maps":
+            graph.head(output)
     size = [network.side or "height", network.side or "width"]
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
             network.name,
             [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *size, 3])],
-            [helper.make_tensor_value_info(head, TensorProto.FLOAT, None) for head in network.heads],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in network.outputs],
             graph.initializers,
         ),
         opset_imports=[helper.make_opsetid("", 17)],
@@ -180,7 +188,7 @@ class _GraphBuilder:
         self._last = output
         return output
 
-    def layer(self, layer: Convolution | Dense, first: bool) -> None:
+    def layer(self, layer: Convolution | Dense | Maps, first: bool) -> None:
         if isinstance(layer, Dense):
             self.add("Flatten", [self._last])
             self._dense(self._last)
@@ -189,7 +197,9 @@ class _GraphBuilder:
         kernel, bias, slopes = (self._weights.pop(0).astype(np.float64) for _ in range(3))
         if first:
             kernel, bias = _fold_normalisation(kernel, bias)
-        if layer.pool:
+        if isinstance(layer, Maps):
+            self._mapped_convolution(kernel, bias, slopes.ravel())
+        elif layer.pool:
             self._pooled_convolution(kernel, bias, slopes.ravel(), layer.pool)
         else:
             self._rectified_convolution(kernel, bias, slopes.ravel())
@@ -197,11 +207,20 @@ class _GraphBuilder:
 
     def _rectified_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> None:
         """Convolution and PReLU, written as slope * x + (1 - slope) * relu(x): ONNX Runtime's PRelu takes longer than
-        all convolutions together, while these stay in the layout that its convolutions use.
+        all convolutions together, while these stay in the layout that its convolutions use (see nchwc.py).
         """
         x = self._add_convolution(self._last, kernel, bias)
         rectified = self._scaled(self.add("Relu", [x]), 1 - slopes)
         self.add("Add", [self._scaled(x, slopes), rectified])
+
+    def _mapped_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> None:
+        """Convolution and PReLU as above, whose factors go into the heads."""
+        regression, regression_bias, logits, logits_bias = (self._weights.pop(0).astype(np.float64) for _ in range(4))
+        heads, slopes = np.concatenate([logits, regression], axis=3), slopes[:, None]
+        x = self._add_convolution(self._last, kernel, bias)
+        linear = self._add_convolution(x, heads * slopes, np.concatenate([logits_bias, regression_bias]))
+        rectified = self._add_convolution(self.add("Relu", [x]), heads * (1 - slopes))
+        self.add("Add", [linear, rectified], "maps")
 
     def _pooled_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray, pool: Pool) -> None:
         """Convolution, PReLU and max pooling, pooled first: PReLU then works on a quarter of the numbers.
@@ -219,30 +238,26 @@ class _GraphBuilder:
         mirrored[np.arange(len(falling)), falling] = -slopes[falling]
         linear = np.concatenate([np.diag(slopes.clip(0)), mirrored])
         rectified = np.concatenate([np.eye(len(slopes)), -mirrored])
-        nothing = np.zeros(len(slopes))
-        self._add_convolution(pooled, rectified[None, None], nothing)
+        self._add_convolution(pooled, rectified[None, None])
         gained = self._scaled(self.add("Relu", [self._last]), 1 - slopes.clip(0))
-        self.add("Add", [self._add_convolution(pooled, linear[None, None], nothing), gained])
+        self.add("Add", [self._add_convolution(pooled, linear[None, None]), gained])
 
     def _scaled(self, source: str, factors: np.ndarray) -> str:
         """Each channel times a factor, as a convolution of one pixel and channel."""
-        inputs = [source, self._constant(factors[:, None, None, None]), self._constant(np.zeros(len(factors)))]
-        return self.add("Conv", inputs, group=len(factors))
+        factors = filled(factors, 0)
+        return self.add("Conv", [source, self._constant(factors[:, None, None, None])], group=len(factors))
 
-    def head(self, name: str, dense: bool) -> None:
+    def head(self, name: str) -> None:
         """An output: a linear map of the body's last features, and softmax where it is the probability."""
-        features, linear = self._last, "" if name == "probability" else name
-        if dense:
-            out = self._dense(features, linear)
-        else:
-            out = self._add_convolution(features, self._weights.pop(0), self._weights.pop(0), linear)
+        features = self._last
+        linear = self._dense(features, "" if name == "probability" else name)
         if name == "probability":
-            self.add("Softmax", [out], name, axis=1)
+            self.add("Softmax", [linear], name, axis=1)
         self._last = features
 
-    def _add_convolution(self, source: str, kernel: np.ndarray, bias: np.ndarray, output: str = "") -> str:
-        kernel = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
-        return self.add("Conv", [source, self._constant(kernel), self._constant(bias)], output)
+    def _add_convolution(self, source: str, kernel: np.ndarray, *bias: np.ndarray) -> str:
+        kernel = filled(kernel.transpose(3, 2, 0, 1), 0, 1)
+        return self.add("Conv", [source, self._constant(kernel), *(self._constant(filled(one, 0)) for one in bias)])
 
     def _dense(self, source: str, output: str = "") -> str:
         matrix, bias = self._weights.pop(0), self._weights.pop(0)
@@ -252,7 +267,7 @@ class _GraphBuilder:
 
     def _constant(self, array: np.ndarray) -> str:
         name = f"w{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(array.astype(np.float32), name))
+        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
         return name
 
 
