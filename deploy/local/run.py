@@ -50,11 +50,10 @@ def main() -> int:
     ports = {name: options.base_port + number for number, name in enumerate(PORT_ORDER)}
     metrics_ports = {name: options.admin_port + 1 + number for number, name in enumerate(PORT_ORDER)}
     wanted = (options.port, options.admin_port, *ports.values(), *metrics_ports.values())
-    if taken := [port for port in wanted if _is_taken(port)]:
-        numbers = ", ".join(map(str, taken))
+    if taken := [port for port in wanted if is_taken(port)]:
+        which = f"Port {taken[0]} is" if len(taken) == 1 else f"Ports {', '.join(map(str, taken))} are"
         print(
-            f"Port {numbers} is taken. Stop what listens there, or choose: "
-            "make run PORT=8002 BASE_PORT=50150 ADMIN_PORT=9911",
+            f"{which} taken. Stop what listens there, or choose: make run PORT=8002 BASE_PORT=50150 ADMIN_PORT=9911",
             file=sys.stderr,
         )
         return 1
@@ -100,7 +99,8 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _is_taken(port: int) -> bool:
+def is_taken(port: int) -> bool:
+    """Whether somebody on this machine uses the TCP port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

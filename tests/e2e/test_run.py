@@ -7,22 +7,26 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import ROOT, System
+from tests.e2e.system import ROOT, System, free_port, free_ports
 
 
-def test_a_taken_port_is_said_clearly(tmp_path: Path):
-    system = System(tmp_path)
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", system.port))
-        other.listen()
-        command = [sys.executable, "-m", "deploy.local.run", "--port", str(system.port)]
-        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, env=os.environ)
+@pytest.mark.parametrize("count, said", [(1, "Port {} is taken"), (2, "Ports {}, {} are taken")])
+def test_a_taken_port_is_said_clearly(count: int, said: str):
+    port, admin_port, base_port = free_port(), free_ports(5), free_ports(4)
+    taken = [port, admin_port][:count]
+    numbers = ["--port", port, "--admin-port", admin_port, "--base-port", base_port]
+    with ExitStack() as others:
+        for number in taken:
+            others.enter_context(socket.create_server(("127.0.0.1", number)))
+        command = [sys.executable, "-m", "deploy.local.run", *map(str, numbers)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30)
     assert ended.returncode == 1
-    assert f"Port {system.port} is taken" in ended.stderr
+    assert said.format(*taken) in ended.stderr
 
 
 def test_ctrl_c_stops_everything_and_a_second_start_is_quick(tmp_path: Path):
