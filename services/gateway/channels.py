@@ -110,10 +110,7 @@ def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Traci
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.service_config", SERVICE_CONFIG),
-        (
-            "grpc.per_rpc_retry_buffer_size",
-            2 * MAX_MESSAGE_BYTES,
-        ),  # by default, 256 KiB; a larger call is not tried again
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),  # a call that does not fit is not tried again
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.dns_min_time_between_resolutions_ms", DNS_INTERVAL_MS),
