@@ -11,7 +11,7 @@ from string import Template
 from urllib.parse import urlsplit
 
 from services.common.call import MAX_REQUEST_ID, REQUEST_ID_CHARACTERS
-from services.common.limits import MAX_BODY_BYTES
+from services.common.limits import MAX_BODY_BYTES, MAX_MESSAGE_BYTES
 
 TEMPLATE = Path(__file__).with_name("envoy.yaml")
 PREFIX = "RECO_ENVOY_"
@@ -47,6 +47,7 @@ def everywhere() -> dict[str, object]:
     """Values that do not go with a place."""
     return {
         "MAX_BODY_BYTES": MAX_BODY_BYTES,
+        "MAX_MESSAGE_BYTES": MAX_MESSAGE_BYTES,
         "FIRST_TOO_LARGE": MAX_BODY_BYTES + 1,
         "TIMEOUT": "120s",
         "REQUEST_ID_CHARACTERS": REQUEST_ID_CHARACTERS,
