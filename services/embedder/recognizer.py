@@ -17,7 +17,7 @@ from services.common.faces import FaceCrop
 from services.common.inference import ORT_ERRORS, Session, open_shared_session
 from services.common.metrics import QueueMetrics
 from services.common.weights import WeightStore
-from services.embedder import dlib_dat, dlib_onnx
+from services.embedder import dlib_dat, dlib_network
 from services.embedder.alignment import View, show
 from services.embedder.models import ModelSpec, Normalisation
 
@@ -159,13 +159,12 @@ def load(
         ModelUnavailable: the weights cannot be had, or are broken.
     """
     weights = _find_weights(spec, store)
-    network = _as_onnx(spec, weights, cache)
     try:
         version = _version(spec, weights, spec.views if mirror else (View(),))
-        session = open_shared_session(network, cache)
+        session = _open(spec, weights, cache)
         recognizer = Recognizer(spec, session, version, mirror, threads, queue and queue(spec.name))
     except (*ORT_ERRORS, OSError) as error:
-        raise ModelUnavailable(f"{network} cannot be loaded: {error}") from error
+        raise ModelUnavailable(f"{weights} cannot be loaded: {error}") from error
     recognizer.warm_up()
     return recognizer
 
@@ -190,16 +189,18 @@ def _find_weights(spec: ModelSpec, store: WeightStore) -> Path:
         raise ModelUnavailable(f"{error}{alternative}") from error
 
 
-def _as_onnx(spec: ModelSpec, weights: Path, cache: Path) -> Path:
+def _open(spec: ModelSpec, weights: Path, cache: Path) -> OnnxSession:
     if weights.suffix == ".dat":
-        return dlib_onnx.cached_onnx(weights, cache)
-    return keras_onnx.cached_onnx(weights, cache, spec.name) if weights.suffix in KERAS_SUFFIXES else weights
+        return dlib_network.DlibNetwork.load(weights)
+    if weights.suffix in KERAS_SUFFIXES:
+        weights = keras_onnx.cached_onnx(weights, cache, spec.name)
+    return open_shared_session(weights, cache)
 
 
 def _revision(weights: Path) -> int:
-    """That of the code which makes an ONNX network of such a file."""
+    """That of the code which makes a network of such a file."""
     if weights.suffix == ".dat":
-        return dlib_onnx.GRAPH_REVISION
+        return dlib_network.REVISION
     return keras_onnx.EXPORT_REVISION if weights.suffix in KERAS_SUFFIXES else 0
 
 

@@ -1,15 +1,12 @@
 """Reading dlib's .dat format, from files written here byte by byte, whole and broken."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import pytest
 
 from services.common.errors import ModelUnavailable
-from services.common.inference import open_session
 from services.embedder import dlib_dat
 from services.embedder.dlib_dat import AddSkipped, Convolution, DatReader, Dense, find_package_file, read_network
-from services.embedder.dlib_onnx import build_onnx, cached_onnx
+from services.embedder.dlib_network import DlibNetwork
 
 EMPTY = (0, 0, 0, 0)
 
@@ -108,7 +105,7 @@ def test_network_computes_what_the_file_says():
     assert network.mean == (123, 117, 104) and network.size == (4, 4)
     assert isinstance(network.layers[0], Convolution) and isinstance(network.layers[7], AddSkipped)
     pixels = RANDOM.uniform(0, 255, (2, 4, 4, 3)).astype(np.float32)
-    (templates,) = open_session(build_onnx(network)).run(None, {"pixels": pixels})
+    (templates,) = DlibNetwork(network).run(None, {"pixels": pixels})
     np.testing.assert_allclose(templates, [expected(picture) for picture in pixels], rtol=1e-4, atol=1e-4)
 
 
@@ -121,7 +118,7 @@ def test_every_file_that_ends_early_is_refused():
                 read_network(whole[:size])
     for size in boundaries:
         with pytest.raises(ModelUnavailable):
-            build_onnx(read_network(whole[:size]))
+            DlibNetwork(read_network(whole[:size]))
 
 
 def test_no_damaged_byte_causes_anything_but_model_unavailable():
@@ -130,7 +127,8 @@ def test_no_damaged_byte_causes_anything_but_model_unavailable():
         value = (0, 0x0F, 0x81, 0xFF)[position % 4]
         damaged = whole[:position] + bytes([value]) + whole[position + 1 :]
         try:
-            build_onnx(read_network(damaged))
+            network = read_network(damaged)
+            DlibNetwork(network).run(None, {"pixels": np.zeros((1, *network.size, 3), np.float32)})
         except ModelUnavailable as error:
             assert str(error)
 
@@ -173,7 +171,7 @@ def test_broken_files_are_refused(name, data):
 )
 def test_layers_that_do_not_fit_are_refused(name, layers):
     with pytest.raises(ModelUnavailable):
-        build_onnx(read_network(dat(*layers)))
+        DlibNetwork(read_network(dat(*layers)))
 
 
 def test_numbers_as_dlib_writes_them():
@@ -183,30 +181,13 @@ def test_numbers_as_dlib_writes_them():
     assert DatReader(tensor((1, 2, 1, 1), [1, 2])).tensor().tolist() == [1, 2]
 
 
-def test_cache_is_keyed_by_content_and_left_clean(tmp_path):
-    one, other = tmp_path / "one.dat", tmp_path / "other.dat"
-    one.write_bytes(dat(*LAYERS))
-    other.write_bytes(dat(*LAYERS[:-1], dense(-LAST)))
-    cache = tmp_path / "cache"
-    with ThreadPoolExecutor(8) as pool:
-        paths = list(pool.map(lambda _: cached_onnx(one, cache), range(8)))
-    assert len(set(paths)) == 1
-    assert cached_onnx(other, cache) != paths[0]
-    assert len(list(cache.iterdir())) == 2  # no temporary files
-
-
-def test_cache_failures_name_the_file(tmp_path):
+def test_failures_name_the_file(tmp_path):
     broken = tmp_path / "broken.dat"
     broken.write_bytes(dat(*LAYERS)[:500])
     with pytest.raises(ModelUnavailable, match=r"broken\.dat"):
-        cached_onnx(broken, tmp_path / "cache")
-    assert not list(tmp_path.glob("cache/*"))
+        DlibNetwork.load(broken)
     with pytest.raises(ModelUnavailable, match="missing"):
-        cached_onnx(tmp_path / "missing.dat", tmp_path / "cache")
-    whole = tmp_path / "whole.dat"
-    whole.write_bytes(dat(*LAYERS))
-    with pytest.raises(ModelUnavailable, match="whole"):
-        cached_onnx(whole, broken)  # a file where the folder should be
+        DlibNetwork.load(tmp_path / "missing.dat")
 
 
 def test_package_file_is_found_without_importing_the_package():
