@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from services.embedder.index import Hit
-from services.embedder.integer_products import integer_products
+from services.embedder.integer_products import IntegerProducts
 from services.embedder.matching import Metric, distances, unit
 from services.embedder.segment import Candidates, Probe, Segment, candidates, empty_segment, to_probe
 from services.embedder.shelf import Rows
@@ -39,15 +39,17 @@ class ExactIndex:
     half of a segment.
     """
 
-    def __init__(self, dimension: int, directory: Path | None = None, threads: int = 2):
+    def __init__(self, dimension: int, products: IntegerProducts, directory: Path | None = None, threads: int = 2):
         """
         Args:
             dimension: of the templates.
+            products: multiplies probes by codes.
             directory: for temporary files, 4 bytes a number; on a disk rather than in memory. None: the system's.
             threads: that one search may use.
         """
         if directory:
             directory.mkdir(parents=True, exist_ok=True)
+        self._products = products
         self._directory = directory
         self._threads = threads
         self._capacity = 1 << max(FIRST_ROWS, SEGMENT_BYTES // dimension).bit_length() - 1
@@ -87,7 +89,7 @@ class ExactIndex:
         limit = _squared(metric, threshold)
 
         def scan(segment: Segment) -> list[Candidates]:
-            products = integer_products(digits, segment.codes[: segment.count])
+            products = self._products(digits, segment.codes[: segment.count])
             raw = metric is Metric.EUCLIDEAN
             return [candidates(segment, probe, row, raw, limit) for probe, row in zip(probes, products, strict=True)]
 

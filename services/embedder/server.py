@@ -18,6 +18,7 @@ from services.embedder import models, recognizer
 from services.embedder.exact_index import ExactIndex
 from services.embedder.gallery import Gallery
 from services.embedder.index import Indexes
+from services.embedder.integer_products import IntegerProducts
 from services.embedder.ledger import Ledger
 from services.embedder.live_index import LiveIndexes
 from services.embedder.metrics import EmbedderMetrics
@@ -69,7 +70,8 @@ def build(settings: Settings) -> Server:
 def _indexes(settings: Settings, gallery: Gallery, counted: EmbedderMetrics) -> Indexes:
     """In this process, or where VECTOR_URI is set in Milvus, whose client is loaded only then."""
     if not settings.vector_uri:
-        return LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, settings.cache / "index"), counted.indexed)
+        products, directory = IntegerProducts(settings.cache), settings.cache / "index"
+        return LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, products, directory), counted.indexed)
     try:
         from services.embedder.milvus_index import Milvus
         from services.embedder.shared_index import SharedIndexes

@@ -23,9 +23,11 @@ from services.common.database import open_engine, writing
 from services.embedder import tables
 from services.embedder.exact_index import ExactIndex
 from services.embedder.gallery import Gallery
+from services.embedder.integer_products import IntegerProducts
 from services.embedder.live_index import LiveIndex
 from services.embedder.matching import Metric
 from services.embedder.templates import Templates
+from tests.e2e.system import ROOT
 
 PHOTOS = 10
 MODEL = "bench:1"
@@ -123,11 +125,17 @@ def measure(index: ExactIndex, vectors: np.ndarray, asked: np.ndarray) -> tuple[
     return {name: statistics.median(wall for wall, _ in pairs) for name, pairs in times.items()}, right / len(asked)
 
 
+def new_index(options: argparse.Namespace) -> ExactIndex:
+    """An empty one."""
+    products = IntegerProducts(ROOT / "var" / "cache")
+    return ExactIndex(options.dimension, products, options.directory, options.threads)
+
+
 def run(templates: int, options: argparse.Namespace) -> Searched:
     """Builds an index of that many templates and measures it."""
     people = templates // PHOTOS
     print(f"{people * PHOTOS} templates x {options.dimension}, {options.threads} threads")
-    index = ExactIndex(options.dimension, options.directory, options.threads)
+    index = new_index(options)
     asked = queries(options.queries, people, options.dimension)
     gc.collect()
     before, seconds = resident(), 0.0
@@ -158,7 +166,7 @@ def start(templates: int, options: argparse.Namespace) -> float:
         gallery.revision()  # makes the tables
         for number, batch in enumerate(batches(templates // PHOTOS, options.dimension)):
             fill(engine, batch, number * BATCH_PEOPLE)
-        live = LiveIndex(gallery, MODEL, lambda: ExactIndex(options.dimension, options.directory, options.threads))
+        live = LiveIndex(gallery, MODEL, lambda: new_index(options))
         started = time.perf_counter()
         count = len(live.current())
         seconds = time.perf_counter() - started

@@ -10,11 +10,13 @@ import pytest
 from services.embedder import exact_index, segment
 from services.embedder.exact_index import ExactIndex
 from services.embedder.index import Hit
-from services.embedder.integer_products import integer_products
+from services.embedder.integer_products import IntegerProducts
 from services.embedder.matching import Metric, distances
 from services.embedder.templates import Templates, no_templates
+from tests.e2e.system import ROOT
 
 NO_LIMIT = 1e9
+CACHE = ROOT / "var" / "cache"
 BACKENDS = ("in-process", "milvus")
 
 
@@ -28,13 +30,17 @@ def small_segments(monkeypatch):
 @pytest.fixture(params=BACKENDS)
 def new_index(request):
     """Makes an empty index for templates of a dimension."""
-    return ExactIndex if request.param == "in-process" else request.getfixturevalue("new_milvus_index")
+    return new_exact_index if request.param == "in-process" else request.getfixturevalue("new_milvus_index")
 
 
 @pytest.fixture
 def effort(new_index):
     """How often something is tried, of so many times: Milvus Lite takes a hundred times as long."""
-    return (lambda times: times) if new_index is ExactIndex else (lambda times: max(1, times // 10))
+    return (lambda times: times) if new_index is new_exact_index else (lambda times: max(1, times // 10))
+
+
+def new_exact_index(dimension, directory=None):
+    return ExactIndex(dimension, IntegerProducts(CACHE), directory)
 
 
 def templates(vectors, ids=None):
@@ -140,7 +146,7 @@ def test_integer_products_are_exact_at_the_extremes(probes):
     codes = np.full((100, 8192), segment.CODE_RANGE, dtype=np.int8)
     codes[::2] = -segment.CODE_RANGE
     codes[10:, ::3] = 1
-    products = integer_products(digits, codes)
+    products = IntegerProducts(CACHE)(digits, codes)
     assert (products == digits.astype(np.int64) @ codes.T.astype(np.int64)).all()
 
 
@@ -170,7 +176,7 @@ def test_people_whose_hashes_collide_are_told_apart(monkeypatch):
     monkeypatch.setattr(exact_index, "hash", lambda _: 7, raising=False)
     rng = np.random.default_rng(7)
     people = {f"p{name}": templates(faces(rng, 3)) for name in range(40)}
-    index = ExactIndex(32)
+    index = new_exact_index(32)
     index.apply(people)
     index.apply({"p7": no_templates()})
     del people["p7"]
@@ -179,7 +185,7 @@ def test_people_whose_hashes_collide_are_told_apart(monkeypatch):
 
 
 def test_files_and_memory_of_the_forgotten_are_given_back(tmp_path):
-    index = ExactIndex(32, tmp_path)
+    index = new_exact_index(32, tmp_path)
     rng = np.random.default_rng(8)
     for turn in range(100):
         index.apply({f"p{turn % 5}": templates(faces(rng, 20))})
@@ -217,7 +223,7 @@ def test_clustered_templates_leave_few_candidates():
     """The codes do their work: hardly anything is read from the files."""
     rng = np.random.default_rng(10)
     people = {f"p{name}": templates(faces(rng, 4)) for name in range(500)}
-    index = ExactIndex(32)
+    index = new_exact_index(32)
     index.add(people)
     read = []
     for one in index._segments:
