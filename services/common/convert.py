@@ -1,5 +1,7 @@
 """Protos of reco.types.v1 to domain types and back."""
 
+from collections.abc import Callable
+
 import numpy as np
 from reco.types.v1 import face_pb2
 
@@ -44,5 +46,5 @@ def to_crop(proto: face_pb2.FaceCrop) -> FaceCrop:
     return FaceCrop(decode(proto.image), to_landmarks(proto.landmarks))
 
 
-def from_crop(crop: FaceCrop) -> face_pb2.FaceCrop:
-    return face_pb2.FaceCrop(image=encode_png(crop.pixels), landmarks=from_landmarks(crop.landmarks))
+def from_crop(crop: FaceCrop, encode: Callable[[np.ndarray], bytes] = encode_png) -> face_pb2.FaceCrop:
+    return face_pb2.FaceCrop(image=encode(crop.pixels), landmarks=from_landmarks(crop.landmarks))

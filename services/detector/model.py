@@ -18,9 +18,9 @@ from services.detector.weights import mtcnn_networks
 #: Sides of a crop, pixels.
 MIN_CROP, MAX_CROP = 32, 1024
 
-#: Pixels of all pictures of one answer: of a crowd only the most confident faces are prepared (332 of them with five
-#: changed versions each at 224 x 224), or one request could ask for more memory than there is.
-MAX_PREPARED_PIXELS = 100_000_000
+#: Pixels of all crops of one answer: they and the reduced photo must fit a message, at three bytes each. Of a crowd only
+#: the most confident faces are prepared (318 of them at 224 x 224, 63 with four changed versions each).
+MAX_PREPARED_PIXELS = 16_000_000
 
 #: Pixels of a reduced photo that is answered, at most.
 MAX_REDUCED_PIXELS = 4_000_000

@@ -1,6 +1,8 @@
 """reco.detector.v1.DetectorService: proto to domain and back, nothing else."""
 
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 
 from reco.detector.v1 import detector_pb2 as pb
 from reco.detector.v1 import detector_pb2_grpc
@@ -9,7 +11,8 @@ from reco.types.v1 import face_pb2
 from services.common.batcher import Workers
 from services.common.convert import from_crop, from_face
 from services.common.errors import InvalidRequest
-from services.common.images import encode_bmp
+from services.common.faces import FaceCrop
+from services.common.images import encode_bmp, encode_png
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
 from services.detector.mtcnn import DetectOptions, Mode
@@ -18,6 +21,12 @@ MODES = {
     pb.DetectOptions.MODE_UNSPECIFIED: Mode.FAST,
     pb.DetectOptions.MODE_FAST: Mode.FAST,
     pb.DetectOptions.MODE_FAITHFUL: Mode.FAITHFUL,
+}
+
+ENCODERS = {
+    pb.PrepareFacesRequest.CROP_FORMAT_UNSPECIFIED: encode_png,
+    pb.PrepareFacesRequest.CROP_FORMAT_PNG: encode_png,
+    pb.PrepareFacesRequest.CROP_FORMAT_BMP: encode_bmp,
 }
 
 
@@ -44,13 +53,17 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
 
     def PrepareFaces(self, request, context):
         options = _to_options(request.options)
+        if request.crop_format not in ENCODERS:
+            raise InvalidRequest(f"crop_format {request.crop_format} is not known")
         prepared = self._workers.run(
             self._detector.prepare_faces, request.image, request.width, request.height, request.augmentations, options
         )
         self._metrics.found(len(prepared.faces))
         photo = prepared.photo
         size = face_pb2.ImageSize(width=photo.full_width, height=photo.full_height)
-        answer = pb.PrepareFacesResponse(image_size=size, faces=map(_from_prepared, prepared.faces))
+        from_face_crop = partial(from_crop, encode=ENCODERS[request.crop_format])
+        faces = [_from_prepared(face, from_face_crop) for face in prepared.faces]
+        answer = pb.PrepareFacesResponse(image_size=size, faces=faces)
         if request.reduced_face_px and prepared.suits(request.reduced_face_px):
             answer.reduced.image, answer.reduced.factor = encode_bmp(photo.pixels), photo.factor
         return answer
@@ -64,9 +77,9 @@ def _to_options(proto: pb.DetectOptions) -> DetectOptions:
     return DetectOptions(mode=MODES[proto.mode], **{name: value for name, value in given.items() if value})
 
 
-def _from_prepared(prepared: PreparedFace) -> pb.PreparedFace:
+def _from_prepared(prepared: PreparedFace, from_face_crop: Callable[[FaceCrop], face_pb2.FaceCrop]) -> pb.PreparedFace:
     return pb.PreparedFace(
         face=from_face(prepared.face),
-        crop=from_crop(prepared.crop),
-        augmented=map(from_crop, prepared.augmented),
+        crop=from_face_crop(prepared.crop),
+        augmented=map(from_face_crop, prepared.augmented),
     )

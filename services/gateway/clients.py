@@ -34,6 +34,9 @@ EMBED_BATCH = 64
 #: one, which need not be sent and decoded again.
 LIVENESS_FACE_PX = 224
 
+#: What the files of crops are that only the next stage reads.
+NOT_TO_BE_STORED = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
+
 DISTANCES = {
     "cosine": embedder_pb2.DISTANCE_COSINE,
     "euclidean": embedder_pb2.DISTANCE_EUCLIDEAN,
@@ -59,20 +62,23 @@ class DetectorClient:
         return Quality(answer.score, {name: getattr(answer.components, name) for name in names})
 
     def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
-        width, height = size
-        request = detector_pb2.PrepareFacesRequest(image=image, width=width, height=height, augmentations=augmentations)
-        with stage_errors():
-            return [_to_prepared(face) for face in self._stub.PrepareFaces(request).faces]
+        answer = self._prepare(image, size, augmentations=augmentations)
+        return [_to_prepared(face) for face in answer.faces]
+
+    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
+        answer = self._prepare(image, size, augmentations=augmentations, crop_format=NOT_TO_BE_STORED)
+        return [_to_prepared(face) for face in answer.faces]
 
     def look(self, image: bytes, size: tuple[int, int]) -> Look:
-        width, height = size
-        request = detector_pb2.PrepareFacesRequest(
-            image=image, width=width, height=height, reduced_face_px=LIVENESS_FACE_PX
-        )
-        with stage_errors():
-            answer = self._stub.PrepareFaces(request)
+        answer = self._prepare(image, size, reduced_face_px=LIVENESS_FACE_PX, crop_format=NOT_TO_BE_STORED)
         faces = tuple(_to_prepared(face) for face in answer.faces)
         return Look(faces, answer.reduced.image, answer.reduced.factor) if answer.reduced.image else Look(faces, image)
+
+    def _prepare(self, image: bytes, size: tuple[int, int], **more: int) -> detector_pb2.PrepareFacesResponse:
+        width, height = size
+        request = detector_pb2.PrepareFacesRequest(image=image, width=width, height=height, **more)
+        with stage_errors():
+            return self._stub.PrepareFaces(request)
 
 
 class LivenessClient:
@@ -176,7 +182,7 @@ def _to_crop(proto: face_pb2.FaceCrop) -> Crop:
 
 def _from_crop(crop: Crop) -> face_pb2.FaceCrop:
     points = {name: face_pb2.Point(x=x, y=y) for name, (x, y) in zip(LANDMARK_NAMES, crop.landmarks, strict=True)}
-    return face_pb2.FaceCrop(image=crop.png, landmarks=face_pb2.Landmarks(**points))
+    return face_pb2.FaceCrop(image=crop.image, landmarks=face_pb2.Landmarks(**points))
 
 
 def _to_template(proto: embedder_pb2.Template) -> Template:

@@ -198,9 +198,9 @@ def _face_photos(enrolment_id: str, faces: Sequence[PreparedFace]) -> tuple[Face
     photos = []
     for number, face in enumerate(faces, 1):
         name = f"{unique}-{number:03d}"
-        photos.append(FacePhoto(f"{name}.png", False, face.crop.png, face.crop.landmarks))
+        photos.append(FacePhoto(f"{name}.png", False, face.crop.image, face.crop.landmarks))
         photos += [
-            FacePhoto(f"{name}-aug{index:02d}.png", True, crop.png, crop.landmarks)
+            FacePhoto(f"{name}-aug{index:02d}.png", True, crop.image, crop.landmarks)
             for index, crop in enumerate(face.augmented, 1)
         ]
     return tuple(photos)

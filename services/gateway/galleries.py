@@ -159,9 +159,9 @@ class Galleries:
     def _find_face(self, workspace: Workspace, photo: FacePhoto) -> Crop | None:
         """The face in a photo that the original stored; the largest where there are several."""
         try:
-            faces = self._detector.prepare(photo.png, workspace.crop_size, 0)
+            faces = self._detector.look(photo.png, workspace.crop_size).faces
         except InvalidImage:
-            faces = []
+            faces = ()
         if not faces:
             log.warning("no face found in a stored photo; it is left out")
             return None

@@ -18,9 +18,9 @@ class Quality:
 
 @dataclass(frozen=True)
 class Crop:
-    """A face cut out: PNG bytes, and five (x, y) landmarks in its frame."""
+    """A face cut out: a picture's file, and five (x, y) landmarks in its frame."""
 
-    png: bytes
+    image: bytes
     landmarks: tuple[tuple[float, float], ...]
 
 
@@ -123,7 +123,11 @@ class Identification:
 class Detector(Protocol):
     def score(self, image: bytes) -> Quality: ...
 
-    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]: ...
+    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
+        """The faces as they are to be stored: PNG."""
+
+    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
+        """The same faces, to be embedded only."""
 
     def look(self, image: bytes, size: tuple[int, int]) -> Look: ...
 

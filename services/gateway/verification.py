@@ -170,7 +170,7 @@ class Verifications:
     def _augment(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[Crop]:
         """Changed versions of the probes; the detector finds the same faces in the same order as before."""
         images = list(dict.fromkeys(probe.image for probe in probes))
-        prepare = partial(self._detector.prepare, size=workspace.crop_size, augmentations=workspace.env.num_aug)
+        prepare = partial(self._detector.augment, size=workspace.crop_size, augmentations=workspace.env.num_aug)
         faces = dict(zip(images, map_parallel(self._executor, prepare, images), strict=True))
         return [crop for probe in probes for crop in faces[probe.image][probe.number].augmented]
 

@@ -10,12 +10,13 @@ from reco.detector.v1 import detector_pb2
 
 from deploy.local import demo
 from services.common.batcher import Limits, Workers
-from services.common.errors import ModelUnavailable
+from services.common.errors import InvalidRequest, ModelUnavailable
 from services.common.faces import Box, Face
 from services.common.images import decode
 from services.common.inference import open_session
+from services.common.limits import MAX_MESSAGE_BYTES
 from services.detector import weights
-from services.detector.model import Detector, open_detector
+from services.detector.model import MAX_REDUCED_PIXELS, Detector, open_detector
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
 from services.detector.servicer import DetectorServicer
 
@@ -222,6 +223,20 @@ def test_the_photo_is_not_answered_unasked_nor_where_it_is_not_reduced_or_too_sm
     assert len(answer.faces) == 1 and not answer.HasField("reduced")
 
 
+def test_crops_are_the_same_in_any_format(detector):
+    data = cv2.imencode(".jpg", astronaut("as it is"))[1].tobytes()
+    request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, augmentations=2)
+    stored = DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None).faces[0]
+    request.crop_format = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
+    looked_at = DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None).faces[0]
+    assert stored.crop.image.startswith(b"\x89PNG") and looked_at.crop.image.startswith(b"BM")
+    for one, other in zip([stored.crop, *stored.augmented], [looked_at.crop, *looked_at.augmented], strict=True):
+        assert (decode(one.image) == decode(other.image)).all() and one.landmarks == other.landmarks
+    request.crop_format = 9
+    with pytest.raises(InvalidRequest, match="crop_format 9 is not known"):
+        DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None)
+
+
 def test_a_crowd_cannot_ask_for_more_memory_than_there_is():
     class Crowd:
         """Finds 2,000 faces everywhere."""
@@ -231,7 +246,12 @@ def test_a_crowd_cannot_ask_for_more_memory_than_there_is():
             return [Face(Box(20, 10, 50, 60), points, 0.9)] * 2000
 
     data = cv2.imencode(".jpg", np.zeros((100, 100, 3), np.uint8))[1].tobytes()
-    assert len(Detector(Crowd()).prepare_faces(data, 1024, 1024, 4, DetectOptions()).faces) == 19
+    assert len(Detector(Crowd()).prepare_faces(data, 1024, 1024, 4, DetectOptions()).faces) == 3
+    request = detector_pb2.PrepareFacesRequest(
+        image=data, width=224, height=224, crop_format=detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
+    )
+    answer = DetectorServicer(Detector(Crowd()), Workers(Limits(1))).PrepareFaces(request, None)
+    assert answer.ByteSize() + 3 * MAX_REDUCED_PIXELS < MAX_MESSAGE_BYTES
     assert len(Detector(Crowd()).detect_faces(data, DetectOptions()).faces) == 2000
 
 
