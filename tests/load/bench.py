@@ -62,6 +62,7 @@ def measure(data: Path, parts: list[str]) -> Iterator[Figure]:
             yield from with_original(1, lambda original: bench_stages.detection(stages, original))
         if "batching" in parts:
             yield from bench_stages.batching(stages, data / "weights")
+            yield from bench_stages.detector_batching(stages)
         if "search" in parts:
             yield from search()
         yield from system_figures(data, parts, stages, Path(folder) / "system")

@@ -15,9 +15,10 @@ import numpy as np
 from services.common.batcher import Batcher, Limits
 from services.common.faces import FaceCrop
 from services.common.images import decode
+from services.common.inference import Session
 from services.common.weights import WeightStore
 from services.detector.model import Detector, open_detector
-from services.detector.mtcnn import DetectOptions, Mode
+from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
 from services.embedder import models, recognizer
 from services.embedder.dlib_dat import find_package_file
 from services.liveness.minifasnet import MiniFasNet
@@ -30,6 +31,8 @@ from tests.load.original import Original
 DLIB_GFLOP = 0.542
 CACHE = ROOT / "var" / "cache"
 CLIENTS = 32
+#: Photos that the detector could look at together.
+PHOTOS = 4
 
 
 @dataclass(frozen=True)
@@ -171,6 +174,46 @@ def detection(stages: Stages, original: Original) -> Iterator[Figure]:
     yield at_least("Detection at 640, faithful mode", 4, ms["package"] / ms["faithful"], "×", note)
     yield at_most("… its boxes' parity", 0.01, worst_box(stages, original), " px")
     yield at_most("12 MP photo: decoding and finding its faces, one core", 60, ms["large"], " ms")
+
+
+def detector_batching(stages: Stages) -> Iterator[Figure]:
+    """The face finder's networks over what several photos give them, against over one photo's."""
+    finder = stages.detector._finder
+    runs: list[Run] = []
+    recording = Mtcnn(*(Recorder(network, runs) for network in (finder._pnet, finder._rnet, finder._onet)))
+    recording.detect(decode(stages.small.read_bytes()), DetectOptions())
+    contenders = {
+        "alone": lambda: sum(cpu_ms(run.repeat, 1) for run in runs),
+        "together": lambda: sum(cpu_ms(run.repeat, PHOTOS) for run in runs) / PHOTOS,
+    }
+    ms = interleaved(contenders, 15, alone=True)
+    note = f" ({ms['alone']:.1f} and {ms['together']:.1f} ms a photo: not batched)"
+    yield at_least(f"Batching, detector's networks, {PHOTOS} photos", 1.3, ms["alone"] / ms["together"], "×", note)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A network, and what it was given."""
+
+    network: Session
+    outputs: list[str] | None
+    feeds: dict[str, np.ndarray]
+
+    def repeat(self, times: int) -> None:
+        """Runs it over so many times as much at once."""
+        self.network.run(self.outputs, {name: np.concatenate([value] * times) for name, value in self.feeds.items()})
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """A network that notes its runs."""
+
+    network: Session
+    runs: list[Run]
+
+    def run(self, outputs: list[str] | None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        self.runs.append(Run(self.network, outputs, feeds))
+        return self.network.run(outputs, feeds)
 
 
 def worst_box(stages: Stages, original: Original) -> float:
