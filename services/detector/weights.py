@@ -16,10 +16,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from services.common.errors import ModelUnavailable
 from services.common.files import write_whole
-from services.common.nchwc import filled
+from services.common.nchwc import BLOCK, filled
 
 #: Part of the cached files' names; raise it when the graphs below change.
-GRAPH_VERSION = 4
+GRAPH_VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,7 @@ class _GraphBuilder:
         self.initializers: list[onnx.TensorProto] = []
         self._weights = weights
         self._last = ""
-        self._channels = 0  # of the last convolution
+        self._signs = np.ones(3)  # by which the last convolution's channels, or the image's, are multiplied
 
     def add(self, operator: str, inputs: list[str], output: str = "", **attributes) -> str:
         output = output or f"{operator.lower()}_{len(self.nodes)}"
@@ -195,22 +195,29 @@ class _GraphBuilder:
             self.add("PRelu", [self._last, self._constant(self._weights.pop(0))])
             return
         kernel, bias, slopes = (self._weights.pop(0).astype(np.float64) for _ in range(3))
+        kernel, slopes = kernel * self._signs[:, None], slopes.ravel()
+        self._signs = np.ones(len(slopes))
         if first:
             kernel, bias = _fold_normalisation(kernel, bias)
         if isinstance(layer, Maps):
-            self._mapped_convolution(kernel, bias, slopes.ravel())
-        elif layer.pool:
-            self._pooled_convolution(kernel, bias, slopes.ravel(), layer.pool)
+            self._mapped_convolution(kernel, bias, slopes)
+        elif layer.pool and len(slopes) + np.count_nonzero(slopes < 0) <= BLOCK:
+            self._pooled_convolution(kernel, bias, slopes, layer.pool)
         else:
-            self._rectified_convolution(kernel, bias, slopes.ravel())
-        self._channels = len(bias)
+            self._rectified_convolution(kernel, bias, slopes)
+            if layer.pool:
+                self._add_pool(layer.pool)
 
     def _rectified_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> None:
         """Convolution and PReLU, written as slope * x + (1 - slope) * relu(x): ONNX Runtime's PRelu takes longer than
-        all convolutions together, while these stay in the layout that its convolutions use (see nchwc.py).
+        all convolutions together, while these stay in the layout that its convolutions use (see nchwc.py). The sum is
+        part of a convolution then, and so is relu((1 - slope) * x), which is the same where no slope is above 1.
         """
         x = self._add_convolution(self._last, kernel, bias)
-        rectified = self._scaled(self.add("Relu", [x]), 1 - slopes)
+        if slopes.max() <= 1:
+            rectified = self.add("Relu", [self._scaled(x, 1 - slopes)])
+        else:
+            rectified = self._scaled(self.add("Relu", [x]), 1 - slopes)
         self.add("Add", [self._scaled(x, slopes), rectified])
 
     def _mapped_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> None:
@@ -223,24 +230,25 @@ class _GraphBuilder:
         self.add("Add", [linear, rectified], "maps")
 
     def _pooled_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray, pool: Pool) -> None:
-        """Convolution, PReLU and max pooling, pooled first: PReLU then works on a quarter of the numbers.
+        """Convolution, PReLU as above and max pooling, pooled first: PReLU then works on a quarter of the numbers.
 
         Where the slope is not negative PReLU keeps the order, and so may come after the pooling. Where it is, PReLU(x)
         is the larger of x and slope * x, whose maxima are those of x and, times -slope, of -x: these channels are
-        pooled twice. The larger of p and q is p + relu(q - p), so that all is `linear` + relu(`rectified`) * gains.
+        pooled twice, which costs nothing as long as a block of channels holds them all. The larger of p and q is
+        p + relu(q - p), so that all is `linear` + relu(`rectified`). Where a slope is above 1 that is PReLU's negative.
         """
         falling = np.flatnonzero(slopes < 0)
         kernel = np.concatenate([kernel, -kernel[..., falling]], axis=3)
         self._add_convolution(self._last, kernel, np.concatenate([bias, -bias[falling]]))
-        size, padding = [pool.size] * 2, "SAME_UPPER" if pool.same else "VALID"
-        pooled = self.add("MaxPool", [self._last], kernel_shape=size, strides=[2, 2], auto_pad=padding)
+        pooled = self._add_pool(pool)
+        self._signs = np.where(slopes > 1, -1, 1)
         mirrored = np.zeros((len(falling), len(slopes)))
         mirrored[np.arange(len(falling)), falling] = -slopes[falling]
-        linear = np.concatenate([np.diag(slopes.clip(0)), mirrored])
-        rectified = np.concatenate([np.eye(len(slopes)), -mirrored])
+        linear = np.concatenate([np.diag(self._signs * slopes.clip(0)), mirrored])
+        rectified = np.concatenate([np.diag(abs(1 - slopes.clip(0))), -mirrored])
         self._add_convolution(pooled, rectified[None, None])
-        gained = self._scaled(self.add("Relu", [self._last]), 1 - slopes.clip(0))
-        self.add("Add", [self._add_convolution(pooled, linear[None, None]), gained])
+        above = self.add("Relu", [self._last])
+        self.add("Add", [self._add_convolution(pooled, linear[None, None]), above])
 
     def _scaled(self, source: str, factors: np.ndarray) -> str:
         """Each channel times a factor, as a convolution of one pixel and channel."""
@@ -259,10 +267,14 @@ class _GraphBuilder:
         kernel = filled(kernel.transpose(3, 2, 0, 1), 0, 1)
         return self.add("Conv", [source, self._constant(kernel), *(self._constant(filled(one, 0)) for one in bias)])
 
+    def _add_pool(self, pool: Pool) -> str:
+        size, padding = [pool.size] * 2, "SAME_UPPER" if pool.same else "VALID"
+        return self.add("MaxPool", [self._last], kernel_shape=size, strides=[2, 2], auto_pad=padding)
+
     def _dense(self, source: str, output: str = "") -> str:
         matrix, bias = self._weights.pop(0), self._weights.pop(0)
         if self.nodes[-1].op_type == "Flatten":
-            matrix = _channels_first_rows(matrix, self._channels)
+            matrix = _channels_first_rows(matrix, self._signs)
         return self.add("Gemm", [source, self._constant(matrix), self._constant(bias)], output)
 
     def _constant(self, array: np.ndarray) -> str:
@@ -277,7 +289,10 @@ def _fold_normalisation(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarra
     return scaled, bias - 127.5 * scaled.sum(axis=(0, 1, 2))
 
 
-def _channels_first_rows(matrix: np.ndarray, channels: int) -> np.ndarray:
-    """Reorders rows meant for features flattened as (width, height, channel) to (channel, height, width)."""
-    side = round((matrix.shape[0] / channels) ** 0.5)
-    return np.ascontiguousarray(matrix.reshape(side, side, channels, -1).transpose(2, 1, 0, 3).reshape(matrix.shape))
+def _channels_first_rows(matrix: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Reorders rows meant for features flattened as (width, height, channel) to (channel, height, width), and multiplies
+    each channel's by its sign.
+    """
+    side = round((matrix.shape[0] / len(signs)) ** 0.5)
+    rows = matrix.reshape(side, side, len(signs), -1) * signs[:, None]
+    return rows.transpose(2, 1, 0, 3).reshape(matrix.shape)
