@@ -1,6 +1,7 @@
 """Finds faces with MTCNN: three networks, each looking closer at what the one before it left (arXiv 1604.02878)."""
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,15 +9,18 @@ import numpy as np
 from services.common.errors import InvalidRequest
 from services.common.faces import Box, Face
 from services.common.inference import Session
-from services.detector import ops
+from services.detector import ops, pyramid
 
 #: Thresholds of the reference implementation, mtcnn 1.0.0.
 PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7
 LEVEL_OVERLAP, OVERLAP = 0.5, 0.7
 
-#: Of P-Net's windows (of one level, and of all) and of R-Net's only the best go on: a hostile picture cannot make the
+#: Of P-Net's windows (of one canvas, and of all) and of R-Net's only the best go on: a hostile picture cannot make the
 #: work endless.
 MAX_WINDOWS, MAX_FACES = 8192, 2048
+
+#: Boxes are moved so far, times their level, that those of one level alone can overlap.
+FAR = 1e6
 
 #: Windows that R-Net or O-Net looks at in one call, and pixels that P-Net does: bounds on memory.
 BATCH = 64
@@ -74,17 +78,16 @@ class DetectOptions:
 
 @dataclass(frozen=True)
 class Windows:
-    """Candidates of one stage: boxes (n, 4) in pixels of the searched picture and scores (n,), best first."""
+    """Candidates of one stage: boxes (n, 4) in pixels of the searched picture and scores (n,)."""
 
     boxes: np.ndarray
     scores: np.ndarray
 
     def best_apart(self, overlap: float, most: int = MAX_WINDOWS) -> "Windows":
-        """The best `most`, without those that a better one overlaps."""
-        boxes, scores = ops.sort_by_score(self.boxes, self.scores)
-        boxes, scores = boxes[:most], scores[:most]
-        kept = ops.not_suppressed(boxes, overlap)
-        return Windows(boxes[kept], scores[kept])
+        """The best `most`, best first, without those that a better one overlaps."""
+        best = ops.best_first(self.scores)[:most]
+        kept = best[ops.not_suppressed(self.boxes[best], overlap)]
+        return Windows(self.boxes[kept], self.scores[kept])
 
 
 class Mtcnn:
@@ -104,54 +107,44 @@ class Mtcnn:
         Returns:
             Faces in the pixels of `image`; boxes may reach beyond it.
         """
-        searched, x_factor, y_factor = ops.shrink(image, options.search_side_px)
+        size = pyramid.fitted(image, options.search_side_px)
+        searched = pyramid.shrink(image, size)
+        paint = pyramid.paint_canvas if options.mode is Mode.FAST else pyramid.paint_levels
         if options.mode is Mode.FAITHFUL and searched.size <= 3 * FLOAT_PIXELS:
             searched = searched.astype(np.float32)
-        windows = self._propose(searched, options)
-        windows = self._refine(searched, windows)
+        scales = pyramid.pyramid_scales(*size, options.min_face_px)
+        windows = self._refine(searched, self._propose(paint(searched, size, scales)))
         boxes, scores, landmarks = self._conclude(searched, windows, options.min_confidence)
-        boxes = boxes * [x_factor, y_factor, x_factor, y_factor]
-        landmarks = (landmarks * [x_factor, y_factor]).astype(np.float32)
+        factors = np.divide(image.shape[1::-1], searched.shape[1::-1])
+        boxes, landmarks = boxes * factors[[0, 1, 0, 1]], (landmarks * factors).astype(np.float32)
         return [_face(*found) for found in zip(boxes, scores, landmarks, strict=True)]
 
-    def _propose(self, image: np.ndarray, options: DetectOptions) -> Windows:
+    def _propose(self, canvases: Iterable[pyramid.Canvas]) -> Windows:
         """P-Net over the pyramid: square windows that may be faces."""
-        scales = ops.pyramid_scales(image.shape[1], image.shape[0], options.min_face_px)
-        search = self._search_canvas if options.mode is Mode.FAST else self._search_levels
-        levels = [
-            _level_windows(scale, *ops.window_boxes(maps[:2], maps[2:], PNET_THRESHOLD))
-            for scale, maps in search(image, scales)
-        ]
-        if not levels:
+        found = [self._search(canvas) for canvas in canvases]
+        if not found:
             return Windows(np.empty((0, 4)), np.empty(0))
-        everything = Windows(np.concatenate([w.boxes for w in levels]), np.concatenate([w.scores for w in levels]))
-        apart = everything.best_apart(OVERLAP)
+        boxes, scores, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        kept = ops.not_suppressed(boxes + FAR * levels[:, None], LEVEL_OVERLAP)
+        apart = Windows(boxes[kept], scores[kept]).best_apart(OVERLAP)
         return Windows(ops.square(apart.boxes), apart.scores)
 
-    def _search_canvas(self, image: np.ndarray, scales: list[float]):
-        """(scale, P-Net's output) of each level, from one canvas that holds them all."""
-        canvas, placements = ops.paint_canvas(image, scales)
-        if not placements:
-            return
-        maps = self._run_pnet(canvas)
-        for place in placements:
-            yield place.scale, ops.cut_level(maps, place)
-
-    def _search_levels(self, image: np.ndarray, scales: list[float]):
-        """(scale, P-Net's output) of each level, one after the other."""
-        for scale in scales:
-            yield scale, self._run_pnet(ops.resize_level(image, scale).astype(np.float32, copy=False))
+    def _search(self, canvas: pyramid.Canvas) -> tuple[np.ndarray, ...]:
+        """A canvas's windows, best first: boxes (n, 4) in pixels of the picture, scores (n,) and levels (n,)."""
+        found = ops.find_windows(self._run_pnet(canvas.pixels), canvas.places, PNET_THRESHOLD)
+        best = ops.best_first(found[1])[:MAX_WINDOWS]
+        return tuple(values[best] for values in found)
 
     def _run_pnet(self, picture: np.ndarray) -> np.ndarray:
         """P-Net's logits (2) and regression (4), float32 (6, rows, columns), computed in strips of STRIP_PIXELS."""
         height, width = picture.shape[:2]
-        step = max(64, STRIP_PIXELS // width // ops.STRIDE * ops.STRIDE)
-        overlap = ops.WINDOW - ops.STRIDE  # a strip's last windows reach into the next one
+        step = max(64, STRIP_PIXELS // width // pyramid.STRIDE * pyramid.STRIDE)
+        overlap = pyramid.WINDOW - pyramid.STRIDE  # a strip's last windows reach into the next one
         strips = []
         for top in range(0, max(height - overlap, 1), step):
             strip = picture[top : top + step + overlap]
             strips.append(self._pnet.run(["maps"], {"image": strip[None]})[0][0])
-        return np.concatenate(strips, axis=1)
+        return np.concatenate(strips, axis=1) if len(strips) > 1 else strips[0]
 
     def _refine(self, image: np.ndarray, windows: Windows) -> Windows:
         """R-Net: fewer windows, better placed, square again."""
@@ -172,10 +165,6 @@ class Mtcnn:
         landmarks = ops.place_landmarks(windows.boxes, fractions)[order]
         kept = ops.not_suppressed(boxes, OVERLAP, by_smaller=True)
         return boxes[kept], scores[order][kept], landmarks[kept]
-
-
-def _level_windows(scale: float, boxes: np.ndarray, scores: np.ndarray) -> Windows:
-    return Windows(boxes / scale, scores).best_apart(LEVEL_OVERLAP)
 
 
 def _in_batches(session: Session, outputs: list[str], image: np.ndarray, boxes: np.ndarray, side: int):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from services.detector.ops import halve_towards
+from services.detector.pyramid import halve_towards
 
 #: Longer side, pixels, at which sharpness, noise and exposure are measured.
 SCALE = 320

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from services.common.errors import InvalidRequest
-from services.detector import ops
-from services.detector.mtcnn import DetectOptions, Mode
+from services.detector import ops, pyramid
+from services.detector.mtcnn import MAX_WINDOWS, DetectOptions, Mode, Mtcnn
 
 
 def some_boxes(count: int, seed: int = 0) -> np.ndarray:
@@ -29,45 +29,59 @@ def test_suppression_is_by_any_better_box(by_smaller, count):
     assert ops.not_suppressed(boxes, 0.5, by_smaller).tolist() == expected
 
 
-def test_pyramid_of_the_reference():
-    scales = ops.pyramid_scales(640, 480, 20)
-    assert scales[0] == 0.6 and np.allclose(np.divide(scales[1:], scales[:-1]), 0.709)
-    assert 480 * scales[-1] >= 12 and len(scales) == 10
-
-
-@pytest.mark.parametrize("size", [(1, 1), (11, 500), (500, 11), (1, 10_000)])
-def test_pyramid_of_tiny_pictures_is_empty(size):
-    assert ops.pyramid_scales(*size, 20) == []
-
-
-@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (641, 479), (100, 2000), (40, 40)])
-def test_canvas_levels_keep_apart_and_lie_even(width, height):
-    image = np.full((height, width, 3), 200, np.uint8)
-    scales = ops.pyramid_scales(width, height, 30)
-    canvas, placements = ops.paint_canvas(image, scales)
-    owned = np.zeros(canvas.shape[:2], int)
-    for place, scale in zip(placements, scales, strict=True):
-        assert place.x % 2 == 0 and place.y % 2 == 0
-        assert (place.width, place.height) == (int(width * scale), int(height * scale))
-        owned[place.y : place.y + place.height, place.x : place.x + place.width] += 1
-    assert owned.max() == 1
-    assert np.array_equal(owned == 1, canvas[..., 0] == 200) and (canvas[owned == 0] == ops.OUTSIDE).all()
-
-
-def test_cut_level_takes_the_windows_wholly_inside():
-    place = ops.Placement(0.5, 10, 20, 31, 12)
-    maps = np.arange(2 * 40 * 40).reshape(2, 40, 40)
-    level = ops.cut_level(maps, place)
-    assert level.shape == (2, 1, 10) and level[0, 0, 0] == maps[0, 10, 5]
+def some_maps(rows: int, columns: int, likely: list[tuple[int, int]]) -> np.ndarray:
+    """P-Net's output with a face's logit of 3 at some places and a regression of 0.1, 0.2, -0.1, 0 everywhere."""
+    maps = np.zeros((6, rows, columns), np.float32)
+    maps[1, *zip(*likely, strict=True)] = 3
+    maps[2:] = np.reshape([0.1, 0.2, -0.1, 0], (4, 1, 1))
+    return maps
 
 
 def test_windows_above_the_threshold_become_boxes():
-    logits, regression = np.zeros((2, 3, 4), np.float32), np.zeros((4, 3, 4), np.float32)
-    logits[1, 2, 3] = 3
-    regression[:, 2, 3] = (0.1, 0.2, -0.1, 0)
-    boxes, scores = ops.window_boxes(logits, regression, 0.6)
-    assert np.allclose(boxes, [[7 + 1.1, 5 + 2.2, 18 - 1.1, 16]])
-    assert np.allclose(scores, [1 / (1 + np.exp(-3))])
+    maps = some_maps(3, 4, [(2, 3)])
+    boxes, scores, levels = ops.find_windows(maps, [pyramid.Placement(7, 0.5, 0, 0, 18, 16)], 0.6)
+    assert np.allclose(boxes, [[2 * (7 + 1.1), 2 * (5 + 2.2), 2 * (18 - 1.1), 2 * 16]])
+    assert np.allclose(scores, [1 / (1 + np.exp(-3))]) and levels.tolist() == [7]
+
+
+def test_windows_belong_to_the_level_that_they_lie_wholly_within():
+    places = [pyramid.Placement(0, 0.5, 0, 0, 20, 14), pyramid.Placement(1, 0.25, 10, 20, 31, 12)]
+    likely = [(0, 4), (0, 5), (1, 4), (2, 4), (10, 4), (10, 5), (10, 14), (10, 15), (11, 5)]  # row, column
+    boxes, _, levels = ops.find_windows(some_maps(20, 20, likely), places, 0.6)
+    assert levels.tolist() == [0, 0, 1, 1]  # (0, 4), (1, 4), (10, 5) and (10, 14)
+    moved = np.array([1.1, 2.2, -1.1, 0])
+    corners = np.array([[9, 1, 20, 12], [9, 3, 20, 14], [1, 1, 12, 12], [19, 1, 30, 12]])
+    assert np.allclose(boxes, (corners + moved) / np.array([[0.5], [0.5], [0.25], [0.25]]))
+
+
+class FakePnet:
+    """Gives these maps whatever it sees."""
+
+    def __init__(self, maps: np.ndarray):
+        self._maps = maps
+
+    def run(self, outputs, feeds):
+        return [self._maps[None]]
+
+
+def test_a_window_gives_way_to_better_ones_of_its_level_alone():
+    maps = some_maps(20, 20, [(0, 0), (0, 1), (10, 1)])  # by 2 pixels of 11: they overlap by 0.69
+    maps[2:] = 0
+    maps[1, 0, 1] = 2
+    canvas = pyramid.Canvas(
+        np.zeros((50, 50, 3), np.float32), [pyramid.Placement(k, 1, 0, 20 * k, 50, 20) for k in (0, 1)]
+    )
+    windows = Mtcnn(FakePnet(maps), None, None)._propose([canvas])
+    assert sorted(windows.boxes.tolist()) == [[1, 1, 12, 12], [3, 1, 14, 12]] and len(set(windows.scores)) == 1
+
+
+def test_the_windows_that_go_on_are_bounded():
+    maps = np.zeros((6, 110, 110), np.float32)
+    maps[1] = np.random.default_rng(0).uniform(1, 3, (110, 110))
+    canvas = pyramid.Canvas(np.zeros((230, 230, 3), np.float32), [pyramid.Placement(0, 1, 0, 0, 230, 230)])
+    boxes, scores, levels = Mtcnn(FakePnet(maps), None, None)._search(canvas)
+    assert len(boxes) == len(scores) == len(levels) == MAX_WINDOWS < 110 * 110
+    assert scores.min() > np.quantile(1 / (1 + np.exp(-maps[1])), 1 - MAX_WINDOWS / 110**2) - 1e-6
 
 
 def test_square_and_move_and_landmarks():
@@ -104,20 +118,6 @@ def bilinear(image: np.ndarray, x: float, y: float) -> np.ndarray:
     return (block[0, 0] * (1 - right) + block[0, 1] * right) * (1 - down) + (
         block[1, 0] * (1 - right) + block[1, 1] * right
     ) * down
-
-
-def test_shrinking_keeps_the_mean_and_says_the_factors():
-    image = np.random.default_rng(4).integers(0, 256, (900, 1301, 3), dtype=np.uint8)
-    small, x_factor, y_factor = ops.shrink(image, 320)
-    assert max(small.shape) == 320 and np.isclose(x_factor, 1301 / 320) and np.isclose(y_factor, 900 / small.shape[0])
-    assert abs(float(small.mean()) - float(image.mean())) < 1
-    same, *factors = ops.shrink(image, 2000)
-    assert same is image and factors == [1, 1]
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9000, 3), (9000, 1, 3), (3, 5000, 3)])
-def test_strips_can_be_shrunk(shape):
-    assert max(ops.shrink(np.zeros(shape, np.uint8), 640)[0].shape) <= 640 or max(shape) <= 640
 
 
 @pytest.mark.parametrize(

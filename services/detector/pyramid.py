@@ -1,0 +1,129 @@
+"""The sizes at which the face finder searches a picture, as P-Net is to see them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from services.common.images import halve
+
+#: P-Net looks at windows of this many pixels, every STRIDE pixels.
+WINDOW = 12
+STRIDE = 2
+SCALE_STEP = 0.709
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where on a canvas a pyramid level lies."""
+
+    level: int  # the largest is 0
+    scale: float  # level pixels per picture pixel
+    x: int
+    y: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Pyramid levels on one picture, for one call of P-Net.
+
+    Attributes:
+        pixels: float32 (height, width, 3) in the channel order of the picture that they are levels of.
+        places: where they are; even.
+    """
+
+    pixels: np.ndarray
+    places: list[Placement]
+
+
+def pyramid_scales(width: int, height: int, min_face_px: int) -> list[float]:
+    """Scales at which a face of at least min_face_px is WINDOW pixels wide, largest first, none too small to search."""
+    smaller = min(width, height)
+    if smaller < WINDOW:
+        return []
+    count = round(-(math.log(smaller / WINDOW) / math.log(SCALE_STEP) + 1))
+    scales = [WINDOW / min_face_px * SCALE_STEP**k for k in range(count)]
+    return [scale for scale in scales if int(smaller * scale) >= WINDOW]
+
+
+def fitted(image: np.ndarray, max_side: int) -> tuple[int, int]:
+    """(width, height) of a picture shrunk to max_side pixels at its longer side; a smaller one stays as it is."""
+    height, width = image.shape[:2]
+    ratio = min(1.0, max_side / max(width, height))
+    return max(1, round(width * ratio)), max(1, round(height * ratio))
+
+
+def shrink(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Shrinks a picture to (width, height).
+
+    Halves it by averaging, and samples the rest of the way, less than another half, bilinearly: OpenCV takes ten times
+    as long to average areas that are no whole pixels.
+    """
+    if image.shape[1::-1] == size:
+        return image
+    return cv2.resize(halve_towards(image, size), size, interpolation=cv2.INTER_LINEAR)
+
+
+def halve_towards(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The picture halved as often as it stays (width, height) or larger: the cheapest way to average areas."""
+    while image.shape[1] >= 2 * size[0] and image.shape[0] >= 2 * size[1] and min(image.shape[:2]) > 1:
+        image = halve(image)
+    return image
+
+
+def level_sizes(size: tuple[int, int], scales: list[float]) -> list[tuple[int, int]]:
+    """(width, height) of each pyramid level of a picture of (width, height)."""
+    return [(int(size[0] * scale), int(size[1] * scale)) for scale in scales]
+
+
+def pack(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Lays (width, height) rectangles, largest first, on a canvas as wide as the first one, at even (x, y)."""
+    rooms = [(0, 0, _even(sizes[0][0]), sum(_even(height) for _, height in sizes))]  # x, y, width, height
+    corners = []
+    for width, height in sizes:
+        x, y, across, down = room = next(r for r in rooms if width <= r[2] and height <= r[3])
+        right, bottom = _even(width), _even(height)
+        beside, below = (x + right, y, across - right, bottom), (x, y + bottom, across, down - bottom)
+        at = rooms.index(room)
+        rooms[at : at + 1] = beside, below
+        corners.append((x, y))
+    return corners
+
+
+def _even(n: int) -> int:
+    return n + n % 2
+
+
+def paint_levels(image: np.ndarray, size: tuple[int, int], scales: list[float]) -> Iterator[Canvas]:
+    """A canvas for each level, as the reference has it, of a picture of (width, height)."""
+    for level, (scale, part) in enumerate(zip(scales, level_sizes(size, scales), strict=True)):
+        # Pooling pads: where a side is odd the last windows reach a pixel beyond it.
+        pixels = cv2.resize(image, part, interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
+        yield Canvas(pixels, [Placement(level, scale, 0, 0, *map(_even, part))])
+
+
+def paint_canvas(image: np.ndarray, size: tuple[int, int], scales: list[float]) -> Iterator[Canvas]:
+    """One canvas with all levels, if there are any.
+
+    Args:
+        image: uint8 (height, width, 3).
+        size: (width, height), no larger than the picture, of which the levels are.
+        scales: of the levels, largest first.
+    """
+    if not scales:
+        return
+    sizes = level_sizes(size, scales)
+    corners, ratio = pack(sizes), size[0] / image.shape[1]
+    places = [Placement(level, scale * ratio, *corners[level], *sizes[level]) for level, scale in enumerate(scales)]
+    width, height = max(p.x + p.width for p in places), max(p.y + p.height for p in places)
+    canvas = np.zeros((height, width, 3), np.float32)
+    for (x, y), (across, down) in zip(corners, sizes, strict=True):
+        image = halve_towards(image, (across, down))
+        # Of floating point numbers OpenCV averages areas in two thirds of the time that whole ones take.
+        spot = canvas[y : y + down, x : x + across]
+        cv2.resize(image.astype(np.float32), (across, down), spot, interpolation=cv2.INTER_AREA)
+    yield Canvas(canvas, places)

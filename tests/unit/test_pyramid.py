@@ -1,0 +1,58 @@
+"""services/detector/pyramid.py: levels at the right sizes, in the right places, with the right pixels."""
+
+import numpy as np
+import pytest
+
+from services.detector import pyramid
+
+
+def test_pyramid_of_the_reference():
+    scales = pyramid.pyramid_scales(640, 480, 20)
+    assert scales[0] == 0.6 and np.allclose(np.divide(scales[1:], scales[:-1]), 0.709)
+    assert 480 * scales[-1] >= 12 and len(scales) == 10
+
+
+@pytest.mark.parametrize("size", [(1, 1), (11, 500), (500, 11), (1, 10_000)])
+def test_pyramid_of_tiny_pictures_is_empty(size):
+    assert pyramid.pyramid_scales(*size, 20) == []
+
+
+@pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (641, 479), (100, 2000), (40, 40)])
+def test_canvas_levels_keep_apart_and_lie_even(width, height):
+    image = np.full((height, width, 3), 200, np.uint8)
+    scales = pyramid.pyramid_scales(width, height, 30)
+    (canvas,) = pyramid.paint_canvas(image, (width, height), scales)
+    owned = np.zeros(canvas.pixels.shape[:2], int)
+    for level, (place, scale) in enumerate(zip(canvas.places, scales, strict=True)):
+        assert place.x % 2 == 0 and place.y % 2 == 0
+        assert (place.level, place.width, place.height) == (level, int(width * scale), int(height * scale))
+        owned[place.y : place.y + place.height, place.x : place.x + place.width] += 1
+    assert owned.max() == 1 and owned.mean() > 0.8
+    assert np.allclose(canvas.pixels[..., 0], 200 * owned, atol=1e-3)
+
+
+def test_a_canvas_is_of_the_size_asked_for_in_the_pictures_pixels():
+    image = np.random.default_rng(2).integers(0, 256, (1050, 750, 3), dtype=np.uint8)
+    (canvas,) = pyramid.paint_canvas(image, (457, 640), [0.3])
+    (small,) = pyramid.paint_canvas(pyramid.shrink(image, (457, 640)), (457, 640), [0.3])
+    assert canvas.pixels.shape == small.pixels.shape == (192, 137, 3)
+    assert np.isclose(canvas.places[0].scale, 0.3 * 457 / 750) and small.places[0].scale == 0.3
+
+
+@pytest.mark.parametrize("paint", [pyramid.paint_canvas, pyramid.paint_levels])
+def test_no_levels_are_no_canvas(paint):
+    assert list(paint(np.zeros((5, 5, 3), np.uint8), (5, 5), [])) == []
+
+
+def test_shrinking_keeps_the_mean():
+    image = np.random.default_rng(4).integers(0, 256, (900, 1301, 3), dtype=np.uint8)
+    small = pyramid.shrink(image, pyramid.fitted(image, 320))
+    assert small.shape == (221, 320, 3)
+    assert abs(float(small.mean()) - float(image.mean())) < 1
+    assert pyramid.shrink(image, pyramid.fitted(image, 2000)) is image
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 9000, 3), (9000, 1, 3), (3, 5000, 3)])
+def test_strips_can_be_shrunk(shape):
+    image = np.zeros(shape, np.uint8)
+    assert max(pyramid.shrink(image, pyramid.fitted(image, 640)).shape) <= 640
