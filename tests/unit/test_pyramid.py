@@ -1,5 +1,6 @@
 """services/detector/pyramid.py: levels at the right sizes, in the right places, with the right pixels."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -42,6 +43,16 @@ def test_a_canvas_is_of_the_size_asked_for_in_the_pictures_pixels():
 @pytest.mark.parametrize("paint", [pyramid.paint_canvas, pyramid.paint_levels])
 def test_no_levels_are_no_canvas(paint):
     assert list(paint(np.zeros((5, 5, 3), np.uint8), (5, 5), [])) == []
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32])
+@pytest.mark.parametrize("size", [(301, 203), (300, 202), (181, 122), (90, 70), (19, 12), (301, 12), (19, 203)])
+def test_areas_are_averaged_as_opencv_does_it(size, dtype, monkeypatch):
+    image = np.random.default_rng(1).integers(0, 256, (203, 301, 3)).astype(dtype)
+    expected = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    for product in (pyramid.SMALL_PRODUCT, 10_000):  # in one piece, and in many
+        monkeypatch.setattr(pyramid, "SMALL_PRODUCT", product)
+        assert np.allclose(pyramid.average(image, size), expected, atol=1e-3)
 
 
 def test_shrinking_keeps_the_mean():
