@@ -26,6 +26,8 @@ def augment(crop: FaceCrop, count: int, seed: int = 0) -> list[FaceCrop]:
         count: 0 to MAX_COUNT.
         seed: another seed gives other versions.
     """
+    if not count:
+        return []
     content = hashlib.sha256(crop.pixels.tobytes()).digest()
     sources = crop, mirror(crop)
     versions = []
@@ -40,7 +42,7 @@ def mirror(crop: FaceCrop) -> FaceCrop:
     """The face as a mirror shows it, landmarks renamed so that left is the viewer's left again."""
     landmarks = crop.landmarks[MIRRORED_ROWS].copy()
     landmarks[:, 0] = crop.pixels.shape[1] - landmarks[:, 0]
-    return FaceCrop(np.ascontiguousarray(crop.pixels[:, ::-1]), landmarks)
+    return FaceCrop(cv2.flip(crop.pixels, 1), landmarks)
 
 
 @dataclass(frozen=True)
@@ -96,8 +98,8 @@ def _blur(pixels: np.ndarray, strength: float, random: np.random.Generator) -> n
 
 
 def _noise(pixels: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
-    grain = random.normal(0, 2 + 4 * strength, pixels.shape[:2])[..., None]
-    colour = random.normal(0, 1 + 2 * strength, pixels.shape)
+    grain = random.standard_normal(pixels.shape[:2], np.float32)[..., None] * np.float32(2 + 4 * strength)
+    colour = random.standard_normal(pixels.shape, np.float32) * np.float32(1 + 2 * strength)
     return (pixels + grain + colour).clip(0, 255).round().astype(np.uint8)
 
 

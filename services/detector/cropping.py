@@ -119,10 +119,12 @@ def _reduce(image: np.ndarray, mapping: Similarity, width: int, height: int) -> 
     factor = max(1, int(1 / mapping.scale))
     left, top = (np.floor(corners.min(axis=0)) - 4 * factor).clip(0, None).astype(int)
     right, bottom = (np.ceil(corners.max(axis=0)) + 4 * factor).clip(0, None).astype(int)
+    right, bottom = right + (left - right) % factor, bottom + (top - bottom) % factor
     part = image[top:bottom, left:right]
     if factor > 1 and part.size:
         missing = -part.shape[0] % factor, -part.shape[1] % factor
-        part = cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
+        if any(missing):
+            part = cv2.copyMakeBorder(part, 0, missing[0], 0, missing[1], cv2.BORDER_REPLICATE)
         size = part.shape[1] // factor, part.shape[0] // factor
         part = cv2.resize(part, size, interpolation=cv2.INTER_AREA)
     return part, Similarity(mapping.turn * factor, mapping.turn * complex(left, top) + mapping.shift)
