@@ -166,7 +166,6 @@ def paint_canvas(image: np.ndarray, size: tuple[int, int], scales: list[float]) 
     canvas = np.zeros((height, width, 3), np.float32)
     for (x, y), (across, down) in zip(corners, sizes, strict=True):
         image = halve_towards(image, (across, down))
-        # Of floating point numbers OpenCV averages areas in two thirds of the time that whole ones take.
-        spot = canvas[y : y + down, x : x + across]
-        cv2.resize(image.astype(np.float32), (across, down), spot, interpolation=cv2.INTER_AREA)
+        level = cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA)
+        canvas[y : y + down, x : x + across] = level
     yield Canvas(canvas, places)
