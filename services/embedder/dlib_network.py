@@ -12,8 +12,8 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from services.common import convolution, vectors
 from services.common.errors import ModelUnavailable
-from services.embedder import convolution, vectors
 from services.embedder.dlib_dat import (
     AddSkipped,
     Affine,

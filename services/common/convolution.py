@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from services.embedder import vectors
+from services.common import vectors
 
 #: Tiles that are worked on together: what is in work then fits the second-level cache.
 TILES = 60
