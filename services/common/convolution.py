@@ -28,7 +28,7 @@ WINOGRAD, DIRECT, MAXIMUM, AVERAGE = range(4)
 #: images, rows and pixels. A pixel's distance is its number of channels, whole vectors but for the very first source.
 STEP = np.dtype(
     [(f"{value}_{part}", np.int64) for value in ("source", "target") for part in ("start", "image", "row", "pixel")]
-    + [(name, np.int64) for name in ("kind", "side", "window", "stride", "tile", "weights", "bias", "add")]
+    + [(name, np.int64) for name in ("kind", "side", "window", "stride", "tile", "weights", "bias", "slopes", "add")]
 )
 
 #: By the side of a tile: the transformations of inputs, weights and outputs (Lavin and Gray, 4.1 and 4.3).
@@ -110,7 +110,7 @@ def _winograd(tile: int) -> Callable:
     products = (tile + 2) ** 2
 
     @njit(nogil=True)
-    def winograd(step, images, source, target, weights, bias, memory):
+    def winograd(step, images, source, target, weights, bias, slopes, memory):
         vectors.stay_apart()
         across = (step.side + tile - 1) // tile
         channels, filters = step.source_pixel, step.target_pixel
@@ -139,8 +139,8 @@ def _winograd(tile: int) -> Callable:
                 rows, columns = step.side - tile * row, step.side - tile * column
                 for channel in range(0, filters, vectors.LANES):
                     made, to = outputs + 4 * (number * filters + channel), target + 4 * (here + channel)
-                    shift = bias + 4 * channel
-                    tile_out(made, outputs_apart, shift, step.add, to, step.target_row, filters, rows, columns, memory)
+                    shift, slope, pitch = bias + 4 * channel, slopes + 4 * channel, step.target_row
+                    tile_out(made, outputs_apart, shift, slope, step.add, to, pitch, filters, rows, columns, memory)
 
     return winograd
 
@@ -150,7 +150,7 @@ _winograd_2, _winograd_4 = _winograd(2), _winograd(4)
 
 
 @njit(nogil=True)
-def _direct(step, images, source, target, weights, bias, memory):
+def _direct(step, images, source, target, weights, bias, slopes, memory):
     """A step of kind DIRECT, a row of an image and WIDTH filters at once."""
     vectors.stay_apart()
     length = step.window * step.source_pixel  # of the window's rows, which lie side by side in the source
@@ -166,7 +166,8 @@ def _direct(step, images, source, target, weights, bias, memory):
                     for lane in range(0, vectors.WIDTH, vectors.LANES):
                         made = memory + 4 * (column * vectors.WIDTH + lane)
                         place = to + 4 * (column * step.target_pixel + lane)
-                        vectors.finish(made, bias + 4 * (block + lane), step.add, place)
+                        channel = 4 * (block + lane)
+                        vectors.finish(made, bias + channel, slopes + channel, step.add, place)
 
 
 @njit(nogil=True)
@@ -210,12 +211,13 @@ def run(steps, images, values, parameters, memory):
         step = steps[number]
         source, target = start + 4 * step.source_start, start + 4 * step.target_start
         weights, bias = constants + 4 * step.weights, constants + 4 * step.bias
+        slopes = constants + 4 * step.slopes
         if step.kind == WINOGRAD:
             if step.tile == 2:
-                _winograd_2(step, images, source, target, weights, bias, own)
+                _winograd_2(step, images, source, target, weights, bias, slopes, own)
             else:
-                _winograd_4(step, images, source, target, weights, bias, own)
+                _winograd_4(step, images, source, target, weights, bias, slopes, own)
         elif step.kind == DIRECT:
-            _direct(step, images, source, target, weights, bias, own)
+            _direct(step, images, source, target, weights, bias, slopes, own)
         else:
             _pool(step, images, source, target)

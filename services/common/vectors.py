@@ -64,10 +64,10 @@ class _Code:
             cgutils.get_or_insert_function(self.builder.module, kind, name), [left, right, summand]
         )
 
-    def positive(self, vector: ir.Value) -> ir.Value:
-        """ReLU."""
-        zero = ir.Constant(_VECTOR, None)
-        return self.builder.select(self.builder.fcmp_ordered(">", vector, zero), vector, zero)
+    def rectified(self, vector: ir.Value, slopes: ir.Value) -> ir.Value:
+        """PReLU."""
+        positive = self.builder.fcmp_ordered(">", vector, ir.Constant(_VECTOR, None))
+        return self.builder.select(positive, vector, self.builder.fmul(vector, slopes))
 
     def combine(self, factors: Sequence[float], vectors: Sequence[ir.Value]) -> ir.Value:
         """The sum of the vectors times their factors; one factor is 1 at least."""
@@ -90,11 +90,11 @@ class _Code:
         nothing = ir.FunctionType(ir.VoidType(), [])
         self.builder.call(ir.InlineAsm(nothing, "", "", side_effect=True), [], attrs=("convergent", "nounwind"))
 
-    def finish(self, vector: ir.Value, bias: ir.Value, add: ir.Value, target: ir.Value) -> None:
-        """Adds the bias and, if `add`, what is at the target, a pointer; ReLU; to the target."""
+    def finish(self, vector: ir.Value, bias: ir.Value, slopes: ir.Value, add: ir.Value, target: ir.Value) -> None:
+        """Adds the bias and, if `add`, what is at the target, a pointer; PReLU; to the target."""
         b = self.builder
         there = b.select(b.trunc(add, ir.IntType(1)), b.load(target, align=_BYTES), ir.Constant(_VECTOR, None))
-        b.store(self.positive(b.fadd(b.fadd(vector, bias), there)), target, align=_BYTES)
+        b.store(self.rectified(b.fadd(b.fadd(vector, bias), there), slopes), target, align=_BYTES)
 
 
 def block_product(height: int) -> Callable:
@@ -191,42 +191,42 @@ def tile_in(matrix: Sequence[Sequence[float]]) -> Callable:
 def tile_out(matrix: Sequence[Sequence[float]]) -> Callable:
     """A function for compiled code that transforms products to a tile of pixels, of one vector of channels, and finishes.
 
-    Its arguments: where the products are, and their distance; where the bias is; whether (1 or 0) what is at the tile
-    is added; where the tile is, the distance of its rows and of its pixels; how many rows and columns of it are wanted;
-    where others may go.
+    Its arguments: where the products are, and their distance; where the bias and the PReLU's slopes are; whether (1 or
+    0) what is at the tile is added; where the tile is, the distance of its rows and of its pixels; how many rows and
+    columns of it are wanted; where others may go.
     """
 
     @intrinsic
-    def transform(typing, source, apart, bias, add, target, row, pixel, rows, columns, elsewhere):
+    def transform(typing, source, apart, bias, slopes, add, target, row, pixel, rows, columns, elsewhere):
         def generate(context, builder, signature, arguments):
-            source, apart, bias, add, target, row, pixel, rows, columns, elsewhere = arguments
+            source, apart, bias, slopes, add, target, row, pixel, rows, columns, elsewhere = arguments
             code, side = _Code(builder), range(len(matrix[0]))
             tile = [[code.load(source, builder.mul(apart, _INTEGER(y * len(side) + x))) for x in side] for y in side]
-            bias, elsewhere = code.load(bias), code.address(elsewhere)
+            bias, slopes, elsewhere = code.load(bias), code.load(slopes), code.address(elsewhere)
             for y, line in enumerate(code.transform(matrix, tile)):
                 for x, pixels in enumerate(line):
                     inside = builder.icmp_signed(">", rows, _INTEGER(y))
                     inside = builder.and_(inside, builder.icmp_signed(">", columns, _INTEGER(x)))
                     place = builder.select(inside, code.address(target, code.place(y, row, x, pixel)), elsewhere)
-                    code.finish(pixels, bias, add, place)
+                    code.finish(pixels, bias, slopes, add, place)
             return context.get_dummy_value()
 
-        return types.void(*[types.intp] * 10), generate
+        return types.void(*[types.intp] * 11), generate
 
     return transform
 
 
 @intrinsic
-def finish(typing, source, bias, add, target):
+def finish(typing, source, bias, slopes, add, target):
     """A vector of sums to pixels. Arguments: where they are, where the bias is, and see `tile_out`."""
 
     def generate(context, builder, signature, arguments):
-        source, bias, add, target = arguments
+        source, bias, slopes, add, target = arguments
         code = _Code(builder)
-        code.finish(code.load(source), code.load(bias), add, code.address(target))
+        code.finish(code.load(source), code.load(bias), code.load(slopes), add, code.address(target))
         return context.get_dummy_value()
 
-    return types.void(*[types.intp] * 4), generate
+    return types.void(*[types.intp] * 5), generate
 
 
 @intrinsic

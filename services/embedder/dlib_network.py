@@ -216,6 +216,7 @@ class _Builder:
             step["source_start"] = source.first + (unseen - padding) * (source.row + source.channels)
         step["weights"] = self._constant(convolution.prepared(weights, step.get("tile", 0)))
         step["bias"] = self._constant(bias.astype(np.float32))
+        step["slopes"] = self._constant(np.zeros(target.channels, np.float32))
         self._step(source, target, **step)
         self.output = target
         return target
