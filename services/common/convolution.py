@@ -22,13 +22,26 @@ LEAST_OF_LARGE_TILES = 8
 #: Numbers by which neighbours are kept from sharing the same places of the processor's caches.
 APART = 16
 
-WINOGRAD, DIRECT, MAXIMUM, AVERAGE = range(4)
+#: Numbers that the values between the steps of a BOTTLENECK take at most where it works on several images together:
+#: what is in work then fits the second-level cache, and so many images share the weights there.
+TOGETHER = 1 << 16
+
+WINOGRAD, DIRECT, MAXIMUM, AVERAGE, POINTWISE, DEPTHWISE, WHOLE, BOTTLENECK, SQUEEZE = range(9)
+#: Kinds that are carried out with the two steps that follow.
+OF_THREE = (BOTTLENECK, SQUEEZE)
 
 #: What a network does one after the other. Distances are in numbers: of the first pixel of the first image, and between
-#: images, rows and pixels. A pixel's distance is its number of channels, whole vectors but for the very first source.
+#: images, rows, pixels and planes, which are the vectors of a pixel's channels. Either these lie side by side, and a
+#: pixel's distance is its number of channels, whole vectors but for the very first source; or a plane holds one vector
+#: of each pixel, without borders. `channels` are the source's, `filters` the target's.
 STEP = np.dtype(
-    [(f"{value}_{part}", np.int64) for value in ("source", "target") for part in ("start", "image", "row", "pixel")]
+    [
+        (f"{value}_{part}", np.int64)
+        for value in ("source", "target")
+        for part in ("start", "image", "row", "pixel", "plane")
+    ]
     + [(name, np.int64) for name in ("kind", "side", "window", "stride", "tile", "weights", "bias", "slopes", "add")]
+    + [(name, np.int64) for name in ("channels", "filters")]
 )
 
 #: By the side of a tile: the transformations of inputs, weights and outputs (Lavin and Gray, 4.1 and 4.3).
@@ -72,8 +85,39 @@ def prepared(weights: np.ndarray, tile: int) -> np.ndarray:
     return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3), np.float32).ravel()
 
 
+def prepared_planes(weights: np.ndarray) -> np.ndarray:
+    """The weights of a POINTWISE step as `run` wants them.
+
+    Args:
+        weights: (filters, channels); filters a multiple of vectors.LANES.
+
+    Returns:
+        float32, flat: blocks of vectors.WIDTH columns, and where filters leave it one of half as many.
+    """
+    blocks = (weights[start : start + vectors.WIDTH].T.ravel() for start in range(0, len(weights), vectors.WIDTH))
+    return np.concatenate([*blocks]).astype(np.float32)
+
+
+def prepared_windows(weights: np.ndarray) -> np.ndarray:
+    """The weights of a DEPTHWISE or WHOLE step as `run` wants them.
+
+    Args:
+        weights: (filters, window, window); filters a multiple of vectors.LANES.
+
+    Returns:
+        float32, flat: planes of the windows' pixels.
+    """
+    planes = weights.reshape(-1, vectors.LANES, weights[0].size)
+    return np.ascontiguousarray(planes.transpose(0, 2, 1), np.float32).ravel()
+
+
 def room(step: np.void) -> int:
     """How many numbers of memory of its own `run` needs for a step."""
+    if step["kind"] == DEPTHWISE:  # as part of a bottleneck
+        before, after = (int(step["side"] * step["stride"]) ** 2, int(step["side"]) ** 2)
+        return vectors.WIDTH * before + max(TOGETHER, after * int(step["filters"]))
+    if step["kind"] == SQUEEZE:
+        return 3 * int(step["filters"])
     if step["kind"] == WINOGRAD:
         channels = step["source_pixel"] + step["target_pixel"]
         return vectors.LANES + (step["tile"] + 2) ** 2 * int(TILES * channels + 2 * APART)
@@ -154,19 +198,19 @@ def _direct(step, images, source, target, weights, bias, slopes, memory):
     """A step of kind DIRECT, a row of an image and WIDTH filters at once."""
     vectors.stay_apart()
     length = step.window * step.source_pixel  # of the window's rows, which lie side by side in the source
-    for block in range(0, step.target_pixel, vectors.WIDTH):
+    for block in range(0, step.filters, vectors.WIDTH):
         right = weights + 4 * block * step.window * length
         for image in range(images):
             for row in range(step.side):
                 left = source + 4 * (step.source_image * image + step.source_row * step.stride * row)
-                to = target + 4 * (step.target_image * image + step.target_row * row + block)
+                to = target + 4 * (step.target_image * image + step.target_row * row)
                 pixel = step.stride * step.source_pixel
                 _multiply(step.side, left, pixel, step.window, step.source_row, length, right, memory, vectors.WIDTH)
                 for column in range(step.side):
                     for lane in range(0, vectors.WIDTH, vectors.LANES):
                         made = memory + 4 * (column * vectors.WIDTH + lane)
-                        place = to + 4 * (column * step.target_pixel + lane)
-                        channel = 4 * (block + lane)
+                        plane, channel = (block + lane) // vectors.LANES, 4 * (block + lane)
+                        place = to + 4 * (column * step.target_pixel + plane * step.target_plane)
                         vectors.finish(made, bias + channel, slopes + channel, step.add, place)
 
 
@@ -191,6 +235,172 @@ def _pool(step, images, source, target):
                     vectors.pool(to + channel, 1, 0, np.float32(0), to + channel)
 
 
+def _pixels(count: int, heights: tuple[int, ...]) -> Callable:
+    """A compiled product of any number of pixels by `count` vectors of columns; see vectors.plane_product."""
+    height, *lower = heights
+    block, rest = vectors.plane_product(height, count), _pixels(count, tuple(lower)) if lower else _no_pixels
+
+    @njit(nogil=True)
+    def product(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane):
+        vectors.stay_apart()
+        while pixels >= height:
+            block(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
+            pixels -= height
+            source += 4 * height * vectors.LANES
+            target += 4 * height * vectors.LANES
+        if pixels:
+            rest(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
+
+    return product
+
+
+@njit(nogil=True)
+def _no_pixels(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane):
+    """Below a height of one."""
+
+
+_pixels_1, _pixels_2 = _pixels(1, vectors.TALL), _pixels(2, vectors.HEIGHTS)
+_filter_1, _filter_2 = vectors.depthwise(1), vectors.depthwise(2)
+
+
+@njit(nogil=True)
+def _pointwise(step, first, source, plane, target, target_plane, constants):
+    """WIDTH filters of a POINTWISE step from a number on, or as many as there are, over an image. Returns how many
+    planes these are."""
+    vectors.stay_apart()
+    pixels, planes = step.side * step.side, (step.channels + vectors.LANES - 1) // vectors.LANES
+    last = step.channels - vectors.LANES * (planes - 1)
+    matrix = constants + 4 * (step.weights + step.channels * first)
+    bias, slopes = constants + 4 * (step.bias + first), constants + 4 * (step.slopes + first)
+    if step.filters - first >= vectors.WIDTH:
+        _pixels_2(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
+        return 2
+    _pixels_1(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
+    return 1
+
+
+@njit(nogil=True)
+def _depthwise(step, plane, source, target, constants):
+    """A plane of a DEPTHWISE step, windows of 3 × 3 with a border of zeros around an image."""
+    vectors.stay_apart()
+    pitch = 4 * step.side * step.stride * vectors.LANES
+    weights = constants + 4 * (step.weights + 9 * vectors.LANES * plane)
+    bias, slopes = (
+        constants + 4 * (step.bias + vectors.LANES * plane),
+        constants + 4 * (step.slopes + vectors.LANES * plane),
+    )
+    for row in range(step.side):
+        middle, to = source + pitch * step.stride * row, target + 4 * step.side * vectors.LANES * row
+        is_above, is_below = np.intp(row > 0), np.intp(step.stride * row + 1 < step.side * step.stride)
+        above, below = middle - pitch * is_above, middle + pitch * is_below
+        if step.stride == 1:
+            _filter_1(above, middle, below, is_above, is_below, weights, bias, slopes, to, step.side)
+        else:
+            _filter_2(above, middle, below, is_above, is_below, weights, bias, slopes, to, step.side)
+
+
+@njit(nogil=True)
+def _planes(step, images, values, constants):
+    """A step of kind POINTWISE or DEPTHWISE."""
+    vectors.stay_apart()
+    plane = 0
+    while vectors.LANES * plane < step.filters:
+        done = 1
+        for image in range(images):
+            source = values + 4 * (step.source_start + step.source_image * image)
+            target = values + 4 * (step.target_start + step.target_image * image + step.target_plane * plane)
+            if step.kind == POINTWISE:
+                first = vectors.LANES * plane
+                done = _pointwise(step, first, source, step.source_plane, target, step.target_plane, constants)
+            else:
+                _depthwise(step, plane, source + 4 * step.source_plane * plane, target, constants)
+        plane += done
+
+
+@njit(nogil=True)
+def _bottleneck(wide, filtered, narrow, images, values, constants, memory):
+    """A BOTTLENECK: the channels become many, are filtered, and become few again; of the many only WIDTH exist at a
+    time."""
+    vectors.stay_apart()
+    before, after = vectors.LANES * (filtered.side * filtered.stride) ** 2, vectors.LANES * filtered.side**2
+    many = wide.filters // vectors.LANES
+    filtered_image = after * many
+    together = max(1, TOGETHER // filtered_image)
+    middle = memory + 4 * 2 * before
+    for start in range(0, images, together):
+        count = min(together, images - start)
+        plane = 0
+        while plane < many:
+            done = 1
+            for image in range(count):
+                source = values + 4 * (wide.source_start + wide.source_image * (start + image))
+                first = vectors.LANES * plane
+                done = _pointwise(wide, first, source, wide.source_plane, memory, before, constants)
+                for number in range(done):
+                    to = middle + 4 * (filtered_image * image + after * (plane + number))
+                    _depthwise(filtered, plane + number, memory + 4 * before * number, to, constants)
+            plane += done
+        plane = 0
+        while vectors.LANES * plane < narrow.filters:
+            done = 1
+            for image in range(count):
+                target = values + 4 * (narrow.target_start + narrow.target_image * (start + image))
+                target += 4 * narrow.target_plane * plane
+                source, first = middle + 4 * filtered_image * image, vectors.LANES * plane
+                done = _pointwise(narrow, first, source, after, target, narrow.target_plane, constants)
+            plane += done
+
+
+@njit(nogil=True)
+def _whole(step, images, values, constants):
+    """A step of kind WHOLE: a window as large as the image, its own for each channel."""
+    vectors.stay_apart()
+    pixels = step.window**2
+    for image in range(images):
+        source = values + 4 * (step.source_start + step.source_image * image)
+        target = values + 4 * (step.target_start + step.target_image * image)
+        for channel in range(0, 4 * step.filters, 4 * vectors.LANES):
+            vectors.pool(constants + 4 * step.bias + channel, 1, 0, np.float32(1), target + channel)
+        for pixel in range(0, 4 * vectors.LANES * pixels, 4 * vectors.LANES):
+            for plane in range(step.filters // vectors.LANES):
+                place = pixel + 4 * step.source_plane * plane
+                weights = constants + 4 * step.weights + pixel + 4 * vectors.LANES * pixels * plane
+                vectors.multiply_add(source + place, weights, target + 4 * vectors.LANES * plane)
+
+
+@njit(nogil=True)
+def _squeeze(step, first, second, images, values, constants, memory):
+    """A SQUEEZE: the channels' means through two POINTWISE steps and a sigmoid; the source times that is added to the
+    target."""
+    vectors.stay_apart()
+    pixels, channels = step.side**2, 4 * step.filters
+    means, few, shares = memory, memory + channels, memory + 2 * channels
+    for image in range(images):
+        source = values + 4 * (step.source_start + step.source_image * image)
+        target = values + 4 * (step.target_start + step.target_image * image)
+        for pixel in range(pixels):
+            for plane in range(step.filters // vectors.LANES):
+                place = 4 * (step.source_plane * plane + vectors.LANES * pixel)
+                to = means + 4 * vectors.LANES * plane
+                vectors.pool(source + place, pixel == 0, 0, np.float32(1 / pixels), to)
+        channel = 0
+        while channel < first.filters:
+            channel += vectors.LANES * _pointwise(
+                first, channel, means, vectors.LANES, few + 4 * channel, vectors.LANES, constants
+            )
+        channel = 0
+        while channel < second.filters:
+            channel += vectors.LANES * _pointwise(
+                second, channel, few, vectors.LANES, shares + 4 * channel, vectors.LANES, constants
+            )
+        for plane in range(step.filters // vectors.LANES):
+            share = shares + 4 * vectors.LANES * plane
+            vectors.sigmoid(share)
+            for pixel in range(pixels):
+                place = 4 * (step.source_plane * plane + vectors.LANES * pixel)
+                vectors.multiply_add(source + place, share, target + place)
+
+
 @njit(nogil=True)
 def run(steps, images, values, parameters, memory):
     """Does the steps one after the other for all images. Compiled at its first call, which takes a second or two.
@@ -207,7 +417,8 @@ def run(steps, images, values, parameters, memory):
         memory: float32, of at least the `room` of each step.
     """
     start, constants, own = values.ctypes.data, parameters.ctypes.data, memory.ctypes.data
-    for number in range(len(steps)):
+    number = 0
+    while number < len(steps):
         step = steps[number]
         source, target = start + 4 * step.source_start, start + 4 * step.target_start
         weights, bias = constants + 4 * step.weights, constants + 4 * step.bias
@@ -219,5 +430,14 @@ def run(steps, images, values, parameters, memory):
                 _winograd_4(step, images, source, target, weights, bias, slopes, own)
         elif step.kind == DIRECT:
             _direct(step, images, source, target, weights, bias, slopes, own)
-        else:
+        elif step.kind == MAXIMUM or step.kind == AVERAGE:
             _pool(step, images, source, target)
+        elif step.kind == BOTTLENECK:
+            _bottleneck(step, steps[number + 1], steps[number + 2], images, start, constants, own)
+        elif step.kind == SQUEEZE:
+            _squeeze(step, steps[number + 1], steps[number + 2], images, start, constants, own)
+        elif step.kind == WHOLE:
+            _whole(step, images, start, constants)
+        else:
+            _planes(step, images, start, constants)
+        number += 3 if step.kind == BOTTLENECK or step.kind == SQUEEZE else 1

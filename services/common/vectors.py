@@ -5,6 +5,7 @@ Each function takes addresses as integers, and distances in float32 numbers. Not
 
 import platform
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from llvmlite import binding, ir
 from numba import types
@@ -21,6 +22,8 @@ _VECTORS = 2
 #: fits beside a row of the right factor and a number of the left one.
 WIDTH = _VECTORS * LANES
 HEIGHTS = (12, 4, 1) if _REGISTERS == 32 else (6, 2, 1)
+#: The heights of blocks of a single vector.
+TALL = (24, 8, 1) if _REGISTERS == 32 else (12, 4, 1)
 
 _NUMBER = ir.FloatType()
 _INTEGER = ir.IntType(64)
@@ -97,6 +100,79 @@ class _Code:
         b.store(self.rectified(b.fadd(b.fadd(vector, bias), there), slopes), target, align=_BYTES)
 
 
+@dataclass(frozen=True)
+class _Factors:
+    """What a block of a product is made of.
+
+    Attributes:
+        left, left_row: where the left factor is, and the distance of its rows.
+        parts, part: how many parts a row consists of, and their distance.
+        length, last: of each part, and of the last one.
+        right: where the right factor is: rows of the block's columns that lie side by side, as many as a left row is long.
+    """
+
+    left: ir.Value
+    left_row: ir.Value
+    parts: ir.Value
+    part: ir.Value
+    length: ir.Value
+    last: ir.Value
+    right: ir.Value
+
+    def length_of(self, builder: ir.IRBuilder, part: ir.Value) -> ir.Value:
+        """Of the part of that number."""
+        is_last = builder.icmp_signed("==", builder.add(part, _INTEGER(1)), self.parts)
+        return builder.select(is_last, self.last, self.length)
+
+
+def _block(builder: ir.IRBuilder, factors: _Factors, height: int, vectors: int) -> list[ir.Value]:
+    """Multiplies `height` rows by `vectors` vectors of columns; a row's vectors follow each other in the result."""
+    code, count = _Code(builder), height * vectors
+    before = builder.block
+    each_part, each_number, next_part, after = (builder.append_basic_block() for _ in range(4))
+    builder.branch(each_part)
+
+    builder.position_at_end(each_part)
+    number_of_part, row_of_part = builder.phi(_INTEGER), builder.phi(_INTEGER)
+    sums_of_part = [builder.phi(_VECTOR) for _ in range(count)]
+    start = builder.mul(number_of_part, factors.part)
+    rows = [builder.add(start, builder.mul(factors.left_row, _INTEGER(row))) for row in range(height)]
+    rows = [code.address(factors.left, row, of=_NUMBER) for row in rows]
+    length = factors.length_of(builder, number_of_part)
+    builder.branch(each_number)
+
+    builder.position_at_end(each_number)
+    number, row = builder.phi(_INTEGER), builder.phi(_INTEGER)
+    sums = [builder.phi(_VECTOR) for _ in range(count)]
+    columns = [code.load(row, LANES * vector) for vector in range(vectors)]
+    sums_now = list(sums)
+    for line in range(height):
+        spread = code.spread(builder.load(builder.gep(rows[line], [number])))
+        for vector in range(vectors):
+            place = line * vectors + vector
+            sums_now[place] = code.multiply_add(spread, columns[vector], sums[place])
+    code.stay_single()
+    number_now = builder.add(number, _INTEGER(1))
+    row_now = builder.add(row, _INTEGER(vectors * LANES * _BYTES))
+    builder.cbranch(builder.icmp_signed("<", number_now, length), each_number, next_part)
+
+    builder.position_at_end(next_part)
+    part_now = builder.add(number_of_part, _INTEGER(1))
+    builder.cbranch(builder.icmp_signed("<", part_now, factors.parts), each_part, after)
+
+    builder.position_at_end(after)
+    zero = ir.Constant(_VECTOR, None)
+    carried = [(number_of_part, _INTEGER(0), part_now), (row_of_part, factors.right, row_now)]
+    for phi, first, again in carried + [(phi, zero, now) for phi, now in zip(sums_of_part, sums_now, strict=True)]:
+        phi.add_incoming(first, before)
+        phi.add_incoming(again, next_part)
+    carried = [(number, _INTEGER(0), number_now), (row, row_of_part, row_now)]
+    for phi, first, again in carried + list(zip(sums, sums_of_part, sums_now, strict=True)):
+        phi.add_incoming(first, each_part)
+        phi.add_incoming(again, each_number)
+    return sums_now
+
+
 def block_product(height: int) -> Callable:
     """A function for compiled code that multiplies `height` rows by a matrix of WIDTH columns.
 
@@ -109,60 +185,118 @@ def block_product(height: int) -> Callable:
     def multiply(typing, left, left_row, parts, part, length, right, product, product_row):
         def generate(context, builder, signature, arguments):
             left, left_row, parts, part, length, right, product, product_row = arguments
-            code, count = _Code(builder), height * _VECTORS
-            before = builder.block
-            each_part, each_number, next_part, after = (builder.append_basic_block() for _ in range(4))
-            builder.branch(each_part)
-
-            builder.position_at_end(each_part)
-            number_of_part, row_of_part = builder.phi(_INTEGER), builder.phi(_INTEGER)
-            sums_of_part = [builder.phi(_VECTOR) for _ in range(count)]
-            start = builder.mul(number_of_part, part)
-            rows = [builder.add(start, builder.mul(left_row, _INTEGER(row))) for row in range(height)]
-            rows = [code.address(left, row, of=_NUMBER) for row in rows]
-            builder.branch(each_number)
-
-            builder.position_at_end(each_number)
-            number, row = builder.phi(_INTEGER), builder.phi(_INTEGER)
-            sums = [builder.phi(_VECTOR) for _ in range(count)]
-            factors = [code.load(row, LANES * vector) for vector in range(_VECTORS)]
-            sums_now = list(sums)
-            for line in range(height):
-                spread = code.spread(builder.load(builder.gep(rows[line], [number])))
-                for vector in range(_VECTORS):
-                    place = line * _VECTORS + vector
-                    sums_now[place] = code.multiply_add(spread, factors[vector], sums[place])
-            code.stay_single()
-            number_now = builder.add(number, _INTEGER(1))
-            row_now = builder.add(row, _INTEGER(WIDTH * _BYTES))
-            builder.cbranch(builder.icmp_signed("<", number_now, length), each_number, next_part)
-
-            builder.position_at_end(next_part)
-            part_now = builder.add(number_of_part, _INTEGER(1))
-            builder.cbranch(builder.icmp_signed("<", part_now, parts), each_part, after)
-
-            builder.position_at_end(after)
-            for place, total in enumerate(sums_now):
+            sums = _block(builder, _Factors(left, left_row, parts, part, length, length, right), height, _VECTORS)
+            for place, total in enumerate(sums):
                 line, vector = divmod(place, _VECTORS)
                 distance = builder.add(builder.mul(product_row, _INTEGER(line)), _INTEGER(LANES * vector))
-                code.store(total, product, distance)
-
-            zero = ir.Constant(_VECTOR, None)
-            carried = [(number_of_part, _INTEGER(0), part_now), (row_of_part, right, row_now)]
-            for phi, first, again in carried + [
-                (phi, zero, now) for phi, now in zip(sums_of_part, sums_now, strict=True)
-            ]:
-                phi.add_incoming(first, before)
-                phi.add_incoming(again, next_part)
-            carried = [(number, _INTEGER(0), number_now), (row, row_of_part, row_now)]
-            for phi, first, again in carried + list(zip(sums, sums_of_part, sums_now, strict=True)):
-                phi.add_incoming(first, each_part)
-                phi.add_incoming(again, each_number)
+                _Code(builder).store(total, product, distance)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 8), generate
 
     return multiply
+
+
+def plane_product(height: int, vectors: int) -> Callable:
+    """A function for compiled code that multiplies `height` pixels' channels by a matrix and finishes the result.
+
+    A vector of channels is a plane of its own on either side, in which pixels follow each other. The arguments: where
+    the pixels are; how many planes, their distance, and how many channels of the last are wanted; where the matrix is,
+    of `vectors` vectors of columns; where bias and slopes are; whether (1 or 0) what is at the target is added; where
+    the target's first plane is, and the distance of planes.
+    """
+
+    @intrinsic
+    def multiply(typing, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane):
+        def generate(context, builder, signature, arguments):
+            source, planes, plane, last, matrix, bias, slopes, add, target, target_plane = arguments
+            code, lanes = _Code(builder), _INTEGER(LANES)
+            sums = _block(builder, _Factors(source, lanes, planes, plane, lanes, last, matrix), height, vectors)
+            biases = [code.load(bias, LANES * vector) for vector in range(vectors)]
+            slopes = [code.load(slopes, LANES * vector) for vector in range(vectors)]
+            for place, total in enumerate(sums):
+                line, vector = divmod(place, vectors)
+                to = code.address(target, code.place(vector, target_plane, line, lanes))
+                code.finish(total, biases[vector], slopes[vector], add, to)
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 10), generate
+
+    return multiply
+
+
+def depthwise(stride: int) -> Callable:
+    """A function for compiled code that convolves a row of pixels, one vector of channels, each with its own 3 × 3
+    weights, and finishes it. Beside the row there are zeros.
+
+    Its arguments: where the rows above, at and below the windows' middles are; whether (1 or 0) there are ones above
+    and below, else they may be any; where the nine vectors of weights, bias and slopes are; where the result goes, and
+    of how many pixels it is.
+    """
+
+    @intrinsic
+    def convolve(typing, above, middle, below, is_above, is_below, weights, bias, slopes, target, columns):
+        def generate(context, builder, signature, arguments):
+            above, middle, below, is_above, is_below, weights, bias, slopes, target, columns = arguments
+            code, zero = _Code(builder), ir.Constant(_VECTOR, None)
+            there = [builder.trunc(is_above, ir.IntType(1)), ir.IntType(1)(1), builder.trunc(is_below, ir.IntType(1))]
+            taps = [
+                [builder.select(there[y], code.load(weights, LANES * (3 * y + x)), zero) for x in range(3)]
+                for y in range(3)
+            ]
+            bias, slopes = code.load(bias), code.load(slopes)
+
+            def pixels(column: ir.Value) -> list[ir.Value]:
+                distance = builder.mul(column, _INTEGER(LANES))
+                return [code.load(row, distance) for row in (above, middle, below)]
+
+            def added(total: ir.Value, x: int, column: list[ir.Value]) -> ir.Value:
+                for y in range(3):
+                    total = code.multiply_add(column[y], taps[y][x], total)
+                return total
+
+            def finished(total: ir.Value, column: ir.Value) -> None:
+                code.store(code.rectified(total, slopes), target, builder.mul(column, _INTEGER(LANES)))
+
+            # What is carried from column to column: sums of windows that reach beyond it.
+            if stride == 1:
+                first = pixels(_INTEGER(0))
+                carried = [added(bias, 1, first), added(bias, 0, first)]
+            else:
+                carried = [bias]
+            before = builder.block
+            each_column, body, after = (builder.append_basic_block() for _ in range(3))
+            builder.branch(each_column)
+            builder.position_at_end(each_column)
+            number, phis = builder.phi(_INTEGER), [builder.phi(_VECTOR) for _ in carried]
+            builder.cbranch(builder.icmp_signed("<", number, columns), body, after)
+            builder.position_at_end(body)
+            if stride == 1:
+                column = pixels(number)
+                finished(added(phis[0], 2, column), builder.sub(number, _INTEGER(1)))
+                now = [added(phis[1], 1, column), added(bias, 0, column)]
+            else:
+                even = builder.mul(number, _INTEGER(2))
+                column, following = pixels(even), pixels(builder.add(even, _INTEGER(1)))
+                finished(added(added(phis[0], 1, column), 2, following), number)
+                now = [added(bias, 0, following)]
+            number_now = builder.add(number, _INTEGER(1))
+            code.stay_single()
+            builder.branch(each_column)
+            last = builder.block
+            number.add_incoming(_INTEGER(2 - stride), before)
+            number.add_incoming(number_now, last)
+            for phi, start, again in zip(phis, carried, now, strict=True):
+                phi.add_incoming(start, before)
+                phi.add_incoming(again, last)
+            builder.position_at_end(after)
+            if stride == 1:
+                finished(phis[0], builder.sub(columns, _INTEGER(1)))
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 10), generate
+
+    return convolve
 
 
 def tile_in(matrix: Sequence[Sequence[float]]) -> Callable:
@@ -245,6 +379,47 @@ def pool(typing, source, first, largest, share, target):
         return context.get_dummy_value()
 
     return types.void(types.intp, types.intp, types.intp, types.float32, types.intp), generate
+
+
+@intrinsic
+def multiply_add(typing, left, right, target):
+    """A vector times another is added to what is at the target. Arguments: where they are."""
+
+    def generate(context, builder, signature, arguments):
+        left, right, target = arguments
+        code = _Code(builder)
+        code.store(code.multiply_add(code.load(left), code.load(right), code.load(target)), target)
+        return context.get_dummy_value()
+
+    return types.void(*[types.intp] * 3), generate
+
+
+@intrinsic
+def sigmoid(typing, place):
+    """A vector becomes 1 / (1 + exp(-x)), to float32's precision, where it is: its argument.
+
+    exp(-x) is taken as exp(-x / 1024) to the 1024th power, the former from its series: no library is asked.
+    """
+
+    def generate(context, builder, signature, arguments):
+        code, double = _Code(builder), ir.VectorType(ir.DoubleType(), LANES)
+
+        def constant(number: float) -> ir.Value:
+            return ir.Constant(double, [number] * LANES)
+
+        x = builder.fpext(code.load(arguments[0]), double)
+        for sign, bound in (("<", 40.0), (">", -40.0)):
+            x = builder.select(builder.fcmp_ordered(sign, x, constant(bound)), x, constant(bound))
+        x, power = builder.fmul(x, constant(-1 / 1024)), constant(1.0)
+        for order in range(5, 0, -1):
+            power = builder.fadd(builder.fmul(builder.fmul(power, x), constant(1 / order)), constant(1.0))
+        for _ in range(10):
+            power = builder.fmul(power, power)
+        result = builder.fdiv(constant(1.0), builder.fadd(constant(1.0), power))
+        code.store(builder.fptrunc(result, _VECTOR), arguments[0])
+        return context.get_dummy_value()
+
+    return types.void(types.intp), generate
 
 
 @intrinsic
