@@ -235,28 +235,29 @@ def _pool(step, images, source, target):
                     vectors.pool(to + channel, 1, 0, np.float32(0), to + channel)
 
 
-def _pixels(count: int, heights: tuple[int, ...]) -> Callable:
+def _pixels(count: int, heights: tuple[int, int, int]) -> Callable:
     """A compiled product of any number of pixels by `count` vectors of columns; see vectors.plane_product."""
-    height, *lower = heights
-    block, rest = vectors.plane_product(height, count), _pixels(count, tuple(lower)) if lower else _no_pixels
+    tall, low, single = (vectors.plane_product(height, count) for height in heights)
+    most, some, _ = heights
 
     @njit(nogil=True)
     def product(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane):
         vectors.stay_apart()
-        while pixels >= height:
-            block(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
-            pixels -= height
-            source += 4 * height * vectors.LANES
-            target += 4 * height * vectors.LANES
-        if pixels:
-            rest(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
+        while pixels:
+            if pixels >= most:
+                done = most
+                tall(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
+            elif pixels >= some:
+                done = some
+                low(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
+            else:
+                done = 1
+                single(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
+            pixels -= done
+            source += 4 * done * vectors.LANES
+            target += 4 * done * vectors.LANES
 
     return product
-
-
-@njit(nogil=True)
-def _no_pixels(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane):
-    """Below a height of one."""
 
 
 _pixels_1, _pixels_2 = _pixels(1, vectors.TALL), _pixels(2, vectors.HEIGHTS)
@@ -299,10 +300,9 @@ def _depthwise(step, plane, source, target, constants):
             _filter_2(above, middle, below, is_above, is_below, weights, bias, slopes, to, step.side)
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _planes(step, images, values, constants):
     """A step of kind POINTWISE or DEPTHWISE."""
-    vectors.stay_apart()
     plane = 0
     while vectors.LANES * plane < step.filters:
         done = 1
@@ -317,11 +317,10 @@ def _planes(step, images, values, constants):
         plane += done
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _bottleneck(wide, filtered, narrow, images, values, constants, memory):
     """A BOTTLENECK: the channels become many, are filtered, and become few again; of the many only WIDTH exist at a
     time."""
-    vectors.stay_apart()
     before, after = vectors.LANES * (filtered.side * filtered.stride) ** 2, vectors.LANES * filtered.side**2
     many = wide.filters // vectors.LANES
     filtered_image = after * many
@@ -351,10 +350,9 @@ def _bottleneck(wide, filtered, narrow, images, values, constants, memory):
             plane += done
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _whole(step, images, values, constants):
     """A step of kind WHOLE: a window as large as the image, its own for each channel."""
-    vectors.stay_apart()
     pixels = step.window**2
     for image in range(images):
         source = values + 4 * (step.source_start + step.source_image * image)
@@ -368,11 +366,10 @@ def _whole(step, images, values, constants):
                 vectors.multiply_add(source + place, weights, target + 4 * vectors.LANES * plane)
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _squeeze(step, first, second, images, values, constants, memory):
     """A SQUEEZE: the channels' means through two POINTWISE steps and a sigmoid; the source times that is added to the
     target."""
-    vectors.stay_apart()
     pixels, channels = step.side**2, 4 * step.filters
     means, few, shares = memory, memory + channels, memory + 2 * channels
     for image in range(images):
