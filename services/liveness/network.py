@@ -101,7 +101,7 @@ class _Layers:
     def halve(self, name: str) -> None:
         """A block that halves the picture."""
         require(f"{name}.se_module.fc1.weight" not in self._tensors, "squeezing where nothing is added")
-        target = self._other(self._value.side // 2, len(self._tensors[f"{name}.project.conv.weight"]))
+        target = self._other(self._value.side // 2, self._count(f"{name}.project.conv"))
         self._bottleneck(name, self._value, target)
         self._value = target
 
@@ -114,7 +114,7 @@ class _Layers:
         made = self._other(value.side, value.used)
         self._bottleneck(name, value, made)
         self._builder.step(made, value, kind=convolution.SQUEEZE, side=value.side)
-        all_, few = Planes(0, 1, value.used), Planes(0, 1, len(self._tensors[f"{name}.se_module.fc1.weight"]))
+        all_, few = Planes(0, 1, value.used), Planes(0, 1, self._count(f"{name}.se_module.fc1"))
         require(few.used <= value.used, "squeezing to more channels")
         self._pointwise(self._filters(f"{name}.se_module", "fc1", "bn1", slopes=0), all_, few)
         self._pointwise(self._filters(f"{name}.se_module", "fc2", "bn2"), few, all_)
@@ -178,12 +178,16 @@ class _Layers:
 
     def _filters(self, name: str, filters: str = "conv", norm: str = "bn", slopes: float = 1) -> _Filters:
         """`slopes`: of the activation where no tensor tells them."""
-        weights = self._tensors[f"{name}.{filters}.weight"].astype(np.float64)
-        require(weights.ndim == 4, "a convolution of other form")
-        scale, shift = self._norm(f"{name}.{norm}", len(weights))
-        given = f"{name}.prelu.weight"
-        slope = self._vector(given, len(weights)) if given in self._tensors else np.full(len(weights), slopes)
-        return _Filters(weights * scale[:, None, None, None], shift, slope)
+        count, given = self._count(f"{name}.{filters}"), f"{name}.prelu.weight"
+        scale, shift = self._norm(f"{name}.{norm}", count)
+        slope = self._vector(given, count) if given in self._tensors else np.full(count, slopes)
+        return _Filters(self._tensors[f"{name}.{filters}.weight"] * scale[:, None, None, None], shift, slope)
+
+    def _count(self, name: str) -> int:
+        """Filters of a convolution."""
+        weights = self._tensors[f"{name}.weight"]
+        require(weights.ndim == 4, f"{name} is no convolution")
+        return len(weights)
 
     def _head(self, features: int) -> _Filters:
         """The linear layer, its batch norm and the classifier are linear, so they are one matrix."""
