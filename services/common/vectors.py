@@ -23,7 +23,7 @@ _VECTORS = 2
 WIDTH = _VECTORS * LANES
 HEIGHTS = (12, 4, 1) if _REGISTERS == 32 else (6, 2, 1)
 #: The heights of blocks of a single vector.
-TALL = (24, 8, 1) if _REGISTERS == 32 else (12, 4, 1)
+TALL = (24, 4, 1) if _REGISTERS == 32 else (12, 4, 1)
 
 _NUMBER = ir.FloatType()
 _INTEGER = ir.IntType(64)
@@ -135,9 +135,8 @@ def _block(builder: ir.IRBuilder, factors: _Factors, height: int, vectors: int) 
     builder.position_at_end(each_part)
     number_of_part, row_of_part = builder.phi(_INTEGER), builder.phi(_INTEGER)
     sums_of_part = [builder.phi(_VECTOR) for _ in range(count)]
-    start = builder.mul(number_of_part, factors.part)
-    rows = [builder.add(start, builder.mul(factors.left_row, _INTEGER(row))) for row in range(height)]
-    rows = [code.address(factors.left, row, of=_NUMBER) for row in rows]
+    first = code.address(factors.left, builder.mul(number_of_part, factors.part), of=_NUMBER)
+    rows = [builder.gep(first, [builder.mul(factors.left_row, _INTEGER(row))]) for row in range(height)]
     length = factors.length_of(builder, number_of_part)
     builder.branch(each_number)
 
@@ -163,12 +162,12 @@ def _block(builder: ir.IRBuilder, factors: _Factors, height: int, vectors: int) 
     builder.position_at_end(after)
     zero = ir.Constant(_VECTOR, None)
     carried = [(number_of_part, _INTEGER(0), part_now), (row_of_part, factors.right, row_now)]
-    for phi, first, again in carried + [(phi, zero, now) for phi, now in zip(sums_of_part, sums_now, strict=True)]:
-        phi.add_incoming(first, before)
+    for phi, start, again in carried + [(phi, zero, now) for phi, now in zip(sums_of_part, sums_now, strict=True)]:
+        phi.add_incoming(start, before)
         phi.add_incoming(again, next_part)
     carried = [(number, _INTEGER(0), number_now), (row, row_of_part, row_now)]
-    for phi, first, again in carried + list(zip(sums, sums_of_part, sums_now, strict=True)):
-        phi.add_incoming(first, each_part)
+    for phi, start, again in carried + list(zip(sums, sums_of_part, sums_now, strict=True)):
+        phi.add_incoming(start, each_part)
         phi.add_incoming(again, each_number)
     return sums_now
 
