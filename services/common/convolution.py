@@ -22,13 +22,7 @@ LEAST_OF_LARGE_TILES = 8
 #: Numbers by which neighbours are kept from sharing the same places of the processor's caches.
 APART = 16
 
-#: Numbers that the values between the steps of a BOTTLENECK take at most where it works on several images together:
-#: what is in work then fits the second-level cache, and so many images share the weights there.
-TOGETHER = 1 << 16
-
 WINOGRAD, DIRECT, MAXIMUM, AVERAGE, POINTWISE, DEPTHWISE, WHOLE, BOTTLENECK, SQUEEZE = range(9)
-#: Kinds that are carried out with the two steps that follow.
-OF_THREE = (BOTTLENECK, SQUEEZE)
 
 #: What a network does one after the other. Distances are in numbers: of the first pixel of the first image, and between
 #: images, rows, pixels and planes, which are the vectors of a pixel's channels. Either these lie side by side, and a
@@ -114,8 +108,8 @@ def prepared_windows(weights: np.ndarray) -> np.ndarray:
 def room(step: np.void) -> int:
     """How many numbers of memory of its own `run` needs for a step."""
     if step["kind"] == DEPTHWISE:  # as part of a bottleneck
-        before, after = (int(step["side"] * step["stride"]) ** 2, int(step["side"]) ** 2)
-        return vectors.WIDTH * before + max(TOGETHER, after * int(step["filters"]))
+        side = int(step["side"])
+        return vectors.WIDTH * (side * int(step["stride"])) ** 2 + int(step["filters"]) * side**2
     if step["kind"] == SQUEEZE:
         return 3 * int(step["filters"])
     if step["kind"] == WINOGRAD:
@@ -265,9 +259,8 @@ _filter_1, _filter_2 = vectors.depthwise(1), vectors.depthwise(2)
 
 
 @njit(nogil=True)
-def _pointwise(step, first, source, plane, target, target_plane, constants):
-    """WIDTH filters of a POINTWISE step from a number on, or as many as there are, over an image. Returns how many
-    planes these are."""
+def _some_filters(step, first, source, plane, target, target_plane, constants):
+    """WIDTH filters of a POINTWISE step over an image, from one on, or as many as there are: whole vectors."""
     vectors.stay_apart()
     pixels, planes = step.side * step.side, (step.channels + vectors.LANES - 1) // vectors.LANES
     last = step.channels - vectors.LANES * (planes - 1)
@@ -275,25 +268,30 @@ def _pointwise(step, first, source, plane, target, target_plane, constants):
     bias, slopes = constants + 4 * (step.bias + first), constants + 4 * (step.slopes + first)
     if step.filters - first >= vectors.WIDTH:
         _pixels_2(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
-        return 2
-    _pixels_1(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
-    return 1
+    else:
+        _pixels_1(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
+
+
+@njit(nogil=True, inline="always")
+def _all_filters(step, source, plane, target, target_plane, constants):
+    """A POINTWISE step over an image."""
+    for first in range(0, step.filters, vectors.WIDTH):
+        to = target + 4 * target_plane * (first // vectors.LANES)
+        _some_filters(step, first, source, plane, to, target_plane, constants)
 
 
 @njit(nogil=True)
 def _depthwise(step, plane, source, target, constants):
     """A plane of a DEPTHWISE step, windows of 3 × 3 with a border of zeros around an image."""
     vectors.stay_apart()
-    pitch = 4 * step.side * step.stride * vectors.LANES
-    weights = constants + 4 * (step.weights + 9 * vectors.LANES * plane)
-    bias, slopes = (
-        constants + 4 * (step.bias + vectors.LANES * plane),
-        constants + 4 * (step.slopes + vectors.LANES * plane),
-    )
+    first, row_out = vectors.LANES * plane, 4 * vectors.LANES * step.side
+    row_in = step.stride * row_out
+    weights = constants + 4 * (step.weights + 9 * first)
+    bias, slopes = constants + 4 * (step.bias + first), constants + 4 * (step.slopes + first)
     for row in range(step.side):
-        middle, to = source + pitch * step.stride * row, target + 4 * step.side * vectors.LANES * row
+        middle, to = source + row_in * step.stride * row, target + row_out * row
         is_above, is_below = np.intp(row > 0), np.intp(step.stride * row + 1 < step.side * step.stride)
-        above, below = middle - pitch * is_above, middle + pitch * is_below
+        above, below = middle - row_in * is_above, middle + row_in * is_below
         if step.stride == 1:
             _filter_1(above, middle, below, is_above, is_below, weights, bias, slopes, to, step.side)
         else:
@@ -301,101 +299,72 @@ def _depthwise(step, plane, source, target, constants):
 
 
 @njit(nogil=True, inline="always")
-def _planes(step, images, values, constants):
-    """A step of kind POINTWISE or DEPTHWISE."""
-    plane = 0
-    while vectors.LANES * plane < step.filters:
-        done = 1
-        for image in range(images):
-            source = values + 4 * (step.source_start + step.source_image * image)
-            target = values + 4 * (step.target_start + step.target_image * image + step.target_plane * plane)
-            if step.kind == POINTWISE:
-                first = vectors.LANES * plane
-                done = _pointwise(step, first, source, step.source_plane, target, step.target_plane, constants)
-            else:
-                _depthwise(step, plane, source + 4 * step.source_plane * plane, target, constants)
-        plane += done
-
-
-@njit(nogil=True, inline="always")
-def _bottleneck(wide, filtered, narrow, images, values, constants, memory):
-    """A BOTTLENECK: the channels become many, are filtered, and become few again; of the many only WIDTH exist at a
-    time."""
+def _bottleneck(wide, filtered, narrow, source, target, constants, memory):
+    """A BOTTLENECK over an image: the channels become many, each is filtered, and they become few again. Of the many,
+    WIDTH exist at a time; what is in work then fits the second-level cache."""
     before, after = vectors.LANES * (filtered.side * filtered.stride) ** 2, vectors.LANES * filtered.side**2
-    many = wide.filters // vectors.LANES
-    filtered_image = after * many
-    together = max(1, TOGETHER // filtered_image)
-    middle = memory + 4 * 2 * before
-    for start in range(0, images, together):
-        count = min(together, images - start)
-        plane = 0
-        while plane < many:
-            done = 1
-            for image in range(count):
-                source = values + 4 * (wide.source_start + wide.source_image * (start + image))
-                first = vectors.LANES * plane
-                done = _pointwise(wide, first, source, wide.source_plane, memory, before, constants)
-                for number in range(done):
-                    to = middle + 4 * (filtered_image * image + after * (plane + number))
-                    _depthwise(filtered, plane + number, memory + 4 * before * number, to, constants)
-            plane += done
-        plane = 0
-        while vectors.LANES * plane < narrow.filters:
-            done = 1
-            for image in range(count):
-                target = values + 4 * (narrow.target_start + narrow.target_image * (start + image))
-                target += 4 * narrow.target_plane * plane
-                source, first = middle + 4 * filtered_image * image, vectors.LANES * plane
-                done = _pointwise(narrow, first, source, after, target, narrow.target_plane, constants)
-            plane += done
+    middle = memory + 4 * before * (vectors.WIDTH // vectors.LANES)
+    for first in range(0, wide.filters, vectors.WIDTH):
+        _some_filters(wide, first, source, wide.source_plane, memory, before, constants)
+        planes = min(vectors.WIDTH, wide.filters - first) // vectors.LANES
+        for number in range(planes):
+            plane = first // vectors.LANES + number
+            _depthwise(filtered, plane, memory + 4 * before * number, middle + 4 * after * plane, constants)
+    _all_filters(narrow, middle, after, target, narrow.target_plane, constants)
 
 
 @njit(nogil=True, inline="always")
-def _whole(step, images, values, constants):
-    """A step of kind WHOLE: a window as large as the image, its own for each channel."""
+def _whole(step, source, target, constants):
+    """A step of kind WHOLE over an image: a window as large as that, its own for each channel."""
     pixels = step.window**2
-    for image in range(images):
-        source = values + 4 * (step.source_start + step.source_image * image)
-        target = values + 4 * (step.target_start + step.target_image * image)
-        for channel in range(0, 4 * step.filters, 4 * vectors.LANES):
-            vectors.pool(constants + 4 * step.bias + channel, 1, 0, np.float32(1), target + channel)
-        for pixel in range(0, 4 * vectors.LANES * pixels, 4 * vectors.LANES):
-            for plane in range(step.filters // vectors.LANES):
-                place = pixel + 4 * step.source_plane * plane
-                weights = constants + 4 * step.weights + pixel + 4 * vectors.LANES * pixels * plane
-                vectors.multiply_add(source + place, weights, target + 4 * vectors.LANES * plane)
+    for channel in range(0, 4 * step.filters, 4 * vectors.LANES):
+        vectors.pool(constants + 4 * step.bias + channel, 1, 0, np.float32(1), target + channel)
+    for pixel in range(0, 4 * vectors.LANES * pixels, 4 * vectors.LANES):
+        for plane in range(step.filters // vectors.LANES):
+            weights = constants + 4 * step.weights + pixel + 4 * vectors.LANES * pixels * plane
+            there = source + pixel + 4 * step.source_plane * plane
+            vectors.multiply_add(there, weights, target + 4 * vectors.LANES * plane)
 
 
 @njit(nogil=True, inline="always")
-def _squeeze(step, first, second, images, values, constants, memory):
-    """A SQUEEZE: the channels' means through two POINTWISE steps and a sigmoid; the source times that is added to the
-    target."""
-    pixels, channels = step.side**2, 4 * step.filters
-    means, few, shares = memory, memory + channels, memory + 2 * channels
-    for image in range(images):
-        source = values + 4 * (step.source_start + step.source_image * image)
-        target = values + 4 * (step.target_start + step.target_image * image)
+def _squeeze(step, first, second, source, target, constants, memory):
+    """A SQUEEZE over an image: the channels' means go through two POINTWISE steps and a sigmoid; the source times that
+    is added to the target."""
+    pixels, planes = step.side**2, step.filters // vectors.LANES
+    means, few, shares = memory, memory + 4 * step.filters, memory + 8 * step.filters
+    for pixel in range(pixels):
+        for plane in range(planes):
+            there = source + 4 * (step.source_plane * plane + vectors.LANES * pixel)
+            vectors.pool(there, pixel == 0, 0, np.float32(1 / pixels), means + 4 * vectors.LANES * plane)
+    _all_filters(first, means, vectors.LANES, few, vectors.LANES, constants)
+    _all_filters(second, few, vectors.LANES, shares, vectors.LANES, constants)
+    for plane in range(planes):
+        share = shares + 4 * vectors.LANES * plane
+        vectors.sigmoid(share)
         for pixel in range(pixels):
+            place = 4 * (step.source_plane * plane + vectors.LANES * pixel)
+            vectors.multiply_add(source + place, share, target + place)
+
+
+@njit(nogil=True, inline="always")
+def _planes(steps, number, images, source, target, constants, memory):
+    """The step of that number, one of planes, an image at a time: together they would not be faster."""
+    step = steps[number]
+    for _ in range(images):
+        if step.kind == BOTTLENECK:
+            _bottleneck(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
+        elif step.kind == SQUEEZE:
+            _squeeze(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
+        elif step.kind == WHOLE:
+            _whole(step, source, target, constants)
+        elif step.kind == POINTWISE:
+            _all_filters(step, source, step.source_plane, target, step.target_plane, constants)
+        else:
             for plane in range(step.filters // vectors.LANES):
-                place = 4 * (step.source_plane * plane + vectors.LANES * pixel)
-                to = means + 4 * vectors.LANES * plane
-                vectors.pool(source + place, pixel == 0, 0, np.float32(1 / pixels), to)
-        channel = 0
-        while channel < first.filters:
-            channel += vectors.LANES * _pointwise(
-                first, channel, means, vectors.LANES, few + 4 * channel, vectors.LANES, constants
-            )
-        channel = 0
-        while channel < second.filters:
-            channel += vectors.LANES * _pointwise(
-                second, channel, few, vectors.LANES, shares + 4 * channel, vectors.LANES, constants
-            )
-        for plane in range(step.filters // vectors.LANES):
-            share = shares + 4 * vectors.LANES * plane
-            vectors.sigmoid(share)
-            for pixel in range(pixels):
-                place = 4 * (step.source_plane * plane + vectors.LANES * pixel)
-                vectors.multiply_add(source + place, share, target + place)
+                there = source + 4 * step.source_plane * plane
+                _depthwise(step, plane, there, target + 4 * step.target_plane * plane, constants)
+        source += 4 * step.source_image
+        target += 4 * step.target_image
 
 
 @njit(nogil=True)
@@ -429,12 +398,6 @@ def run(steps, images, values, parameters, memory):
             _direct(step, images, source, target, weights, bias, slopes, own)
         elif step.kind == MAXIMUM or step.kind == AVERAGE:
             _pool(step, images, source, target)
-        elif step.kind == BOTTLENECK:
-            _bottleneck(step, steps[number + 1], steps[number + 2], images, start, constants, own)
-        elif step.kind == SQUEEZE:
-            _squeeze(step, steps[number + 1], steps[number + 2], images, start, constants, own)
-        elif step.kind == WHOLE:
-            _whole(step, images, start, constants)
         else:
-            _planes(step, images, start, constants)
+            _planes(steps, number, images, source, target, constants, own)
         number += 3 if step.kind == BOTTLENECK or step.kind == SQUEEZE else 1

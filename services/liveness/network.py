@@ -152,7 +152,8 @@ class _Layers:
         wide = self._filters(f"{name}.conv")
         before, after = (Planes(0, value.side, len(wide.bias)) for value in (source, target))
         self._builder.check(before)
-        self._pointwise(wide, source, before, kind=convolution.BOTTLENECK)
+        last = {"target_start": target.first, "target_image": target.image}
+        self._pointwise(wide, source, before, kind=convolution.BOTTLENECK, **last)
         self._depthwise(f"{name}.conv_dw", before, after)
         self._pointwise(self._filters(f"{name}.project"), after, target, add=add)
 
