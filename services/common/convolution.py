@@ -1,10 +1,11 @@
-"""Convolutional networks of squares, 3 × 3 windows and ReLUs, such as dlib's: fewer multiplications, in vectors.
+"""Convolutional networks of squares, such as dlib's: few multiplications, in vectors.
 
 Windows of 3 × 3 that move by one pixel are convolved as Lavin and Gray do ("Fast Algorithms for Convolutional Neural
 Networks", 2016): tiles of the input are transformed, so that a product of matrices, with a quarter to 4/9 of the
 multiplications, and a transformation back give tiles of the output. Others are products of matrices as they are.
 
-Values are float32 (images, side, side, channels), with a border of zeros around each image, in one array.
+Values are float32 (images, side, side, channels), with a border of zeros around each image, in one array; or in planes,
+see planes.py.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from services.common import vectors
+from services.common import planes, vectors
 
 #: Tiles that are worked on together: what is in work then fits the second-level cache.
 TILES = 60
@@ -22,6 +23,7 @@ LEAST_OF_LARGE_TILES = 8
 #: Numbers by which neighbours are kept from sharing the same places of the processor's caches.
 APART = 16
 
+#: The latter five work on planes, DIRECT gives either. A BOTTLENECK or SQUEEZE and the two steps after it are one.
 WINOGRAD, DIRECT, MAXIMUM, AVERAGE, POINTWISE, DEPTHWISE, WHOLE, BOTTLENECK, SQUEEZE = range(9)
 
 #: What a network does one after the other. Distances are in numbers: of the first pixel of the first image, and between
@@ -77,32 +79,6 @@ def prepared(weights: np.ndarray, tile: int) -> np.ndarray:
         factors = weights.transpose(2, 3, 1, 0)
     blocks = factors.reshape((tile + 2) ** 2 if tile else 1, -1, filters // vectors.WIDTH, vectors.WIDTH)
     return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3), np.float32).ravel()
-
-
-def prepared_planes(weights: np.ndarray) -> np.ndarray:
-    """The weights of a POINTWISE step as `run` wants them.
-
-    Args:
-        weights: (filters, channels); filters a multiple of vectors.LANES.
-
-    Returns:
-        float32, flat: blocks of vectors.WIDTH columns, and where filters leave it one of half as many.
-    """
-    blocks = (weights[start : start + vectors.WIDTH].T.ravel() for start in range(0, len(weights), vectors.WIDTH))
-    return np.concatenate([*blocks]).astype(np.float32)
-
-
-def prepared_windows(weights: np.ndarray) -> np.ndarray:
-    """The weights of a DEPTHWISE or WHOLE step as `run` wants them.
-
-    Args:
-        weights: (filters, window, window); filters a multiple of vectors.LANES.
-
-    Returns:
-        float32, flat: planes of the windows' pixels.
-    """
-    planes = weights.reshape(-1, vectors.LANES, weights[0].size)
-    return np.ascontiguousarray(planes.transpose(0, 2, 1), np.float32).ravel()
 
 
 def room(step: np.void) -> int:
@@ -229,140 +205,23 @@ def _pool(step, images, source, target):
                     vectors.pool(to + channel, 1, 0, np.float32(0), to + channel)
 
 
-def _pixels(count: int, heights: tuple[int, int, int]) -> Callable:
-    """A compiled product of any number of pixels by `count` vectors of columns; see vectors.plane_product."""
-    tall, low, single = (vectors.plane_product(height, count) for height in heights)
-    most, some, _ = heights
-
-    @njit(nogil=True)
-    def product(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane):
-        vectors.stay_apart()
-        while pixels:
-            if pixels >= most:
-                done = most
-                tall(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
-            elif pixels >= some:
-                done = some
-                low(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
-            else:
-                done = 1
-                single(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
-            pixels -= done
-            source += 4 * done * vectors.LANES
-            target += 4 * done * vectors.LANES
-
-    return product
-
-
-_pixels_1, _pixels_2 = _pixels(1, vectors.TALL), _pixels(2, vectors.HEIGHTS)
-_filter_1, _filter_2 = vectors.depthwise(1), vectors.depthwise(2)
-
-
-@njit(nogil=True)
-def _some_filters(step, first, source, plane, target, target_plane, constants):
-    """WIDTH filters of a POINTWISE step over an image, from one on, or as many as there are: whole vectors."""
-    vectors.stay_apart()
-    pixels, planes = step.side * step.side, (step.channels + vectors.LANES - 1) // vectors.LANES
-    last = step.channels - vectors.LANES * (planes - 1)
-    matrix = constants + 4 * (step.weights + step.channels * first)
-    bias, slopes = constants + 4 * (step.bias + first), constants + 4 * (step.slopes + first)
-    if step.filters - first >= vectors.WIDTH:
-        _pixels_2(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
-    else:
-        _pixels_1(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
-
-
 @njit(nogil=True, inline="always")
-def _all_filters(step, source, plane, target, target_plane, constants):
-    """A POINTWISE step over an image."""
-    for first in range(0, step.filters, vectors.WIDTH):
-        to = target + 4 * target_plane * (first // vectors.LANES)
-        _some_filters(step, first, source, plane, to, target_plane, constants)
-
-
-@njit(nogil=True)
-def _depthwise(step, plane, source, target, constants):
-    """A plane of a DEPTHWISE step, windows of 3 × 3 with a border of zeros around an image."""
-    vectors.stay_apart()
-    first, row_out = vectors.LANES * plane, 4 * vectors.LANES * step.side
-    row_in = step.stride * row_out
-    weights = constants + 4 * (step.weights + 9 * first)
-    bias, slopes = constants + 4 * (step.bias + first), constants + 4 * (step.slopes + first)
-    for row in range(step.side):
-        middle, to = source + row_in * step.stride * row, target + row_out * row
-        is_above, is_below = np.intp(row > 0), np.intp(step.stride * row + 1 < step.side * step.stride)
-        above, below = middle - row_in * is_above, middle + row_in * is_below
-        if step.stride == 1:
-            _filter_1(above, middle, below, is_above, is_below, weights, bias, slopes, to, step.side)
-        else:
-            _filter_2(above, middle, below, is_above, is_below, weights, bias, slopes, to, step.side)
-
-
-@njit(nogil=True, inline="always")
-def _bottleneck(wide, filtered, narrow, source, target, constants, memory):
-    """A BOTTLENECK over an image: the channels become many, each is filtered, and they become few again. Of the many,
-    WIDTH exist at a time; what is in work then fits the second-level cache."""
-    before, after = vectors.LANES * (filtered.side * filtered.stride) ** 2, vectors.LANES * filtered.side**2
-    middle = memory + 4 * before * (vectors.WIDTH // vectors.LANES)
-    for first in range(0, wide.filters, vectors.WIDTH):
-        _some_filters(wide, first, source, wide.source_plane, memory, before, constants)
-        planes = min(vectors.WIDTH, wide.filters - first) // vectors.LANES
-        for number in range(planes):
-            plane = first // vectors.LANES + number
-            _depthwise(filtered, plane, memory + 4 * before * number, middle + 4 * after * plane, constants)
-    _all_filters(narrow, middle, after, target, narrow.target_plane, constants)
-
-
-@njit(nogil=True, inline="always")
-def _whole(step, source, target, constants):
-    """A step of kind WHOLE over an image: a window as large as that, its own for each channel."""
-    pixels = step.window**2
-    for channel in range(0, 4 * step.filters, 4 * vectors.LANES):
-        vectors.pool(constants + 4 * step.bias + channel, 1, 0, np.float32(1), target + channel)
-    for pixel in range(0, 4 * vectors.LANES * pixels, 4 * vectors.LANES):
-        for plane in range(step.filters // vectors.LANES):
-            weights = constants + 4 * step.weights + pixel + 4 * vectors.LANES * pixels * plane
-            there = source + pixel + 4 * step.source_plane * plane
-            vectors.multiply_add(there, weights, target + 4 * vectors.LANES * plane)
-
-
-@njit(nogil=True, inline="always")
-def _squeeze(step, first, second, source, target, constants, memory):
-    """A SQUEEZE over an image: the channels' means go through two POINTWISE steps and a sigmoid; the source times that
-    is added to the target."""
-    pixels, planes = step.side**2, step.filters // vectors.LANES
-    means, few, shares = memory, memory + 4 * step.filters, memory + 8 * step.filters
-    for pixel in range(pixels):
-        for plane in range(planes):
-            there = source + 4 * (step.source_plane * plane + vectors.LANES * pixel)
-            vectors.pool(there, pixel == 0, 0, np.float32(1 / pixels), means + 4 * vectors.LANES * plane)
-    _all_filters(first, means, vectors.LANES, few, vectors.LANES, constants)
-    _all_filters(second, few, vectors.LANES, shares, vectors.LANES, constants)
-    for plane in range(planes):
-        share = shares + 4 * vectors.LANES * plane
-        vectors.sigmoid(share)
-        for pixel in range(pixels):
-            place = 4 * (step.source_plane * plane + vectors.LANES * pixel)
-            vectors.multiply_add(source + place, share, target + place)
-
-
-@njit(nogil=True, inline="always")
-def _planes(steps, number, images, source, target, constants, memory):
-    """The step of that number, one of planes, an image at a time: together they would not be faster."""
+def _in_planes(steps, number, images, source, target, constants, memory):
+    """The step of that number, of a kind that works on planes."""
     step = steps[number]
     for _ in range(images):
         if step.kind == BOTTLENECK:
-            _bottleneck(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
+            planes.bottleneck(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
         elif step.kind == SQUEEZE:
-            _squeeze(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
+            planes.squeeze(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
         elif step.kind == WHOLE:
-            _whole(step, source, target, constants)
+            planes.whole(step, source, target, constants)
         elif step.kind == POINTWISE:
-            _all_filters(step, source, step.source_plane, target, step.target_plane, constants)
+            planes.pointwise(step, source, step.source_plane, target, step.target_plane, constants)
         else:
             for plane in range(step.filters // vectors.LANES):
                 there = source + 4 * step.source_plane * plane
-                _depthwise(step, plane, there, target + 4 * step.target_plane * plane, constants)
+                planes.depthwise(step, plane, there, target + 4 * step.target_plane * plane, constants)
         source += 4 * step.source_image
         target += 4 * step.target_image
 
@@ -374,9 +233,12 @@ def run(steps, images, values, parameters, memory):
     Every distance and size of the steps is believed: it must fit the arrays.
 
     Args:
-        steps: of STEP. A convolution's weights (see `prepared`) and bias are places in the parameters; its `side` is
-            that of its output. It adds to what is at its target if `add`, and ends with a ReLU. For WINOGRAD, the source
-            starts at the border, and can be read up to whole tiles; for the others, at the first pixel of a window.
+        steps: of STEP. A convolution's weights (see `prepared` here and in planes.py), bias and PReLU's slopes are
+            places in the parameters; its `side` is that of its output. It adds to what is at its target if `add`, and
+            ends with the PReLU: a slope of 0 makes that a ReLU, of 1 nothing. For WINOGRAD, the source starts at the
+            border, and can be read up to whole tiles; for the others, at the first pixel of a window. A BOTTLENECK has
+            the final target, the two after it are DEPTHWISE and POINTWISE, each of `side`s as if it were alone. A
+            SQUEEZE is followed by two POINTWISE steps of one pixel.
         images: how many.
         values: float32, all sources and targets.
         parameters: float32.
@@ -399,5 +261,5 @@ def run(steps, images, values, parameters, memory):
         elif step.kind == MAXIMUM or step.kind == AVERAGE:
             _pool(step, images, source, target)
         else:
-            _planes(steps, number, images, source, target, constants, own)
+            _in_planes(steps, number, images, source, target, constants, own)
         number += 3 if step.kind == BOTTLENECK or step.kind == SQUEEZE else 1

@@ -224,9 +224,25 @@ def plane_product(height: int, vectors: int) -> Callable:
     return multiply
 
 
+@dataclass(frozen=True)
+class _Window:
+    """A window of 3 × 3 that moves along three rows of pixels; `taps[y][x]` are its weights."""
+
+    builder: ir.IRBuilder
+    rows: tuple[ir.Value, ir.Value, ir.Value]
+    taps: list[list[ir.Value]]
+
+    def added(self, total: ir.Value, x: int, column: ir.Value) -> ir.Value:
+        """The total and what the window's column x makes of a column of pixels."""
+        code, distance = _Code(self.builder), self.builder.mul(column, _INTEGER(LANES))
+        for row, taps in zip(self.rows, self.taps, strict=True):
+            total = code.multiply_add(code.load(row, distance), taps[x], total)
+        return total
+
+
 def depthwise(stride: int) -> Callable:
     """A function for compiled code that convolves a row of pixels, one vector of channels, each with its own 3 × 3
-    weights, and finishes it. Beside the row there are zeros.
+    weights, and finishes it. Beside the row there are zeros. The stride is 1 or 2.
 
     Its arguments: where the rows above, at and below the windows' middles are; whether (1 or 0) there are ones above
     and below, else they may be any; where the nine vectors of weights, bias and slopes are; where the result goes, and
@@ -236,66 +252,58 @@ def depthwise(stride: int) -> Callable:
     @intrinsic
     def convolve(typing, above, middle, below, is_above, is_below, weights, bias, slopes, target, columns):
         def generate(context, builder, signature, arguments):
-            above, middle, below, is_above, is_below, weights, bias, slopes, target, columns = arguments
-            code, zero = _Code(builder), ir.Constant(_VECTOR, None)
-            there = [builder.trunc(is_above, ir.IntType(1)), ir.IntType(1)(1), builder.trunc(is_below, ir.IntType(1))]
-            taps = [
-                [builder.select(there[y], code.load(weights, LANES * (3 * y + x)), zero) for x in range(3)]
-                for y in range(3)
-            ]
-            bias, slopes = code.load(bias), code.load(slopes)
+            *rows, is_above, is_below, weights, bias, slopes, target, columns = arguments
+            code, zero, true = _Code(builder), ir.Constant(_VECTOR, None), ir.IntType(1)
+            there = [builder.trunc(is_above, true), true(1), builder.trunc(is_below, true)]
+            taps = [[code.load(weights, LANES * (3 * y + x)) for x in range(3)] for y in range(3)]
+            taps = [[builder.select(there[y], tap, zero) for tap in taps[y]] for y in range(3)]
+            window, bias, slopes = _Window(builder, tuple(rows), taps), code.load(bias), code.load(slopes)
 
-            def pixels(column: ir.Value) -> list[ir.Value]:
-                distance = builder.mul(column, _INTEGER(LANES))
-                return [code.load(row, distance) for row in (above, middle, below)]
-
-            def added(total: ir.Value, x: int, column: list[ir.Value]) -> ir.Value:
-                for y in range(3):
-                    total = code.multiply_add(column[y], taps[y][x], total)
-                return total
-
-            def finished(total: ir.Value, column: ir.Value) -> None:
+            def finish(total: ir.Value, column: ir.Value) -> None:
                 code.store(code.rectified(total, slopes), target, builder.mul(column, _INTEGER(LANES)))
 
-            # What is carried from column to column: sums of windows that reach beyond it.
-            if stride == 1:
-                first = pixels(_INTEGER(0))
-                carried = [added(bias, 1, first), added(bias, 0, first)]
-            else:
-                carried = [bias]
-            before = builder.block
-            each_column, body, after = (builder.append_basic_block() for _ in range(3))
-            builder.branch(each_column)
-            builder.position_at_end(each_column)
-            number, phis = builder.phi(_INTEGER), [builder.phi(_VECTOR) for _ in carried]
-            builder.cbranch(builder.icmp_signed("<", number, columns), body, after)
-            builder.position_at_end(body)
-            if stride == 1:
-                column = pixels(number)
-                finished(added(phis[0], 2, column), builder.sub(number, _INTEGER(1)))
-                now = [added(phis[1], 1, column), added(bias, 0, column)]
-            else:
+            def step(number: ir.Value, begun: list[ir.Value]) -> list[ir.Value]:
+                """`begun`: the sums of windows that reach beyond the columns before. Gives those beyond this step's."""
+                if stride == 1:
+                    finish(window.added(begun[0], 2, number), builder.sub(number, _INTEGER(1)))
+                    return [window.added(begun[1], 1, number), window.added(bias, 0, number)]
                 even = builder.mul(number, _INTEGER(2))
-                column, following = pixels(even), pixels(builder.add(even, _INTEGER(1)))
-                finished(added(added(phis[0], 1, column), 2, following), number)
-                now = [added(bias, 0, following)]
-            number_now = builder.add(number, _INTEGER(1))
-            code.stay_single()
-            builder.branch(each_column)
-            last = builder.block
-            number.add_incoming(_INTEGER(2 - stride), before)
-            number.add_incoming(number_now, last)
-            for phi, start, again in zip(phis, carried, now, strict=True):
-                phi.add_incoming(start, before)
-                phi.add_incoming(again, last)
-            builder.position_at_end(after)
+                odd = builder.add(even, _INTEGER(1))
+                finish(window.added(window.added(begun[0], 1, even), 2, odd), number)
+                return [window.added(bias, 0, odd)]
+
             if stride == 1:
-                finished(phis[0], builder.sub(columns, _INTEGER(1)))
+                first = _INTEGER(0)
+                begun = [window.added(bias, 1, first), window.added(bias, 0, first)]
+                begun = _repeat(builder, _INTEGER(1), columns, begun, step)
+                finish(begun[0], builder.sub(columns, _INTEGER(1)))
+            else:
+                _repeat(builder, _INTEGER(0), columns, [bias], step)
             return context.get_dummy_value()
 
         return types.void(*[types.intp] * 10), generate
 
     return convolve
+
+
+def _repeat(builder: ir.IRBuilder, first: ir.Value, end: ir.Value, vectors: list[ir.Value], step: Callable) -> list:
+    """A loop from first to before the end. `step`, of the number and vectors, gives the vectors for the next number."""
+    before = builder.block
+    head, body, after = (builder.append_basic_block() for _ in range(3))
+    builder.branch(head)
+    builder.position_at_end(head)
+    number, phis = builder.phi(_INTEGER), [builder.phi(_VECTOR) for _ in vectors]
+    builder.cbranch(builder.icmp_signed("<", number, end), body, after)
+    builder.position_at_end(body)
+    again = step(number, phis)
+    _Code(builder).stay_single()
+    following = builder.add(number, _INTEGER(1))
+    builder.branch(head)
+    for phi, start, now in zip([number, *phis], [first, *vectors], [following, *again], strict=True):
+        phi.add_incoming(start, before)
+        phi.add_incoming(now, builder.block)
+    builder.position_at_end(after)
+    return phis
 
 
 def tile_in(matrix: Sequence[Sequence[float]]) -> Callable:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from services.common import convolution, vectors
+from services.common import convolution, planes, vectors
 from services.common.program import Bordered, Builder, Planes, Program, require
 
 SIDE = 80
@@ -133,7 +133,7 @@ class _Layers:
         last = self._filters(whole)
         features = self._other(1, value.used)
         require(last.weights.shape == (value.used, 1, value.side, value.side), "a last convolution of other form")
-        windows = convolution.prepared_windows(_filled(last.weights[:, 0], value.channels))
+        windows = planes.prepared_windows(_filled(last.weights[:, 0], value.channels))
         self._step(value, features, last, windows, kind=convolution.WHOLE, window=value.side)
         self._value = features
         logits = self._other(1, CLASSES)
@@ -159,13 +159,13 @@ class _Layers:
 
     def _pointwise(self, filters: _Filters, source: Planes, target: Planes, **fields: int) -> None:
         require(filters.weights.shape == (target.used, source.used, 1, 1), "a layer does not fit its input")
-        weights = convolution.prepared_planes(_filled(filters.weights[:, :, 0, 0], target.channels))
+        weights = planes.prepared(_filled(filters.weights[:, :, 0, 0], target.channels))
         self._step(source, target, filters, weights, **({"kind": convolution.POINTWISE} | fields))
 
     def _depthwise(self, name: str, source: Planes, target: Planes) -> None:
         filters = self._filters(name)
         require(filters.weights.shape == (source.used, 1, 3, 3), "a depthwise layer does not fit its input")
-        weights = convolution.prepared_windows(_filled(filters.weights[:, 0], target.channels))
+        weights = planes.prepared_windows(_filled(filters.weights[:, 0], target.channels))
         stride = source.side // target.side
         self._step(source, target, filters, weights, kind=convolution.DEPTHWISE, stride=stride)
 
