@@ -16,8 +16,8 @@ from services.common.program import Bordered, Builder, Planes, Program, require
 
 SIDE = 80
 CLASSES = 3
-#: Faces worked on together.
-BATCH = 8
+#: Faces worked on together: that shares but the cost of a call; a bound on memory (2 MB).
+BATCH = 4
 #: PyTorch's default, which the networks were trained with.
 EPSILON = 1e-5
 #: Blocks that halve the picture, each followed by its residual blocks.
