@@ -43,9 +43,6 @@ ENOUGH = 120
 
 REAL_CLASS = 1
 
-#: Faces that go through a network at once: a bound on memory (10 MB).
-BATCH = 16
-
 
 class Verdict(enum.Enum):
     """What a face in a photo is taken for."""
@@ -129,12 +126,10 @@ class MiniFasNet:
 
     def _scores(self, image: np.ndarray, boxes: Sequence[Box]) -> list[float]:
         """The networks' mean probability of class "real", by box."""
-        scores = []
-        for start in range(0, len(boxes), BATCH):
-            batch = boxes[start : start + BATCH]
-            votes = [self._probabilities(image, batch, scale)[:, REAL_CLASS] for scale in self._networks]
-            scores += np.mean(votes, axis=0, dtype=np.float64).tolist()
-        return scores
+        if not boxes:
+            return []
+        votes = [self._probabilities(image, boxes, scale)[:, REAL_CLASS] for scale in self._networks]
+        return np.mean(votes, axis=0, dtype=np.float64).tolist()
 
     def _probabilities(self, image: np.ndarray, boxes: Sequence[Box], scale: float) -> np.ndarray:
         crops = np.stack([ops.crop_around(image, box, scale, SIDE) for box in boxes])

@@ -83,13 +83,6 @@ def test_says_where_it_cannot_judge(box):
     assert not network.batches
 
 
-def test_many_faces_go_in_batches():
-    network = Network()
-    found = MiniFasNet({2.7: network}, "1").check(np.zeros((300, 300, 3), np.uint8), [Box(100, 100, 50, 50)] * 40)
-    assert len(found) == 40
-    assert [batch[0] for batch in network.batches] == [16, 16, 8]
-
-
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan")])
 def test_a_threshold_out_of_range_is_refused(threshold):
     with pytest.raises(ValueError, match="threshold"):
