@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
+from services.common import program
 from services.common.errors import ModelUnavailable
 from services.liveness import pth
 from services.liveness.network import BATCH, EPSILON, SIDE, STAGES, MiniFasNetwork
@@ -31,6 +32,13 @@ EXPECTED = {
 }
 
 Tensors = dict[str, np.ndarray]
+
+#: Of the stages of made-up networks, see `Random`.
+WIDTHS = [
+    ((64, 103, 13, -52), (128, 231, 26, 77, -26), (128, 308, -26)),
+    ((33, 1, -33, 48), (5, 17, -16), (200, 15)),
+    ((16, 16), (90, 32, 31, 33, -1), (16, 100, 3, -100)),
+]
 
 
 def patterns() -> np.ndarray:
@@ -164,20 +172,32 @@ def test_scores_of_photos(photos, scale):
     np.testing.assert_allclose(probabilities, WrittenOut(tensors).probabilities(crops), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    "stages",
-    [
-        ((64, 103, 13, -52), (128, 231, 26, 77, -26), (128, 308, -26)),
-        ((33, 1, -33, 48), (5, 17, -16), (200, 15)),
-        ((16, 16), (90, 32, 31, 33, -1), (16, 100, 3, -100)),
-    ],
-)
+@pytest.mark.parametrize("stages", WIDTHS)
 def test_networks_of_any_width(stages):
     tensors = Random(32, *stages).tensors
     tensors["prob.weight"] /= np.abs(WrittenOut(tensors).logits(noise(3))).max()  # far from probabilities of 0 and 1
     network, written_out = MiniFasNetwork(tensors), WrittenOut(tensors)
     for crops in (noise(3), noise(1), noise(BATCH + 1)):  # nothing of the first call is left in the second
         np.testing.assert_allclose(network.probabilities(crops), written_out.probabilities(crops), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("stages", WIDTHS)
+def test_stays_in_its_memory(stages, monkeypatch):
+    """What lies around is no number: nothing of it is used, and nothing written there."""
+    margin, around = 1 << 16, []
+
+    def surrounded(size: int) -> np.ndarray:
+        everything = np.full(size + 2 * margin, np.nan, np.float32)
+        everything[margin:-margin] = 0
+        around.extend((everything[:margin], everything[-margin:]))
+        return everything[margin:-margin]
+
+    tensors = Random(32, *stages).tensors
+    expected = MiniFasNetwork(tensors).probabilities(noise(BATCH))
+    monkeypatch.setattr(program, "_aligned", surrounded)
+    np.testing.assert_array_equal(MiniFasNetwork(tensors).probabilities(noise(BATCH)), expected)
+    assert len(around) == 6  # values, parameters, memory of their own
+    assert all(np.isnan(part).all() for part in around)
 
 
 @pytest.mark.parametrize("scale", EXPECTED)
