@@ -6,14 +6,15 @@ It takes float32 (n, side, side, 3) BGR pixels, 0 to 255, and gives float32 (n, 
 convolution has no padding.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
+from services.common import convolution, vectors
 from services.common.errors import ModelUnavailable
-from services.embedder import convolution, vectors
+from services.common.program import Bordered, Builder, Program, require
 from services.embedder.dlib_dat import (
     AddSkipped,
     Affine,
@@ -30,11 +31,6 @@ from services.embedder.dlib_dat import (
 REVISION = 2
 #: Images worked on together.
 BATCH = 8
-MAX_CHANNELS, MAX_SIDE, MAX_WEIGHT = 4096, 1024, 1e30
-#: Numbers that all values of a batch may take.
-MAX_VALUES = 1 << 28
-#: Values and weights start where vectors lie whole in the processor's cache lines.
-ALIGNED = 64
 
 
 class DlibNetwork:
@@ -49,10 +45,7 @@ class DlibNetwork:
         while rest:
             rest = rest[builder.add(rest) :]
         self._shape = ["n", *network.size, 3]
-        self._steps, self._parameters, self._dense = builder.steps(), builder.parameters(), builder.dense
-        self._input, self._output, self._size = builder.input, builder.output, builder.size
-        self._room = max(convolution.room(step) for step in self._steps)
-        self._free: list[tuple[np.ndarray, np.ndarray]] = []  # values and memory of calls that have ended
+        self._program, self._dense = builder.program(), builder.dense
 
     @classmethod
     def load(cls, dat: Path) -> "DlibNetwork":
@@ -81,63 +74,7 @@ class DlibNetwork:
         pixels = feeds["pixels"]
         if list(pixels.shape[1:]) != self._shape[1:]:
             raise ModelUnavailable(f"the network takes {self._shape[1:]}, not {pixels.shape[1:]}")
-        try:
-            values, memory = self._free.pop()
-        except IndexError:
-            values, memory = _aligned(self._size), _aligned(self._room)
-        features = [self._features(pixels[i : i + BATCH], values, memory) for i in range(0, len(pixels), BATCH)]
-        self._free.append((values, memory))
-        return [np.stack([face @ self._dense for batch in features for face in batch])]  # the same in any company
-
-    def _features(self, pixels: np.ndarray, values: np.ndarray, memory: np.ndarray) -> np.ndarray:
-        """What the dense layer takes; a copy."""
-        self._input.pixels(values)[: len(pixels)] = pixels
-        convolution.run(self._steps, len(pixels), values, self._parameters, memory)
-        return self._output.pixels(values)[: len(pixels), 0, 0, : len(self._dense)].copy()
-
-
-def _aligned(size: int) -> np.ndarray:
-    """Zeros, float32."""
-    memory = np.zeros(size + ALIGNED // 4, np.float32)
-    first = -memory.ctypes.data % ALIGNED // 4
-    return memory[first : first + size]
-
-
-@dataclass(frozen=True)
-class _Value:
-    """Where a value of the network lies: a batch of squares, each with a border, and up to whole tiles.
-
-    Attributes:
-        start: of the first image's border.
-        side: of the square, without the border.
-        channels: of a pixel; more than 3 are whole blocks of a product.
-        used: how many of them are not just zeros.
-    """
-
-    start: int
-    side: int
-    channels: int
-    used: int
-
-    @property
-    def row(self) -> int:
-        tile = max(convolution.INPUTS)
-        return (-(-self.side // tile) * tile + 2) * self.channels
-
-    @property
-    def image(self) -> int:
-        return self.row // self.channels * self.row + convolution.APART
-
-    @property
-    def first(self) -> int:
-        """The first pixel within the border."""
-        return self.start + self.row + self.channels
-
-    def pixels(self, values: np.ndarray) -> np.ndarray:
-        """(BATCH, side, side, channels), a view."""
-        strides = (self.image, self.row, self.channels, 1)
-        shape = (BATCH, self.side, self.side, self.channels)
-        return np.lib.stride_tricks.as_strided(values[self.first :], shape, [4 * stride for stride in strides])
+        return [np.stack([face @ self._dense for face in self._program.run(pixels)])]  # the same in any company
 
 
 class _Builder:
@@ -148,23 +85,17 @@ class _Builder:
     """
 
     def __init__(self, network: Network) -> None:
-        _require(network.size[0] == network.size[1], "its input is no square")
+        require(network.size[0] == network.size[1], "its input is no square")
         self.dense: np.ndarray | None = None
-        self.size = 0  # numbers that all values take
         self._mean = network.mean
-        self._values: list[_Value] = []
-        self._steps: list[tuple[int, ...]] = []
-        self._parameters: list[np.ndarray] = []
-        self.input = self.output = self._new(network.size[0], 3, 3)
-        self._block: _Value | None = None  # the input of the residual block
+        self._builder = Builder(BATCH)
+        self._values: list[Bordered] = []
+        self._input = self._output = self._new(network.size[0], 3, 3)
+        self._block: Bordered | None = None  # the input of the residual block
 
-    def steps(self) -> np.ndarray:
-        _require(self.dense is not None, "the last layer is not the dense one")
-        return np.array(self._steps, convolution.STEP)
-
-    def parameters(self) -> np.ndarray:
-        parameters = _aligned(sum(map(len, self._parameters)))
-        return np.concatenate(self._parameters, out=parameters)
+    def program(self) -> Program:
+        require(self.dense is not None, "the last layer is not the dense one")
+        return self._builder.program(self._input, self._output)
 
     def add(self, layers: tuple[Layer, ...]) -> int:
         """Adds the first of the layers, as many as make steps together; returns how many."""
@@ -179,34 +110,33 @@ class _Builder:
                 summand = self._pool(layers[2], self._block, len(layers[0].bias))
                 self._block = self._convolve(*layers[:2], summand)
                 return 5
-            case (Pooling(), *_) if self._steps:
-                self.output = self._block = self._pool(layers[0], self.output, self.output.used)
+            case (Pooling(), *_) if self._output != self._input:
+                self._output = self._block = self._pool(layers[0], self._output, self._output.used)
                 return 1
-            case (Dense() as dense,) if (self.output.side, self.output.used) == (1, len(dense.weights)):
+            case (Dense() as dense,) if (self._output.side, self._output.used) == (1, len(dense.weights)):
                 self.dense = dense.weights
                 return 1
         kind, left = type(layers[0]).__name__.lower(), len(layers)
         raise ModelUnavailable(f"the dlib network cannot be built: {kind}, {left} layers before its end, does not fit")
 
-    def _convolve(self, layer: Convolution, affine: Affine, summand: _Value | None) -> _Value:
+    def _convolve(self, layer: Convolution, affine: Affine, summand: Bordered | None) -> Bordered:
         """`summand`: what the result is added to, where that lies; dlib takes what is missing for zeros."""
-        source = self.output
-        layer = _fold_affine(layer if self._steps else _fold_input(layer, self._mean), affine)
+        source = self._output
+        layer = _fold_affine(layer if source != self._input else _fold_input(layer, self._mean), affine)
         filters, channels, window, _ = layer.weights.shape
         stride, padding = layer.stride[0], layer.padding[0]
-        _require(_is_square(layer) and padding in (0, 1), "windows of unknown geometry")
-        _require(channels == source.used and filters <= MAX_CHANNELS, "a convolution does not fit its input")
+        require(_is_square(layer) and padding in (0, 1), "windows of unknown geometry")
+        require(channels == source.used, "a convolution does not fit its input")
         side = (source.side + 2 * padding - window) // stride + 1
-        _require(side > 0, "a window is larger than its input")
+        require(side > 0, "a window is larger than its input")
         target = summand or self._spare(side, filters)
-        _require(side <= target.side and filters == target.used, "a block does not fit its input")
+        require(side <= target.side and filters == target.used, "a block does not fit its input")
         weights = np.zeros((target.channels, source.channels, window, window))
         weights[:filters, :channels] = layer.weights
         bias = np.zeros(target.channels)
         bias[:filters] = layer.bias
-        _require(max(np.abs(weights).max(), np.abs(bias).max()) < MAX_WEIGHT, "a weight is too large")
         step = {"side": side, "stride": stride, "add": int(summand is not None)}
-        if (window, stride, padding) == (3, 1, 1) and side > 1 and source != self.input:
+        if (window, stride, padding) == (3, 1, 1) and side > 1 and source != self._input:
             step["kind"], step["source_start"] = convolution.WINOGRAD, source.start
             step["tile"] = 4 if side >= convolution.LEAST_OF_LARGE_TILES else 2
         else:
@@ -214,51 +144,38 @@ class _Builder:
             weights = weights[:, :, unseen : source.side + padding, unseen : source.side + padding]
             step["kind"], step["window"] = convolution.DIRECT, weights.shape[2]
             step["source_start"] = source.first + (unseen - padding) * (source.row + source.channels)
-        step["weights"] = self._constant(convolution.prepared(weights, step.get("tile", 0)))
-        step["bias"] = self._constant(bias.astype(np.float32))
-        self._step(source, target, **step)
-        self.output = target
+        step["weights"] = self._builder.constant(convolution.prepared(weights, step.get("tile", 0)))
+        step["bias"] = self._builder.constant(bias)
+        step["slopes"] = self._builder.constant(np.zeros(target.channels))
+        self._builder.step(source, target, **step)
+        self._output = target
         return target
 
-    def _pool(self, layer: Pooling, source: _Value, channels: int) -> _Value:
+    def _pool(self, layer: Pooling, source: Bordered, channels: int) -> Bordered:
         """`channels`: of the result, those beyond the source's zero."""
         window, stride = layer.window[0] or source.side, layer.stride[0]
-        _require(_is_square(layer) and window <= source.side, "windows of unknown geometry")
-        _require(source.used <= channels <= MAX_CHANNELS, "a block does not fit its input")
+        require(_is_square(layer) and window <= source.side, "windows of unknown geometry")
+        require(source.used <= channels, "a block does not fit its input")
         side = (source.side - window) // stride + 1
         target = self._spare(side, channels)
         kind = convolution.MAXIMUM if layer.kind == "max" else convolution.AVERAGE
-        self._step(source, target, kind=kind, side=side, window=window, stride=stride, source_start=source.first)
+        self._builder.step(source, target, kind=kind, side=side, window=window, stride=stride)
         return target
 
-    def _step(self, source: _Value, target: _Value, **step: int) -> None:
-        step |= {"source_image": source.image, "source_row": source.row, "source_pixel": source.channels}
-        step |= {"target_image": target.image, "target_row": target.row, "target_pixel": target.channels}
-        step["target_start"] = target.first
-        self._steps.append(tuple(step.get(name, 0) for name in convolution.STEP.names))
-
-    def _spare(self, side: int, used: int) -> _Value:
+    def _spare(self, side: int, used: int) -> Bordered:
         """A value of that shape that is not needed any more, or a new one."""
         channels = -(-used // vectors.WIDTH) * vectors.WIDTH
-        needed = {value.start for value in (self.input, self.output, self._block) if value}
+        needed = {value.start for value in (self._input, self._output, self._block) if value}
         for value in self._values:
             if (value.side, value.channels) == (side, channels) and value.start not in needed:
                 return replace(value, used=used)
         return self._new(side, channels, used)
 
-    def _new(self, side: int, channels: int, used: int) -> _Value:
-        _require(side <= MAX_SIDE, "a picture is too large")
-        value = _Value(self.size, side, channels, used)
-        self.size += -(-BATCH * value.image // ALIGNED) * ALIGNED
-        _require(self.size <= MAX_VALUES, "its values are too large")
+    def _new(self, side: int, channels: int, used: int) -> Bordered:
+        value = Bordered(self._builder.size, side, channels, used)
+        self._builder.place(value)
         self._values.append(value)
         return value
-
-    def _constant(self, values: np.ndarray) -> int:
-        """Where the values will be among the parameters."""
-        start = sum(map(len, self._parameters))
-        self._parameters.append(np.pad(values, (0, -len(values) % ALIGNED)))
-        return start
 
 
 def _is_square(layer: Convolution | Pooling) -> bool:
@@ -268,19 +185,14 @@ def _is_square(layer: Convolution | Pooling) -> bool:
 
 def _fold_affine(layer: Convolution, affine: Affine) -> Convolution:
     gamma = affine.gamma.astype(np.float64)
-    _require(len(gamma) == len(layer.bias), "an affine layer does not fit its convolution")
+    require(len(gamma) == len(layer.bias), "an affine layer does not fit its convolution")
     weights = layer.weights * gamma[:, None, None, None]
     return Convolution(weights, layer.bias * gamma + affine.beta, layer.stride, layer.padding)
 
 
 def _fold_input(layer: Convolution, mean: tuple[float, float, float]) -> Convolution:
     """Makes a convolution over (rgb - mean) / 256 into one over BGR pixels."""
-    _require(layer.weights.shape[1] == 3 and layer.padding == (0, 0), "the first layer is not as known")
+    require(layer.weights.shape[1] == 3 and layer.padding == (0, 0), "the first layer is not as known")
     weights = layer.weights.astype(np.float64) / 256
     bias = layer.bias - np.einsum("fcyx,c->f", weights, np.asarray(mean))
     return Convolution(weights[:, ::-1], bias, layer.stride, layer.padding)
-
-
-def _require(condition: bool, complaint: str) -> None:
-    if not condition:
-        raise ModelUnavailable(f"the dlib network cannot be built: {complaint}")

@@ -14,8 +14,8 @@ import numpy as np
 
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
-from services.common.inference import Session, open_session
-from services.liveness import graph, ops, pth
+from services.liveness import ops, pth
+from services.liveness.network import SIDE, MiniFasNetwork
 
 #: Scores from here on are REAL. The authors take the likeliest class, which is 0.5. Measured with MTCNN boxes on 122
 #: living webcam faces, 299 photos of LFW and 121 prints and screens (`python -m tests.quality.evaluate_liveness`): 0.5
@@ -42,9 +42,6 @@ MIN_VISIBLE = 0.5
 ENOUGH = 120
 
 REAL_CLASS = 1
-
-#: Faces that go through a network at once: a bound on memory (10 MB).
-BATCH = 16
 
 
 class Verdict(enum.Enum):
@@ -80,7 +77,7 @@ class MiniFasNet:
     name = "MiniFASNet"
     enough = ENOUGH
 
-    def __init__(self, networks: Mapping[float, Session], version: str, threshold: float = THRESHOLD) -> None:
+    def __init__(self, networks: Mapping[float, MiniFasNetwork], version: str, threshold: float = THRESHOLD) -> None:
         """
         Args:
             networks: by the scale of the crop that each sees.
@@ -98,7 +95,7 @@ class MiniFasNet:
 
     @classmethod
     def load(cls, files: Mapping[float, Path], threshold: float = THRESHOLD) -> "MiniFasNet":
-        """Opens `.pth` files, by the scale of the crop that each network sees. Takes about 50 ms.
+        """Opens `.pth` files, by the scale of the crop that each network sees. Takes about 20 ms.
 
         Raises:
             ModelUnavailable: a file cannot be read or holds something else.
@@ -129,16 +126,14 @@ class MiniFasNet:
 
     def _scores(self, image: np.ndarray, boxes: Sequence[Box]) -> list[float]:
         """The networks' mean probability of class "real", by box."""
-        scores = []
-        for start in range(0, len(boxes), BATCH):
-            batch = boxes[start : start + BATCH]
-            votes = [self._probabilities(image, batch, scale)[:, REAL_CLASS] for scale in self._networks]
-            scores += np.mean(votes, axis=0, dtype=np.float64).tolist()
-        return scores
+        if not boxes:
+            return []
+        votes = [self._probabilities(image, boxes, scale)[:, REAL_CLASS] for scale in self._networks]
+        return np.mean(votes, axis=0, dtype=np.float64).tolist()
 
     def _probabilities(self, image: np.ndarray, boxes: Sequence[Box], scale: float) -> np.ndarray:
-        crops = np.stack([ops.crop_around(image, box, scale, graph.SIDE) for box in boxes])
-        return self._networks[scale].run(["probabilities"], {"crops": crops})[0]
+        crops = np.stack([ops.crop_around(image, box, scale, SIDE) for box in boxes])
+        return self._networks[scale].probabilities(crops)
 
 
 def _decidable(box: Box, height: int, width: int) -> bool:
@@ -156,9 +151,8 @@ def _read(path: Path) -> bytes:
         raise ModelUnavailable(f"{path} cannot be read: {error}") from error
 
 
-def _open(path: Path, content: bytes) -> Session:
-    # Building the graph takes less time than opening it, so it is not kept in a file.
+def _open(path: Path, content: bytes) -> MiniFasNetwork:
     try:
-        return open_session(graph.build(pth.read_state_dict(content)))
-    except (pth.BrokenWeights, KeyError, ValueError) as error:
+        return MiniFasNetwork(pth.read_state_dict(content))
+    except (pth.BrokenWeights, KeyError, ModelUnavailable) as error:
         raise ModelUnavailable(f"{path} does not hold a MiniFASNet: {error}") from error
