@@ -56,8 +56,10 @@ def _face_finder(names: set[str], cache: Path, weights: Path) -> list[str]:
 
 
 def _liveness(names: set[str], cache: Path, weights: Path) -> list[str]:
+    from services.common.convolution import Convolutions
     from services.liveness.weights import minifasnet_files
 
+    Convolutions(cache)
     if LIVENESS not in names:
         return []
     store = _store(weights)

@@ -37,7 +37,11 @@ def main() -> int:
     ready = [_fetch(name, settings) for name in names]
     if not options.models and not (options.missing and not env.model_name.lower().endswith(".h5")):
         liveness = ModelSettings(env.model_path, env.model_url, env.model_name)
-        ready.append(_report("liveness", lambda: LivenessModels(lambda: liveness, settings.mirror).current()))
+        ready.append(
+            _report(
+                "liveness", lambda: LivenessModels(lambda: liveness, settings.mirror, cache=settings.cache).current()
+            )
+        )
     return max(ready, default=0)
 
 

@@ -5,15 +5,15 @@ Networks", 2016): tiles of the input are transformed, so that a product of matri
 multiplications, and a transformation back give tiles of the output. Others are products of matrices as they are.
 
 Values are float32 (images, side, side, channels), with a border of zeros around each image, in one array; or in planes,
-see planes.py.
+see plane_loops.py. What is here prepares the steps; convolution_loops.py does them.
 """
 
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-from numba import njit
 
-from services.common import planes, vectors
+from services.common import native
+from services.common.lanes import LANES, WIDTH
 
 #: Tiles that are worked on together: what is in work then fits the second-level cache.
 TILES = 60
@@ -63,10 +63,10 @@ OUTPUTS = {
 
 
 def prepared(weights: np.ndarray, tile: int) -> np.ndarray:
-    """Weights as `run` wants them.
+    """The weights of a WINOGRAD or DIRECT step.
 
     Args:
-        weights: (filters, channels, window, window); filters a multiple of vectors.WIDTH.
+        weights: (filters, channels, window, window); filters a multiple of WIDTH.
         tile: the step's; 0 for DIRECT.
 
     Returns:
@@ -77,189 +77,79 @@ def prepared(weights: np.ndarray, tile: int) -> np.ndarray:
         factors = np.einsum("ai,fcij,bj->abcf", WEIGHTS[tile], weights, WEIGHTS[tile])
     else:
         factors = weights.transpose(2, 3, 1, 0)
-    blocks = factors.reshape((tile + 2) ** 2 if tile else 1, -1, filters // vectors.WIDTH, vectors.WIDTH)
+    blocks = factors.reshape((tile + 2) ** 2 if tile else 1, -1, filters // WIDTH, WIDTH)
     return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3), np.float32).ravel()
+
+
+def prepared_pixels(weights: np.ndarray) -> np.ndarray:
+    """The weights of a POINTWISE step.
+
+    Args:
+        weights: (filters, channels); filters a multiple of LANES.
+
+    Returns:
+        float32, flat: blocks of WIDTH columns, and where filters leave it one of half as many.
+    """
+    blocks = (weights[start : start + WIDTH].T.ravel() for start in range(0, len(weights), WIDTH))
+    return np.concatenate([*blocks]).astype(np.float32)
+
+
+def prepared_windows(weights: np.ndarray) -> np.ndarray:
+    """The weights of a DEPTHWISE or WHOLE step.
+
+    Args:
+        weights: (filters, window, window); filters a multiple of LANES.
+
+    Returns:
+        float32, flat: planes of the windows' pixels.
+    """
+    planes = weights.reshape(-1, LANES, weights[0].size)
+    return np.ascontiguousarray(planes.transpose(0, 2, 1), np.float32).ravel()
 
 
 def room(step: np.void) -> int:
     """How many numbers of memory of its own `run` needs for a step."""
     if step["kind"] == DEPTHWISE:  # as part of a bottleneck
         side = int(step["side"])
-        return vectors.WIDTH * (side * int(step["stride"])) ** 2 + int(step["filters"]) * side**2
+        return WIDTH * (side * int(step["stride"])) ** 2 + int(step["filters"]) * side**2
     if step["kind"] == SQUEEZE:
         return 3 * int(step["filters"])
     if step["kind"] == WINOGRAD:
         channels = step["source_pixel"] + step["target_pixel"]
-        return vectors.LANES + (step["tile"] + 2) ** 2 * int(TILES * channels + 2 * APART)
-    return int(step["side"]) * vectors.WIDTH
+        return LANES + (step["tile"] + 2) ** 2 * int(TILES * channels + 2 * APART)
+    return int(step["side"]) * WIDTH
 
 
-def _product(heights: tuple[int, ...]) -> Callable:
-    """A compiled product of any number of rows by WIDTH columns; its arguments are that number and block_product's."""
-    height, *lower = heights
-    block, rest = vectors.block_product(height), _product(tuple(lower)) if lower else _nothing
+class Convolutions:
+    """Does steps, in machine code. Safe to call from several threads."""
 
-    @njit(nogil=True)
-    def product(rows, left, left_row, parts, part, length, right, target, target_row):
-        vectors.stay_apart()
-        while rows >= height:
-            block(left, left_row, parts, part, length, right, target, target_row)
-            rows -= height
-            left += 4 * height * left_row
-            target += 4 * height * target_row
-        if rows:
-            rest(rows, left, left_row, parts, part, length, right, target, target_row)
+    def __init__(self, cache: Path | None = None) -> None:
+        """
+        Args:
+            cache: see native.load.
 
-    return product
+        Raises:
+            ModelUnavailable: the loops cannot be compiled here.
+        """
+        self._run = native.load("services.common.convolution_loops", cache)
 
+    def __call__(
+        self, steps: np.ndarray, images: int, values: np.ndarray, parameters: np.ndarray, memory: np.ndarray
+    ) -> None:
+        """Does the steps one after the other for all images.
 
-@njit(nogil=True)
-def _nothing(rows, left, left_row, parts, part, length, right, target, target_row):
-    """Below a height of one."""
+        Every distance and size of the steps is believed: it must fit the arrays.
 
-
-def _winograd(tile: int) -> Callable:
-    """A compiled step of kind WINOGRAD; see `run` for its arguments, all addresses."""
-    tile_in, tile_out = vectors.tile_in(INPUTS[tile]), vectors.tile_out(OUTPUTS[tile])
-    products = (tile + 2) ** 2
-
-    @njit(nogil=True)
-    def winograd(step, images, source, target, weights, bias, slopes, memory):
-        vectors.stay_apart()
-        across = (step.side + tile - 1) // tile
-        channels, filters = step.source_pixel, step.target_pixel
-        everything = images * across * across
-        inputs = memory + 4 * vectors.LANES  # what is not wanted of a tile goes to the first numbers
-        for first in range(0, everything, TILES):
-            count = min(TILES, everything - first)
-            inputs_apart, outputs_apart = count * channels + APART, count * filters + APART
-            outputs = inputs + 4 * products * inputs_apart
-            for number in range(count):
-                image, place = divmod(first + number, across * across)
-                row, column = divmod(place, across)
-                here = step.source_image * image + tile * (step.source_row * row + channels * column)
-                for channel in range(0, channels, vectors.LANES):
-                    to = inputs + 4 * (number * channels + channel)
-                    tile_in(source + 4 * (here + channel), step.source_row, channels, to, inputs_apart)
-            for factor in range(products):
-                left, to = inputs + 4 * factor * inputs_apart, outputs + 4 * factor * outputs_apart
-                for block in range(0, filters, vectors.WIDTH):
-                    right = weights + 4 * channels * (factor * filters + block)
-                    _multiply(count, left, channels, 1, 0, channels, right, to + 4 * block, filters)
-            for number in range(count):
-                image, place = divmod(first + number, across * across)
-                row, column = divmod(place, across)
-                here = step.target_image * image + tile * (step.target_row * row + filters * column)
-                rows, columns = step.side - tile * row, step.side - tile * column
-                for channel in range(0, filters, vectors.LANES):
-                    made, to = outputs + 4 * (number * filters + channel), target + 4 * (here + channel)
-                    shift, slope, pitch = bias + 4 * channel, slopes + 4 * channel, step.target_row
-                    tile_out(made, outputs_apart, shift, slope, step.add, to, pitch, filters, rows, columns, memory)
-
-    return winograd
-
-
-_multiply = _product(vectors.HEIGHTS)
-_winograd_2, _winograd_4 = _winograd(2), _winograd(4)
-
-
-@njit(nogil=True)
-def _direct(step, images, source, target, weights, bias, slopes, memory):
-    """A step of kind DIRECT, a row of an image and WIDTH filters at once."""
-    vectors.stay_apart()
-    length = step.window * step.source_pixel  # of the window's rows, which lie side by side in the source
-    for block in range(0, step.filters, vectors.WIDTH):
-        right = weights + 4 * block * step.window * length
-        for image in range(images):
-            for row in range(step.side):
-                left = source + 4 * (step.source_image * image + step.source_row * step.stride * row)
-                to = target + 4 * (step.target_image * image + step.target_row * row)
-                pixel = step.stride * step.source_pixel
-                _multiply(step.side, left, pixel, step.window, step.source_row, length, right, memory, vectors.WIDTH)
-                for column in range(step.side):
-                    for lane in range(0, vectors.WIDTH, vectors.LANES):
-                        made = memory + 4 * (column * vectors.WIDTH + lane)
-                        plane, channel = (block + lane) // vectors.LANES, 4 * (block + lane)
-                        place = to + 4 * (column * step.target_pixel + plane * step.target_plane)
-                        vectors.finish(made, bias + channel, slopes + channel, step.add, place)
-
-
-@njit(nogil=True)
-def _pool(step, images, source, target):
-    """A step of kind MAXIMUM or AVERAGE. The target's channels beyond those of the source become zero."""
-    vectors.stay_apart()
-    largest = np.intp(step.kind == MAXIMUM)
-    share = np.float32(1 if largest else 1 / step.window**2)
-    for image in range(images):
-        for row in range(step.side):
-            for column in range(step.side):
-                to = target + 4 * (step.target_image * image + step.target_row * row + step.target_pixel * column)
-                corner = source + 4 * (step.source_image * image + step.source_row * step.stride * row)
-                corner += 4 * step.source_pixel * step.stride * column
-                for number in range(step.window**2):
-                    y, x = divmod(number, step.window)
-                    pixel = corner + 4 * (step.source_row * y + step.source_pixel * x)
-                    for channel in range(0, 4 * step.source_pixel, 4 * vectors.LANES):
-                        vectors.pool(pixel + channel, number == 0, largest, share, to + channel)
-                for channel in range(4 * step.source_pixel, 4 * step.target_pixel, 4 * vectors.LANES):
-                    vectors.pool(to + channel, 1, 0, np.float32(0), to + channel)
-
-
-@njit(nogil=True, inline="always")
-def _in_planes(steps, number, images, source, target, constants, memory):
-    """The step of that number, of a kind that works on planes."""
-    step = steps[number]
-    for _ in range(images):
-        if step.kind == BOTTLENECK:
-            planes.bottleneck(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
-        elif step.kind == SQUEEZE:
-            planes.squeeze(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
-        elif step.kind == WHOLE:
-            planes.whole(step, source, target, constants)
-        elif step.kind == POINTWISE:
-            planes.pointwise(step, source, step.source_plane, target, step.target_plane, constants)
-        else:
-            for plane in range(step.filters // vectors.LANES):
-                there = source + 4 * step.source_plane * plane
-                planes.depthwise(step, plane, there, target + 4 * step.target_plane * plane, constants)
-        source += 4 * step.source_image
-        target += 4 * step.target_image
-
-
-@njit(nogil=True)
-def run(steps, images, values, parameters, memory):
-    """Does the steps one after the other for all images. Compiled at its first call, which takes a second or two.
-
-    Every distance and size of the steps is believed: it must fit the arrays.
-
-    Args:
-        steps: of STEP. A convolution's weights (see `prepared` here and in planes.py), bias and PReLU's slopes are
-            places in the parameters; its `side` is that of its output. It adds to what is at its target if `add`, and
-            ends with the PReLU: a slope of 0 makes that a ReLU, of 1 nothing. For WINOGRAD, the source starts at the
-            border, and can be read up to whole tiles; for the others, at the first pixel of a window. A BOTTLENECK has
-            the final target, the two after it are DEPTHWISE and POINTWISE, each of `side`s as if it were alone. A
-            SQUEEZE is followed by two POINTWISE steps of one pixel.
-        images: how many.
-        values: float32, all sources and targets.
-        parameters: float32.
-        memory: float32, of at least the `room` of each step.
-    """
-    start, constants, own = values.ctypes.data, parameters.ctypes.data, memory.ctypes.data
-    number = 0
-    while number < len(steps):
-        step = steps[number]
-        source, target = start + 4 * step.source_start, start + 4 * step.target_start
-        weights, bias = constants + 4 * step.weights, constants + 4 * step.bias
-        slopes = constants + 4 * step.slopes
-        if step.kind == WINOGRAD:
-            if step.tile == 2:
-                _winograd_2(step, images, source, target, weights, bias, slopes, own)
-            else:
-                _winograd_4(step, images, source, target, weights, bias, slopes, own)
-        elif step.kind == DIRECT:
-            _direct(step, images, source, target, weights, bias, slopes, own)
-        elif step.kind == MAXIMUM or step.kind == AVERAGE:
-            _pool(step, images, source, target)
-        else:
-            _in_planes(steps, number, images, source, target, constants, own)
-        number += 3 if step.kind == BOTTLENECK or step.kind == SQUEEZE else 1
+        Args:
+            steps: of STEP. A convolution's weights (see `prepared` and so on), bias and PReLU's slopes are places in
+                the parameters; its `side` is that of its output. It adds to what is at its target if `add`, and ends
+                with the PReLU: a slope of 0 makes that a ReLU, of 1 nothing. For WINOGRAD, the source starts at the
+                border, and can be read up to whole tiles; for the others, at the first pixel of a window. A BOTTLENECK
+                has the final target, the two after it are DEPTHWISE and POINTWISE, each of `side`s as if it were alone.
+                A SQUEEZE is followed by two POINTWISE steps of one pixel.
+            images: how many.
+            values: float32, all sources and targets.
+            parameters: float32.
+            memory: float32, of at least the `room` of each step.
+        """
+        self._run(steps.ctypes.data, len(steps), images, values.ctypes.data, parameters.ctypes.data, memory.ctypes.data)

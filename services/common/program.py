@@ -1,11 +1,13 @@
 """Networks as steps of services.common.convolution, and the memory that they run in."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from services.common import convolution, vectors
+from services.common import convolution
 from services.common.errors import ModelUnavailable
+from services.common.lanes import LANES
 
 MAX_CHANNELS, MAX_SIDE, MAX_WEIGHT = 4096, 1024, 1e30
 #: Numbers that all values of a batch may take.
@@ -30,7 +32,7 @@ class Bordered:
     channels: int
     used: int
 
-    plane = vectors.LANES
+    plane = LANES
 
     @property
     def pixel(self) -> int:
@@ -65,11 +67,11 @@ class Planes:
     side: int
     used: int
 
-    pixel = vectors.LANES
+    pixel = LANES
 
     @property
     def channels(self) -> int:
-        return -(-self.used // vectors.LANES) * vectors.LANES
+        return -(-self.used // LANES) * LANES
 
     @property
     def row(self) -> int:
@@ -132,12 +134,14 @@ class Builder:
         fields = {"channels": source.used, "filters": target.channels} | fields
         self._steps.append(tuple(fields.get(name, 0) for name in convolution.STEP.names))
 
-    def program(self, input_: Bordered, output: Bordered | Planes) -> "Program":
-        """`output`: of one pixel an image."""
+    def program(self, input_: Bordered, output: Bordered | Planes, cache: Path | None) -> "Program":
+        """`output`: of one pixel an image; `cache`: see native.load."""
         steps = np.array(self._steps, convolution.STEP)
         parameters = _aligned(sum(map(len, self._parameters)))
         np.concatenate(self._parameters, out=parameters)
-        return Program(steps, parameters, _Layout(self._batch, self.size, input_, output))
+        return Program(
+            convolution.Convolutions(cache), steps, parameters, _Layout(self._batch, self.size, input_, output)
+        )
 
 
 def require(condition: bool, complaint: str) -> None:
@@ -160,7 +164,7 @@ class _Memory:
     """What a call works in.
 
     Attributes:
-        values, own: see convolution.run.
+        values, own: see convolution.Convolutions.
         images: (batch, side, side, channels), a view of the values.
         results: (batch, used), another.
     """
@@ -183,8 +187,11 @@ class _Memory:
 class Program:
     """A network, ready to run. Safe to call from several threads."""
 
-    def __init__(self, steps: np.ndarray, parameters: np.ndarray, layout: _Layout) -> None:
-        """For the first two see convolution.run."""
+    def __init__(
+        self, convolutions: convolution.Convolutions, steps: np.ndarray, parameters: np.ndarray, layout: _Layout
+    ) -> None:
+        """For steps and parameters see `convolutions`."""
+        self._convolutions = convolutions
         self._steps, self._parameters, self._layout = steps, parameters, layout
         self._own = max(convolution.room(step) for step in steps)
         self._free: list[_Memory] = []  # of calls that have ended
@@ -203,7 +210,7 @@ class Program:
         for start in range(0, len(images), self._layout.batch):
             some = images[start : start + self._layout.batch]
             memory.images[: len(some)] = some
-            convolution.run(self._steps, len(some), memory.values, self._parameters, memory.own)
+            self._convolutions(self._steps, len(some), memory.values, self._parameters, memory.own)
             results[start : start + len(some)] = memory.results[: len(some)]
         self._free.append(memory)
         return results

@@ -3,27 +3,15 @@
 Each function takes addresses as integers, and distances in float32 numbers. Nothing is checked: the callers know sizes.
 """
 
-import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llvmlite import binding, ir
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_FEATURES = binding.get_host_cpu_features()
-#: Numbers in a vector, and vectors that fit the processor's registers.
-LANES, _REGISTERS = (16, 32) if _FEATURES.get("avx512f") else (8, 16) if _FEATURES.get("avx") else (4, 16)
-if platform.machine() == "aarch64":
-    _REGISTERS = 32
-_VECTORS = 2
-#: Columns of the block of a product that is held in registers, and the heights it comes in, largest first: as much as
-#: fits beside a row of the right factor and a number of the left one.
-WIDTH = _VECTORS * LANES
-HEIGHTS = (12, 4, 1) if _REGISTERS == 32 else (6, 2, 1)
-#: The heights of blocks of a single vector.
-TALL = (24, 4, 1) if _REGISTERS == 32 else (12, 4, 1)
+from services.common.lanes import LANES, VECTORS
 
 _NUMBER = ir.FloatType()
 _INTEGER = ir.IntType(64)
@@ -184,9 +172,9 @@ def block_product(height: int) -> Callable:
     def multiply(typing, left, left_row, parts, part, length, right, product, product_row):
         def generate(context, builder, signature, arguments):
             left, left_row, parts, part, length, right, product, product_row = arguments
-            sums = _block(builder, _Factors(left, left_row, parts, part, length, length, right), height, _VECTORS)
+            sums = _block(builder, _Factors(left, left_row, parts, part, length, length, right), height, VECTORS)
             for place, total in enumerate(sums):
-                line, vector = divmod(place, _VECTORS)
+                line, vector = divmod(place, VECTORS)
                 distance = builder.add(builder.mul(product_row, _INTEGER(line)), _INTEGER(LANES * vector))
                 _Code(builder).store(total, product, distance)
             return context.get_dummy_value()
@@ -438,3 +426,13 @@ def stay_apart(typing):
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@intrinsic
+def pointer(typing, address):
+    """An address as what numba's `carray` takes."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.intp), generate

@@ -12,8 +12,9 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from services.common import convolution, vectors
+from services.common import convolution
 from services.common.errors import ModelUnavailable
+from services.common.lanes import WIDTH
 from services.common.program import Bordered, Builder, Program, require
 from services.embedder.dlib_dat import (
     AddSkipped,
@@ -36,8 +37,11 @@ BATCH = 8
 class DlibNetwork:
     """A network, ready to run; used as ONNX Runtime's sessions are. Safe to call from several threads."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, cache: Path | None = None) -> None:
         """
+        Args:
+            cache: see native.load.
+
         Raises:
             ModelUnavailable: the layers do not fit each other, or are of kinds that are not known here.
         """
@@ -45,17 +49,17 @@ class DlibNetwork:
         while rest:
             rest = rest[builder.add(rest) :]
         self._shape = ["n", *network.size, 3]
-        self._program, self._dense = builder.program(), builder.dense
+        self._program, self._dense = builder.program(cache), builder.dense
 
     @classmethod
-    def load(cls, dat: Path) -> "DlibNetwork":
-        """Reads a `.dat` file.
+    def load(cls, dat: Path, cache: Path | None = None) -> "DlibNetwork":
+        """Reads a `.dat` file; `cache`: see native.load.
 
         Raises:
             ModelUnavailable: it cannot be read, or is broken.
         """
         try:
-            return cls(read_network(dat.read_bytes()))
+            return cls(read_network(dat.read_bytes()), cache)
         except OSError as error:
             raise ModelUnavailable(f"{dat} cannot be read: {error}") from error
         except ModelUnavailable as error:
@@ -93,9 +97,9 @@ class _Builder:
         self._input = self._output = self._new(network.size[0], 3, 3)
         self._block: Bordered | None = None  # the input of the residual block
 
-    def program(self) -> Program:
+    def program(self, cache: Path | None) -> Program:
         require(self.dense is not None, "the last layer is not the dense one")
-        return self._builder.program(self._input, self._output)
+        return self._builder.program(self._input, self._output, cache)
 
     def add(self, layers: tuple[Layer, ...]) -> int:
         """Adds the first of the layers, as many as make steps together; returns how many."""
@@ -164,7 +168,7 @@ class _Builder:
 
     def _spare(self, side: int, used: int) -> Bordered:
         """A value of that shape that is not needed any more, or a new one."""
-        channels = -(-used // vectors.WIDTH) * vectors.WIDTH
+        channels = -(-used // WIDTH) * WIDTH
         needed = {value.start for value in (self._input, self._output, self._block) if value}
         for value in self._values:
             if (value.side, value.channels) == (side, channels) and value.start not in needed:

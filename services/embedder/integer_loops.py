@@ -6,6 +6,8 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from services.common.vectors import pointer
+
 #: Codes are asked for this many bytes before they are needed: by itself a processor asks too late, which doubles the
 #: time of two threads that read a hundred megabytes.
 AHEAD = 8192
@@ -28,22 +30,12 @@ def _ask_for(typing, address):
     return types.void(types.intp), generate
 
 
-@intrinsic
-def _pointer(typing, address):
-    """An address as what `carray` takes."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
-
-    return types.voidptr(types.intp), generate
-
-
 @njit(nogil=True, error_model="numpy")
 def run(digits_at, probes, codes_at, rows, dimension, products_at):
     """Digits, int16 (probes, dimension), times codes, int8 (rows, dimension), into products, int32 (probes, rows)."""
-    digits = carray(_pointer(digits_at), (probes, dimension), np.int16)
-    codes = carray(_pointer(codes_at), (rows, dimension), np.int8)
-    products = carray(_pointer(products_at), (probes, rows), np.int32)
+    digits = carray(pointer(digits_at), (probes, dimension), np.int16)
+    codes = carray(pointer(codes_at), (rows, dimension), np.int8)
+    products = carray(pointer(products_at), (probes, rows), np.int32)
     for row in range(rows):
         for line in range(row * dimension, (row + 1) * dimension, LINE):
             _ask_for(codes_at + AHEAD + line)

@@ -191,7 +191,7 @@ def _find_weights(spec: ModelSpec, store: WeightStore) -> Path:
 
 def _open(spec: ModelSpec, weights: Path, cache: Path) -> OnnxSession:
     if weights.suffix == ".dat":
-        return dlib_network.DlibNetwork.load(weights)
+        return dlib_network.DlibNetwork.load(weights, cache)
     if weights.suffix in KERAS_SUFFIXES:
         weights = keras_onnx.cached_onnx(weights, cache, spec.name)
     return open_shared_session(weights, cache)

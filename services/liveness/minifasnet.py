@@ -94,15 +94,15 @@ class MiniFasNet:
         self._networks = dict(networks)
 
     @classmethod
-    def load(cls, files: Mapping[float, Path], threshold: float = THRESHOLD) -> "MiniFasNet":
-        """Opens `.pth` files, by the scale of the crop that each network sees. Takes about 20 ms.
+    def load(cls, files: Mapping[float, Path], threshold: float = THRESHOLD, cache: Path | None = None) -> "MiniFasNet":
+        """Opens `.pth` files, by the scale of the crop that each network sees; `cache`: see native.load.
 
         Raises:
             ModelUnavailable: a file cannot be read or holds something else.
         """
         contents = {scale: _read(path) for scale, path in files.items()}
         version = "-".join(hashlib.sha256(content).hexdigest()[:8] for content in contents.values())
-        networks = {scale: _open(files[scale], content) for scale, content in contents.items()}
+        networks = {scale: _open(files[scale], content, cache) for scale, content in contents.items()}
         return cls(networks, version, threshold)
 
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]:
@@ -151,8 +151,8 @@ def _read(path: Path) -> bytes:
         raise ModelUnavailable(f"{path} cannot be read: {error}") from error
 
 
-def _open(path: Path, content: bytes) -> MiniFasNetwork:
+def _open(path: Path, content: bytes, cache: Path | None) -> MiniFasNetwork:
     try:
-        return MiniFasNetwork(pth.read_state_dict(content))
+        return MiniFasNetwork(pth.read_state_dict(content), cache)
     except (pth.BrokenWeights, KeyError, ModelUnavailable) as error:
         raise ModelUnavailable(f"{path} does not hold a MiniFASNet: {error}") from error

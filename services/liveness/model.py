@@ -71,17 +71,23 @@ class LivenessModels:
     """The liveness model that the settings name now. Safe to call from several threads."""
 
     def __init__(
-        self, settings: Callable[[], ModelSettings], mirror: str | None = None, threshold: float | None = None
+        self,
+        settings: Callable[[], ModelSettings],
+        mirror: str | None = None,
+        threshold: float | None = None,
+        cache: Path | None = None,
     ) -> None:
         """
         Args:
             settings: reads the settings; asked at every call.
             mirror: RECO_MIRROR, see services.common.weights.WeightStore.
             threshold: scores from here on are REAL, 0 to 1; None for the model's own.
+            cache: see native.load.
         """
         self._settings = settings
         self._mirror = mirror
         self._threshold = threshold
+        self._cache = cache
         self._lock = threading.Lock()
         self._loaded: tuple[ModelSettings, LivenessModel] | None = None
         self._store: tuple[Path, WeightStore] | None = None
@@ -110,7 +116,7 @@ class LivenessModels:
         try:
             store = self._store_in(settings.path)
             files = {scale: store.get(file) for scale, file in minifasnet_files(settings.url).items()}
-            return MiniFasNet.load(files, threshold)
+            return MiniFasNet.load(files, threshold, self._cache)
         except ModelUnavailable as error:
             raise LivenessModelUnavailable(str(error)) from error
 

@@ -8,10 +8,12 @@ tell; what they do not tell (strides, paddings, the batch norms' epsilon) is wri
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from services.common import convolution, planes, vectors
+from services.common import convolution
+from services.common.lanes import WIDTH
 from services.common.program import Bordered, Builder, Planes, Program, require
 
 SIDE = 80
@@ -27,10 +29,11 @@ STAGES = (("conv_23", "conv_3"), ("conv_34", "conv_4"), ("conv_45", "conv_5"))
 class MiniFasNetwork:
     """A network, ready to run. Safe to call from several threads."""
 
-    def __init__(self, tensors: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, tensors: Mapping[str, np.ndarray], cache: Path | None = None) -> None:
         """
         Args:
             tensors: the state dict; names may begin with "module.".
+            cache: see native.load.
 
         Raises:
             KeyError: a tensor is missing.
@@ -42,7 +45,7 @@ class MiniFasNetwork:
             layers.halve(halving)
             for name in layers.blocks_of(residual):
                 layers.add_block(name)
-        self._program = layers.end("conv_6_sep", "conv_6_dw")
+        self._program = layers.end("conv_6_sep", "conv_6_dw", cache)
 
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Of the classes, float32 (n, 3), to the bit the same for a crop whatever others there are.
@@ -87,7 +90,7 @@ class _Layers:
         """A convolution of 3 × 3 that halves the picture, and a depthwise one."""
         filters = self._filters(first)
         count = len(filters.bias)
-        require(filters.weights.shape == (count, 3, 3, 3) and count % vectors.WIDTH == 0, "a first layer of other form")
+        require(filters.weights.shape == (count, 3, 3, 3) and count % WIDTH == 0, "a first layer of other form")
         for _ in range(2):
             self._places.append(Planes(self._builder.size, SIDE // 2, count))
             self._builder.place(self._places[-1])
@@ -124,8 +127,8 @@ class _Layers:
         count = sum(key.startswith(f"{name}.model.") and key.endswith(".project.conv.weight") for key in self._tensors)
         return [f"{name}.model.{index}" for index in range(count)]
 
-    def end(self, separate: str, whole: str) -> Program:
-        """The head: many channels, each filtered to one number, and what is linear in these."""
+    def end(self, separate: str, whole: str, cache: Path | None) -> Program:
+        """The head: many channels, each filtered to one number, and what is linear in these; `cache`: see native.load."""
         filters = self._filters(separate)
         value = self._other(self._value.side, len(filters.bias))
         self._pointwise(filters, self._value, value)
@@ -133,12 +136,12 @@ class _Layers:
         last = self._filters(whole)
         features = self._other(1, value.used)
         require(last.weights.shape == (value.used, 1, value.side, value.side), "a last convolution of other form")
-        windows = planes.prepared_windows(_filled(last.weights[:, 0], value.channels))
+        windows = convolution.prepared_windows(_filled(last.weights[:, 0], value.channels))
         self._step(value, features, last, windows, kind=convolution.WHOLE, window=value.side)
         self._value = features
         logits = self._other(1, CLASSES)
         self._pointwise(self._head(value.used), features, logits)
-        return self._builder.program(self._input, logits)
+        return self._builder.program(self._input, logits, cache)
 
     def _other(self, side: int, used: int) -> Planes:
         """A value in the place where the present one is not."""
@@ -159,13 +162,13 @@ class _Layers:
 
     def _pointwise(self, filters: _Filters, source: Planes, target: Planes, **fields: int) -> None:
         require(filters.weights.shape == (target.used, source.used, 1, 1), "a layer does not fit its input")
-        weights = planes.prepared(_filled(filters.weights[:, :, 0, 0], target.channels))
+        weights = convolution.prepared_pixels(_filled(filters.weights[:, :, 0, 0], target.channels))
         self._step(source, target, filters, weights, **({"kind": convolution.POINTWISE} | fields))
 
     def _depthwise(self, name: str, source: Planes, target: Planes) -> None:
         filters = self._filters(name)
         require(filters.weights.shape == (source.used, 1, 3, 3), "a depthwise layer does not fit its input")
-        weights = planes.prepared_windows(_filled(filters.weights[:, 0], target.channels))
+        weights = convolution.prepared_windows(_filled(filters.weights[:, 0], target.channels))
         stride = source.side // target.side
         self._step(source, target, filters, weights, kind=convolution.DEPTHWISE, stride=stride)
 

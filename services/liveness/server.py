@@ -34,7 +34,7 @@ def build(settings: Settings) -> Server:
     def model_settings() -> ModelSettings:
         return ModelSettings(*env_file.pick("MODEL_PATH", "MODEL_URL", "MODEL_NAME").values())
 
-    models = LivenessModels(model_settings, settings.mirror, settings.threshold)
+    models = LivenessModels(model_settings, settings.mirror, settings.threshold, settings.cache)
     try:
         models.current()
     except RecoError as err:

@@ -21,6 +21,7 @@ class Settings:
     env_file: Path
     mirror: str | None
     threshold: float | None
+    cache: Path
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -32,6 +33,7 @@ class Settings:
             env_file=Path(get("RECO_ENV_FILE", ".env")),
             mirror=get("RECO_MIRROR") or None,
             threshold=_share(threshold) if threshold else None,
+            cache=Path(get("RECO_CACHE", "var/cache")),
         )
 
 

@@ -67,7 +67,7 @@ def local_detector() -> DetectorServicer:
 
 def local_liveness(mirror: Path) -> LivenessServicer:
     settings = ModelSettings(ROOT / "var" / "models", MINIFASNET_URL, "MiniFASNet")
-    return LivenessServicer(LivenessModels(lambda: settings, str(mirror)), Workers(Limits(processors())))
+    return LivenessServicer(LivenessModels(lambda: settings, str(mirror), cache=CACHE), Workers(Limits(processors())))
 
 
 def local_embedder() -> EmbedderServicer:

@@ -142,7 +142,7 @@ def _alone(networks: list[MiniFasNetwork], crops: list[np.ndarray]) -> Figure:
 
 def open_networks(mirror: Path) -> list[MiniFasNetwork]:
     files = minifasnet_files(MINIFASNET_URL)
-    model = MiniFasNet.load({scale: store(mirror).get(file) for scale, file in files.items()})
+    model = MiniFasNet.load({scale: store(mirror).get(file) for scale, file in files.items()}, cache=CACHE)
     return list(model._networks.values())
 
 

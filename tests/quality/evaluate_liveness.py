@@ -63,7 +63,7 @@ class Judge:
         finder = Mtcnn(*(open_session(path) for path in (networks.pnet, networks.rnet, networks.onet)))
         folder = data / "weights" / "minifasnet"
         files = {scale: folder / file.name for scale, file in minifasnet_files().items()}
-        return cls(finder, MiniFasNet.load(files))
+        return cls(finder, MiniFasNet.load(files, cache=cache))
 
     def __call__(self, photo: Path) -> Judged:
         image = decode(photo.read_bytes())

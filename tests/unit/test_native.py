@@ -1,10 +1,14 @@
 """Machine code that is compiled once, kept, and believed only where it is whole."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from services.common import native
 from services.common.errors import ModelUnavailable
+from tests.e2e.system import ROOT
 
 LOOPS = "services.embedder.integer_loops"
 
@@ -67,3 +71,11 @@ def test_other_code_or_another_processor_has_a_file_of_its_own(tmp_path, compila
 def test_what_cannot_be_compiled_is_named():
     with pytest.raises(ModelUnavailable, match="services.common.files cannot be compiled: .*has no attribute 'run'"):
         native.load("services.common.files")
+
+
+@pytest.mark.parametrize("service", ["liveness", "embedder"])
+def test_services_run_without_the_compiler(service):
+    """Which takes more memory than all else of the process."""
+    program = f"import sys, services.{service}.server; sys.exit('numba' in sys.modules)"
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}"}
+    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == 0

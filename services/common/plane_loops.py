@@ -1,8 +1,8 @@
 """Convolutions of images that lie in planes, one vector of channels each: MobileNets' kinds, one pixel or one channel wide.
 
 Pixels of a plane follow each other without borders, so that a product of matrices runs over all pixels of an image, and
-a row of pixels stays in registers while a window moves along it. Functions take a step of convolution.STEP (`run` there
-says what that means), and addresses of an image's first pixel in source and target, of the parameters (`constants`),
+a row of pixels stays in registers while a window moves along it. Functions take a step of convolution.STEP (Convolutions
+there says what that means), and addresses of an image's first pixel in source and target, of the parameters (`constants`),
 and of memory of their own. They work on one image: several at a time, sharing the weights, were not faster.
 """
 
@@ -12,32 +12,7 @@ import numpy as np
 from numba import njit
 
 from services.common import vectors
-
-
-def prepared(weights: np.ndarray) -> np.ndarray:
-    """Weights as `pointwise` wants them.
-
-    Args:
-        weights: (filters, channels); filters a multiple of vectors.LANES.
-
-    Returns:
-        float32, flat: blocks of vectors.WIDTH columns, and where filters leave it one of half as many.
-    """
-    blocks = (weights[start : start + vectors.WIDTH].T.ravel() for start in range(0, len(weights), vectors.WIDTH))
-    return np.concatenate([*blocks]).astype(np.float32)
-
-
-def prepared_windows(weights: np.ndarray) -> np.ndarray:
-    """Weights as `depthwise` and `whole` want them.
-
-    Args:
-        weights: (filters, window, window); filters a multiple of vectors.LANES.
-
-    Returns:
-        float32, flat: planes of the windows' pixels.
-    """
-    planes = weights.reshape(-1, vectors.LANES, weights[0].size)
-    return np.ascontiguousarray(planes.transpose(0, 2, 1), np.float32).ravel()
+from services.common.lanes import HEIGHTS, LANES, TALL, WIDTH
 
 
 def _pixels(count: int, heights: tuple[int, int, int]) -> Callable:
@@ -45,7 +20,7 @@ def _pixels(count: int, heights: tuple[int, int, int]) -> Callable:
     tall, low, single = (vectors.plane_product(height, count) for height in heights)
     most, some, _ = heights
 
-    @njit(nogil=True)
+    @njit(error_model="numpy")
     def product(pixels, source, planes, plane, last, matrix, bias, slopes, add, target, target_plane):
         vectors.stay_apart()
         while pixels:
@@ -59,43 +34,43 @@ def _pixels(count: int, heights: tuple[int, int, int]) -> Callable:
                 done = 1
                 single(source, planes, plane, last, matrix, bias, slopes, add, target, target_plane)
             pixels -= done
-            source += 4 * done * vectors.LANES
-            target += 4 * done * vectors.LANES
+            source += 4 * done * LANES
+            target += 4 * done * LANES
 
     return product
 
 
-_pixels_1, _pixels_2 = _pixels(1, vectors.TALL), _pixels(2, vectors.HEIGHTS)
+_pixels_1, _pixels_2 = _pixels(1, TALL), _pixels(2, HEIGHTS)
 _filter_1, _filter_2 = vectors.depthwise(1), vectors.depthwise(2)
 
 
-@njit(nogil=True)
+@njit(error_model="numpy")
 def _some_filters(step, first, source, plane, target, target_plane, constants):
     """WIDTH filters of a POINTWISE step over an image, from one on, or as many as there are: whole vectors."""
     vectors.stay_apart()
-    pixels, planes = step.side * step.side, (step.channels + vectors.LANES - 1) // vectors.LANES
-    last = step.channels - vectors.LANES * (planes - 1)
+    pixels, planes = step.side * step.side, (step.channels + LANES - 1) // LANES
+    last = step.channels - LANES * (planes - 1)
     matrix = constants + 4 * (step.weights + step.channels * first)
     bias, slopes = constants + 4 * (step.bias + first), constants + 4 * (step.slopes + first)
-    if step.filters - first >= vectors.WIDTH:
+    if step.filters - first >= WIDTH:
         _pixels_2(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
     else:
         _pixels_1(pixels, source, planes, plane, last, matrix, bias, slopes, step.add, target, target_plane)
 
 
-@njit(nogil=True, inline="always")
+@njit(error_model="numpy", inline="always")
 def pointwise(step, source, plane, target, target_plane, constants):
     """A step of kind POINTWISE: each pixel by itself. `plane`, `target_plane`: the distances of planes."""
-    for first in range(0, step.filters, vectors.WIDTH):
-        to = target + 4 * target_plane * (first // vectors.LANES)
+    for first in range(0, step.filters, WIDTH):
+        to = target + 4 * target_plane * (first // LANES)
         _some_filters(step, first, source, plane, to, target_plane, constants)
 
 
-@njit(nogil=True)
+@njit(error_model="numpy")
 def depthwise(step, plane, source, target, constants):
     """A plane of a DEPTHWISE step, windows of 3 × 3 with a border of zeros around an image."""
     vectors.stay_apart()
-    first, row_out = vectors.LANES * plane, 4 * vectors.LANES * step.side
+    first, row_out = LANES * plane, 4 * LANES * step.side
     row_in = step.stride * row_out
     weights = constants + 4 * (step.weights + 9 * first)
     bias, slopes = constants + 4 * (step.bias + first), constants + 4 * (step.slopes + first)
@@ -109,49 +84,49 @@ def depthwise(step, plane, source, target, constants):
             _filter_2(above, middle, below, is_above, is_below, weights, bias, slopes, to, step.side)
 
 
-@njit(nogil=True, inline="always")
+@njit(error_model="numpy", inline="always")
 def bottleneck(wide, filtered, narrow, source, target, constants, memory):
     """A BOTTLENECK over an image: the channels become many, each is filtered, and they become few again. Of the many,
     WIDTH exist at a time; what is in work then fits the second-level cache."""
-    before, after = vectors.LANES * (filtered.side * filtered.stride) ** 2, vectors.LANES * filtered.side**2
-    middle = memory + 4 * before * (vectors.WIDTH // vectors.LANES)
-    for first in range(0, wide.filters, vectors.WIDTH):
+    before, after = LANES * (filtered.side * filtered.stride) ** 2, LANES * filtered.side**2
+    middle = memory + 4 * before * (WIDTH // LANES)
+    for first in range(0, wide.filters, WIDTH):
         _some_filters(wide, first, source, wide.source_plane, memory, before, constants)
-        planes = min(vectors.WIDTH, wide.filters - first) // vectors.LANES
+        planes = min(WIDTH, wide.filters - first) // LANES
         for number in range(planes):
-            plane = first // vectors.LANES + number
+            plane = first // LANES + number
             depthwise(filtered, plane, memory + 4 * before * number, middle + 4 * after * plane, constants)
     pointwise(narrow, middle, after, target, narrow.target_plane, constants)
 
 
-@njit(nogil=True, inline="always")
+@njit(error_model="numpy", inline="always")
 def whole(step, source, target, constants):
     """A step of kind WHOLE over an image: a window as large as that, its own for each channel."""
     pixels = step.window**2
-    for channel in range(0, 4 * step.filters, 4 * vectors.LANES):
+    for channel in range(0, 4 * step.filters, 4 * LANES):
         vectors.pool(constants + 4 * step.bias + channel, 1, 0, np.float32(1), target + channel)
-    for pixel in range(0, 4 * vectors.LANES * pixels, 4 * vectors.LANES):
-        for plane in range(step.filters // vectors.LANES):
-            weights = constants + 4 * step.weights + pixel + 4 * vectors.LANES * pixels * plane
+    for pixel in range(0, 4 * LANES * pixels, 4 * LANES):
+        for plane in range(step.filters // LANES):
+            weights = constants + 4 * step.weights + pixel + 4 * LANES * pixels * plane
             there = source + pixel + 4 * step.source_plane * plane
-            vectors.multiply_add(there, weights, target + 4 * vectors.LANES * plane)
+            vectors.multiply_add(there, weights, target + 4 * LANES * plane)
 
 
-@njit(nogil=True, inline="always")
+@njit(error_model="numpy", inline="always")
 def squeeze(step, first, second, source, target, constants, memory):
     """A SQUEEZE over an image: the channels' means go through two POINTWISE steps and a sigmoid; the source times that
     is added to the target."""
-    pixels, planes = step.side**2, step.filters // vectors.LANES
+    pixels, planes = step.side**2, step.filters // LANES
     means, few, shares = memory, memory + 4 * step.filters, memory + 8 * step.filters
     for pixel in range(pixels):
         for plane in range(planes):
-            there = source + 4 * (step.source_plane * plane + vectors.LANES * pixel)
-            vectors.pool(there, pixel == 0, 0, np.float32(1 / pixels), means + 4 * vectors.LANES * plane)
-    pointwise(first, means, vectors.LANES, few, vectors.LANES, constants)
-    pointwise(second, few, vectors.LANES, shares, vectors.LANES, constants)
+            there = source + 4 * (step.source_plane * plane + LANES * pixel)
+            vectors.pool(there, pixel == 0, 0, np.float32(1 / pixels), means + 4 * LANES * plane)
+    pointwise(first, means, LANES, few, LANES, constants)
+    pointwise(second, few, LANES, shares, LANES, constants)
     for plane in range(planes):
-        share = shares + 4 * vectors.LANES * plane
+        share = shares + 4 * LANES * plane
         vectors.sigmoid(share)
         for pixel in range(pixels):
-            place = 4 * (step.source_plane * plane + vectors.LANES * pixel)
+            place = 4 * (step.source_plane * plane + LANES * pixel)
             vectors.multiply_add(source + place, share, target + place)
