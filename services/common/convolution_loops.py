@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
-from numba import carray, njit
+from numba import from_dtype, njit
 
 from services.common import plane_loops, vectors
 from services.common.convolution import (
@@ -22,6 +22,10 @@ from services.common.convolution import (
     WINOGRAD,
 )
 from services.common.lanes import HEIGHTS, LANES, WIDTH
+
+SIZE = STEP.itemsize
+
+_step = vectors.pointer(from_dtype(STEP))
 
 
 def _product(heights: tuple[int, ...]) -> Callable:
@@ -136,14 +140,14 @@ def _pool(step, images, source, target):
 
 
 @njit(error_model="numpy", inline="always")
-def _in_planes(steps, number, images, source, target, constants, memory):
-    """The step of that number, of a kind that works on plane_loops."""
-    step = steps[number]
+def _in_planes(place, images, source, target, constants, memory):
+    """The step at an address, of a kind that works on planes."""
+    step, second, third = _step(place), _step(place + SIZE), _step(place + 2 * SIZE)
     for _ in range(images):
         if step.kind == BOTTLENECK:
-            plane_loops.bottleneck(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
+            plane_loops.bottleneck(step, second, third, source, target, constants, memory)
         elif step.kind == SQUEEZE:
-            plane_loops.squeeze(step, steps[number + 1], steps[number + 2], source, target, constants, memory)
+            plane_loops.squeeze(step, second, third, source, target, constants, memory)
         elif step.kind == WHOLE:
             plane_loops.whole(step, source, target, constants)
         elif step.kind == POINTWISE:
@@ -156,13 +160,12 @@ def _in_planes(steps, number, images, source, target, constants, memory):
         target += 4 * step.target_image
 
 
-@njit(nogil=True, error_model="numpy")
+@vectors.kernel
 def run(steps_at, count, images, values, parameters, memory):
     """See convolution.Convolutions; all but the numbers of steps and images are addresses."""
-    steps = carray(vectors.pointer(steps_at), (count,), STEP)
-    number = 0
-    while number < count:
-        step = steps[number]
+    place = steps_at
+    while place < steps_at + SIZE * count:
+        step = _step(place)
         source, target = values + 4 * step.source_start, values + 4 * step.target_start
         weights, bias = parameters + 4 * step.weights, parameters + 4 * step.bias
         slopes = parameters + 4 * step.slopes
@@ -176,5 +179,5 @@ def run(steps_at, count, images, values, parameters, memory):
         elif step.kind == MAXIMUM or step.kind == AVERAGE:
             _pool(step, images, source, target)
         else:
-            _in_planes(steps, number, images, source, target, parameters, memory)
-        number += 3 if step.kind == BOTTLENECK or step.kind == SQUEEZE else 1
+            _in_planes(place, images, source, target, parameters, memory)
+        place += 3 * SIZE if step.kind == BOTTLENECK or step.kind == SQUEEZE else SIZE

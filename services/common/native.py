@@ -2,8 +2,8 @@
 
 Compiling takes seconds, and memory that a process keeps. So a child process does it, and what services load is machine
 code alone: in milliseconds, and without numba. A module that is compiled so has a function `run` of integers only
-(sizes, and addresses of arrays), compiled by numba as `njit` with error_model="numpy"; besides numba it uses only what
-is in services.common.
+(sizes, and addresses of arrays), decorated with `kernel` of vectors.py; besides numba it uses only what is in
+services.common.
 """
 
 import ctypes
@@ -29,7 +29,6 @@ TIMEOUT = 300
 
 COMMON = Path(__file__).parent
 _DIGEST = hashlib.sha256().digest_size
-_ENTRY = "run"
 
 
 class Kernel:
@@ -44,9 +43,10 @@ class Kernel:
         binding.initialize_native_asmprinter()
         machine = binding.Target.from_default_triple().create_target_machine(jit=True)
         self._engine = binding.create_mcjit_compiler(binding.parse_assembly(""), machine)
-        self._engine.add_object_file(binding.ObjectFileRef.from_data(code))
+        name, _, file = code.partition(b"\0")
+        self._engine.add_object_file(binding.ObjectFileRef.from_data(file))
         self._engine.finalize_object()
-        self._function = ctypes.CFUNCTYPE(ctypes.c_int)(self._engine.get_function_address(_ENTRY))
+        self._function = ctypes.CFUNCTYPE(ctypes.c_int)(self._engine.get_function_address(name.decode()))
 
     def __call__(self, *arguments: int) -> None:
         """Runs it."""
@@ -107,29 +107,18 @@ def _compiled_elsewhere(module: str) -> bytes:
 
 
 def compiled(module: str) -> bytes:
-    """An object file with the module's function as `run`, and nothing that it would need from elsewhere."""
+    """The name of the module's function, and an object file that has it and all that it calls.
+
+    It is what numba itself runs: code that LLVM makes anew of what numba shows of its own can be a third slower, as that
+    has gone through the compiler before.
+    """
     from numba import types
 
     run = importlib.import_module(module).run
     run.compile((types.intp,) * len(inspect.signature(run.py_func).parameters))
     (result,) = run.overloads.values()
-    code = binding.parse_assembly(result.library.get_llvm_str())
-    for function in code.functions:
-        if function.name == result.fndesc.llvm_func_name:
-            function.name = _ENTRY
-        elif not function.is_declaration:
-            function.linkage = "internal"  # what `run` does not need, such as numba's way in from Python, then goes
-    machine = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(),
-        features=binding.get_host_cpu_features().flatten(),
-        opt=3,
-        jit=True,
-        codemodel="jitdefault",
-    )
-    passes = binding.create_new_module_pass_manager()
-    passes.add_global_dead_code_eliminate_pass()
-    passes.run(code, binding.create_pass_builder(machine, binding.create_pipeline_tuning_options()))
-    return machine.emit_object(code)
+    _, _, (code, _) = result.library.serialize_using_object_code()
+    return b"\0".join([result.fndesc.llvm_func_name.encode(), code])
 
 
 if __name__ == "__main__":

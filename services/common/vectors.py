@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -18,6 +18,10 @@ _INTEGER = ir.IntType(64)
 _VECTOR = ir.VectorType(_NUMBER, LANES)
 _UNDEFINED = ir.Constant(_VECTOR, ir.Undefined)
 _BYTES = 4
+
+
+#: For functions that are compiled to be loaded without numba: nothing in them can fail, or is made for Python.
+kernel = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 class _Code:
@@ -428,11 +432,15 @@ def stay_apart(typing):
     return types.void(), generate
 
 
-@intrinsic
-def pointer(typing, address):
-    """An address as what numba's `carray` takes."""
+def pointer(kind: types.Type) -> Callable:
+    """A function for compiled code that makes an address a pointer to numbers of a kind, or to a record."""
+    target = kind if isinstance(kind, types.Record) else types.CPointer(kind)
 
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], cgutils.voidptr_t)
+    @intrinsic
+    def point(typing, address):
+        def generate(context, builder, signature, arguments):
+            return builder.inttoptr(arguments[0], context.get_value_type(target))
 
-    return types.voidptr(types.intp), generate
+        return target(types.intp), generate
+
+    return point

@@ -2,17 +2,19 @@
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from services.common.vectors import pointer
+from services.common.vectors import kernel, pointer
 
 #: Codes are asked for this many bytes before they are needed: by itself a processor asks too late, which doubles the
 #: time of two threads that read a hundred megabytes.
 AHEAD = 8192
 #: Bytes that come from memory at once.
 LINE = 64
+
+_digits, _codes, _products = (pointer(kind) for kind in (types.int16, types.int8, types.int32))
 
 
 @intrinsic
@@ -30,17 +32,17 @@ def _ask_for(typing, address):
     return types.void(types.intp), generate
 
 
-@njit(nogil=True, error_model="numpy")
+@kernel
 def run(digits_at, probes, codes_at, rows, dimension, products_at):
     """Digits, int16 (probes, dimension), times codes, int8 (rows, dimension), into products, int32 (probes, rows)."""
-    digits = carray(pointer(digits_at), (probes, dimension), np.int16)
-    codes = carray(pointer(codes_at), (rows, dimension), np.int8)
-    products = carray(pointer(products_at), (probes, rows), np.int32)
     for row in range(rows):
-        for line in range(row * dimension, (row + 1) * dimension, LINE):
-            _ask_for(codes_at + AHEAD + line)
+        code_at = codes_at + row * dimension
+        for line in range(0, dimension, LINE):
+            _ask_for(code_at + AHEAD + line)
+        code = _codes(code_at)
         for probe in range(probes):
+            digits = _digits(digits_at + 2 * dimension * probe)
             total = np.int32(0)
             for place in range(dimension):  # written so, it becomes vector instructions
-                total += np.int32(codes[row, place]) * np.int32(digits[probe, place])
-            products[probe, row] = total
+                total += np.int32(code[place]) * np.int32(digits[place])
+            _products(products_at + 4 * rows * probe)[row] = total
