@@ -82,6 +82,26 @@ def test_an_idle_worker_begins_at_once_with_what_there_is(clients):
     assert result.result() == [2]
 
 
+def test_where_a_worker_is_free_the_caller_does_its_work_itself():
+    batcher = Batcher(lambda items: [threading.get_ident() for _ in items], Limits(workers=2, batch=8))
+    assert batcher.run([0]) == [threading.get_ident()]
+    batcher.stop()
+
+
+def test_a_caller_does_not_wait_for_what_came_after_it(clients):
+    gates = [Gate(), Gate()]
+    batcher = Batcher(lambda items: [gates[item]([item])[0] for item in items], Limits(workers=1))
+    first = clients.submit(batcher.run, [0])
+    gates[0].wait_until_begun()
+    second = clients.submit(batcher.run, [1])
+    waiting(batcher, 1)
+    gates[0].open()
+    gates[1].wait_until_begun()
+    assert first.result(PATIENCE) == [0] and not second.done()
+    gates[1].open()
+    assert second.result(PATIENCE) == [2]
+
+
 def test_what_came_while_the_worker_was_busy_is_one_batch(clients):
     gate = Gate()
     batcher = Batcher(gate, Limits(workers=1, batch=3))
