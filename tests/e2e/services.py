@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local.run import ALLOCATOR
+from deploy.local.run import PROCESS
 from services.common.server import GRACE
 from tests.e2e.system import ROOT, free_port
 
@@ -27,7 +27,7 @@ class Services:
         self._folder = env_file.parent
         self._processes: dict[str, subprocess.Popen] = {}
         self._environment = {
-            **ALLOCATOR,
+            **PROCESS,
             **os.environ,
             **{f"RECO_{service.upper()}": self._target(service) for service in NAMES},
             "RECO_ENV_FILE": str(env_file),

