@@ -56,7 +56,7 @@ def _face_finder(names: set[str], cache: Path, weights: Path) -> list[str]:
 
 
 def _liveness(names: set[str], cache: Path, weights: Path) -> list[str]:
-    from services.common.convolution import Convolutions
+    from services.common.networks.convolution import Convolutions
     from services.liveness.weights import minifasnet_files
 
     Convolutions(cache)

@@ -79,7 +79,7 @@ def _version(module: str) -> str:
     versions = [metadata.version(package) for package in ("numba", "llvmlite")]
     processor = [platform.machine(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()]
     digest = hashlib.sha256("\n".join(versions + processor).encode())
-    for path in [COMMON.parents[1] / f"{module.replace('.', '/')}.py", *sorted(COMMON.glob("*.py"))]:
+    for path in [COMMON.parents[1] / f"{module.replace('.', '/')}.py", *sorted(COMMON.rglob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

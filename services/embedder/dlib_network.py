@@ -12,10 +12,10 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from services.common import convolution
 from services.common.errors import ModelUnavailable
-from services.common.lanes import WIDTH
-from services.common.program import Bordered, Builder, Program, require
+from services.common.networks import convolution
+from services.common.networks.lanes import WIDTH
+from services.common.networks.program import Bordered, Builder, Program, require
 from services.embedder.dlib_dat import (
     AddSkipped,
     Affine,

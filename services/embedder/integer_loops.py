@@ -6,7 +6,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from services.common.vectors import kernel, pointer
+from services.common.networks.vectors import kernel, pointer
 
 #: Codes are asked for this many bytes before they are needed: by itself a processor asks too late, which doubles the
 #: time of two threads that read a hundred megabytes.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from services.common import convolution
-from services.common.lanes import WIDTH
-from services.common.program import Bordered, Builder, Planes, Program, require
+from services.common.networks import convolution
+from services.common.networks.lanes import WIDTH
+from services.common.networks.program import Bordered, Builder, Planes, Program, require
 
 SIDE = 80
 CLASSES = 3

@@ -14,13 +14,13 @@ from services.common.convert import from_crop
 from services.common.database import open_engine
 from services.common.interceptor import reason_of
 from services.common.server import Server, ServerOptions
-from services.embedder.exact_index import ExactIndex
 from services.embedder.gallery import Gallery
 from services.embedder.ledger import Ledger
 from services.embedder.live_index import LiveIndexes
 from services.embedder.model import Embedder
 from services.embedder.servicer import EmbedderServicer
 from tests.fakes import FakeRecognizer, fake_crop, fake_recognizers
+from tests.indexes import new_exact_index
 
 NAME = "reco.embedder.v1.EmbedderService"
 COSINE = pb.DISTANCE_COSINE
@@ -31,7 +31,7 @@ def serving(url, milvus, *recognizers):
     """`milvus`: keeps the search index; None: the embedder itself does."""
     engine = open_engine(make_url(url))
     gallery = Gallery(lambda: engine)
-    indexes = shared(gallery, milvus) if milvus else LiveIndexes(gallery, ExactIndex)
+    indexes = shared(gallery, milvus) if milvus else LiveIndexes(gallery, new_exact_index)
     servicer = EmbedderServicer(Embedder(fake_recognizers(*recognizers), gallery, indexes))
 
     def add(server):

@@ -11,13 +11,13 @@ import pytest
 from sqlalchemy import select, update
 
 from services.common.database import reading, writing
-from services.embedder.exact_index import ExactIndex
 from services.embedder.gallery import StoredPhoto
 from services.embedder.index import Hit, IndexUnavailable
 from services.embedder.ledger import Ledger
 from services.embedder.live_index import LiveIndexes
 from services.embedder.matching import Metric
 from services.embedder.tables import collections
+from tests.indexes import new_exact_index
 from tests.milvus import LiteServer, require_milvus
 
 D = "Dlib:1"
@@ -106,7 +106,7 @@ def test_whoever_enrols_everybody_finds(gallery, milvus, shared):
 def test_the_same_answers_as_in_process_while_people_come_and_go(gallery, milvus, shared):
     dice, rng = random.Random(0), np.random.default_rng(0)
     copies = [shared, embedder(gallery, milvus)]
-    reference = LiveIndexes(gallery, ExactIndex)
+    reference = LiveIndexes(gallery, new_exact_index)
     faces = [vectors(dice.randrange(12), dice.choice((1, 2, 6))) for _ in range(20)]  # some of them several times
     for turn in range(20):
         for _ in range(dice.choice((1, 1, 5, 70))):

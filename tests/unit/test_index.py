@@ -8,15 +8,13 @@ import numpy as np
 import pytest
 
 from services.embedder import exact_index, segment
-from services.embedder.exact_index import ExactIndex
 from services.embedder.index import Hit
 from services.embedder.integer_products import IntegerProducts
 from services.embedder.matching import Metric, distances
 from services.embedder.templates import Templates, no_templates
-from tests.e2e.system import ROOT
+from tests.indexes import CACHE, new_exact_index
 
 NO_LIMIT = 1e9
-CACHE = ROOT / "var" / "cache"
 BACKENDS = ("in-process", "milvus")
 
 
@@ -37,10 +35,6 @@ def new_index(request):
 def effort(new_index):
     """How often something is tried, of so many times: Milvus Lite takes a hundred times as long."""
     return (lambda times: times) if new_index is new_exact_index else (lambda times: max(1, times // 10))
-
-
-def new_exact_index(dimension, directory=None):
-    return ExactIndex(dimension, IntegerProducts(CACHE), directory)
 
 
 def templates(vectors, ids=None):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from services.common import program
 from services.common.errors import ModelUnavailable
+from services.common.networks import program
 from services.liveness import pth
 from services.liveness.network import BATCH, EPSILON, SIDE, STAGES, MiniFasNetwork
 from services.liveness.weights import minifasnet_files

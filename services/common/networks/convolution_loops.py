@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numba import from_dtype, njit
 
-from services.common import plane_loops, vectors
-from services.common.convolution import (
+from services.common.networks import plane_loops, vectors
+from services.common.networks.convolution import (
     APART,
     AVERAGE,
     BOTTLENECK,
@@ -21,7 +21,7 @@ from services.common.convolution import (
     WHOLE,
     WINOGRAD,
 )
-from services.common.lanes import HEIGHTS, LANES, WIDTH
+from services.common.networks.lanes import HEIGHTS, LANES, WIDTH
 
 SIZE = STEP.itemsize
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from services.common import native
-from services.common.lanes import LANES, WIDTH
+from services.common.networks.lanes import LANES, WIDTH
 
 #: Tiles that are worked on together: what is in work then fits the second-level cache.
 TILES = 60
@@ -131,7 +131,7 @@ class Convolutions:
         Raises:
             ModelUnavailable: the loops cannot be compiled here.
         """
-        self._run = native.load("services.common.convolution_loops", cache)
+        self._run = native.load("services.common.networks.convolution_loops", cache)
 
     def __call__(
         self, steps: np.ndarray, images: int, values: np.ndarray, parameters: np.ndarray, memory: np.ndarray

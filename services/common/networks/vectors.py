@@ -11,7 +11,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from services.common.lanes import LANES, VECTORS
+from services.common.networks.lanes import LANES, VECTORS
 
 _NUMBER = ir.FloatType()
 _INTEGER = ir.IntType(64)

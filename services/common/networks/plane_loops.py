@@ -11,8 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numba import njit
 
-from services.common import vectors
-from services.common.lanes import HEIGHTS, LANES, TALL, WIDTH
+from services.common.networks import vectors
+from services.common.networks.lanes import HEIGHTS, LANES, TALL, WIDTH
 
 
 def _pixels(count: int, heights: tuple[int, int, int]) -> Callable:

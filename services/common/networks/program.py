@@ -1,13 +1,13 @@
-"""Networks as steps of services.common.convolution, and the memory that they run in."""
+"""Networks as steps of services.common.networks.convolution, and the memory that they run in."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from services.common import convolution
 from services.common.errors import ModelUnavailable
-from services.common.lanes import LANES
+from services.common.networks import convolution
+from services.common.networks.lanes import LANES
 
 MAX_CHANNELS, MAX_SIDE, MAX_WEIGHT = 4096, 1024, 1e30
 #: Numbers that all values of a batch may take.
