@@ -41,6 +41,7 @@ def main() -> int:
         print(f"no photos at {data}; name their folder in RECO_TEST_DATA", file=sys.stderr)
         return 1
     started, busy = time.monotonic(), load_before()
+    cv2.setNumThreads(1)  # as in the services
     figures = []
     for figure in measure(data, options.only):
         figures.append(figure)
