@@ -24,7 +24,7 @@ from llvmlite import binding
 from services.common.errors import ModelUnavailable
 from services.common.files import write_whole
 
-#: Seconds that compiling may take; it takes three on a free processor.
+#: Seconds that compiling may take; it takes five on a free processor.
 TIMEOUT = 300
 
 COMMON = Path(__file__).parent
