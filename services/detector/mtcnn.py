@@ -113,7 +113,7 @@ class Mtcnn:
         if options.mode is Mode.FAITHFUL and searched.size <= 3 * FLOAT_PIXELS:
             searched = searched.astype(np.float32)
         scales = pyramid.pyramid_scales(*size, options.min_face_px)
-        windows = self._refine(searched, self._propose(paint(searched, size, scales)))
+        windows = self._refine(searched, self._propose(paint(searched, scales)))
         boxes, scores, landmarks = self._conclude(searched, windows, options.min_confidence)
         factors = np.divide(image.shape[1::-1], searched.shape[1::-1])
         boxes, landmarks = boxes * factors[[0, 1, 0, 1]], (landmarks * factors).astype(np.float32)

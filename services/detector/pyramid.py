@@ -80,9 +80,10 @@ def halve_towards(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return image
 
 
-def level_sizes(size: tuple[int, int], scales: list[float]) -> list[tuple[int, int]]:
-    """(width, height) of each pyramid level of a picture of (width, height)."""
-    return [(int(size[0] * scale), int(size[1] * scale)) for scale in scales]
+def level_sizes(image: np.ndarray, scales: list[float]) -> list[tuple[int, int]]:
+    """(width, height) of each pyramid level of a picture."""
+    height, width = image.shape[:2]
+    return [(int(width * scale), int(height * scale)) for scale in scales]
 
 
 def pack(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -103,9 +104,9 @@ def _even(n: int) -> int:
     return n + n % 2
 
 
-def paint_levels(image: np.ndarray, size: tuple[int, int], scales: list[float]) -> Iterator[Canvas]:
-    """A canvas for each level, as the reference has it, of a picture of (width, height)."""
-    for level, (scale, part) in enumerate(zip(scales, level_sizes(size, scales), strict=True)):
+def paint_levels(image: np.ndarray, scales: list[float]) -> Iterator[Canvas]:
+    """A canvas for each level, as the reference has it."""
+    for level, (scale, part) in enumerate(zip(scales, level_sizes(image, scales), strict=True)):
         # Pooling pads: where a side is odd the last windows reach a pixel beyond it.
         yield Canvas(average(image, part), [Placement(level, scale, 0, 0, *map(_even, part))])
 
@@ -149,19 +150,18 @@ def _multiply(left: np.ndarray, right: np.ndarray, product: np.ndarray) -> None:
         np.matmul(left, right[:, at : at + columns], product[:, at : at + columns])
 
 
-def paint_canvas(image: np.ndarray, size: tuple[int, int], scales: list[float]) -> Iterator[Canvas]:
+def paint_canvas(image: np.ndarray, scales: list[float]) -> Iterator[Canvas]:
     """One canvas with all levels, if there are any.
 
     Args:
         image: uint8 (height, width, 3).
-        size: (width, height), no larger than the picture, of which the levels are.
         scales: of the levels, largest first.
     """
     if not scales:
         return
-    sizes = level_sizes(size, scales)
-    corners, ratio = pack(sizes), size[0] / image.shape[1]
-    places = [Placement(level, scale * ratio, *corners[level], *sizes[level]) for level, scale in enumerate(scales)]
+    sizes = level_sizes(image, scales)
+    corners = pack(sizes)
+    places = [Placement(level, scale, *corners[level], *sizes[level]) for level, scale in enumerate(scales)]
     width, height = max(p.x + p.width for p in places), max(p.y + p.height for p in places)
     canvas = np.zeros((height, width, 3), np.float32)
     for (x, y), (across, down) in zip(corners, sizes, strict=True):

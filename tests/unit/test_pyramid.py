@@ -22,7 +22,7 @@ def test_pyramid_of_tiny_pictures_is_empty(size):
 def test_canvas_levels_keep_apart_and_lie_even(width, height):
     image = np.full((height, width, 3), 200, np.uint8)
     scales = pyramid.pyramid_scales(width, height, 30)
-    (canvas,) = pyramid.paint_canvas(image, (width, height), scales)
+    (canvas,) = pyramid.paint_canvas(image, scales)
     owned = np.zeros(canvas.pixels.shape[:2], int)
     for level, (place, scale) in enumerate(zip(canvas.places, scales, strict=True)):
         assert place.x % 2 == 0 and place.y % 2 == 0
@@ -32,17 +32,9 @@ def test_canvas_levels_keep_apart_and_lie_even(width, height):
     assert np.allclose(canvas.pixels[..., 0], 200 * owned, atol=1e-3)
 
 
-def test_a_canvas_is_of_the_size_asked_for_in_the_pictures_pixels():
-    image = np.random.default_rng(2).integers(0, 256, (1050, 750, 3), dtype=np.uint8)
-    (canvas,) = pyramid.paint_canvas(image, (457, 640), [0.3])
-    (small,) = pyramid.paint_canvas(pyramid.shrink(image, (457, 640)), (457, 640), [0.3])
-    assert canvas.pixels.shape == small.pixels.shape == (192, 137, 3)
-    assert np.isclose(canvas.places[0].scale, 0.3 * 457 / 750) and small.places[0].scale == 0.3
-
-
 @pytest.mark.parametrize("paint", [pyramid.paint_canvas, pyramid.paint_levels])
 def test_no_levels_are_no_canvas(paint):
-    assert list(paint(np.zeros((5, 5, 3), np.uint8), (5, 5), [])) == []
+    assert list(paint(np.zeros((5, 5, 3), np.uint8), [])) == []
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
