@@ -15,8 +15,8 @@ PHOTOS ?= $(DATA)/faces/lfw_dev
 PAIRS  ?= $(wildcard $(PHOTOS)/pairsDevTest.txt)
 
 # Makes models ready; status 3 says that one is a Keras file and TensorFlow is not here: then it is installed first.
-CONVERTING = $(PY) -m deploy.local.models $(1) || { status=$$?; [ $$status = 3 ] || exit $$status; \
-	$(MAKE) --no-print-directory $(CONVERT)/.done && $(PY) -m deploy.local.models $(1); }
+CONVERTING = $(PY) -m deploy.models.__main__ $(1) || { status=$$?; [ $$status = 3 ] || exit $$status; \
+	$(MAKE) --no-print-directory $(CONVERT)/.done && $(PY) -m deploy.models.__main__ $(1); }
 
 PROTOS := $(shell find protos -name '*.proto')
 
@@ -26,12 +26,12 @@ PROTOS := $(shell find protos -name '*.proto')
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
 	@echo "make test      run all tests; sets itself up"
-	@echo "make demo      enrol and verify a person on the running system"
+	@echo "make demo      enroll and verify a person on the running system"
 	@echo "make models    fetch and convert the weights of MODELS=… (default: SELECTED_MODELS of .env)"
 	@echo "make evaluate  measure accuracy on labelled photos"
 	@echo "make bench     measure speed"
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
-	@echo "make chaos     kill and crowd enrolments, and check that nothing is lost"
+	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
 	@echo "make lint      check style and structure"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 

@@ -50,7 +50,7 @@ def mysql_url(mariadb: MariaDB) -> str:
 def milvus(tmp_path_factory: pytest.TempPathFactory):
     """Milvus Lite in a file."""
     require_milvus()
-    from services.embedder.milvus_index import Milvus
+    from services.embedder.search.milvus.index import Milvus
 
     connection = Milvus(str(tmp_path_factory.mktemp("milvus") / "vectors.db"))
     yield connection

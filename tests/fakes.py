@@ -7,13 +7,13 @@ import numpy as np
 
 from services.common.errors import UnknownModel
 from services.common.faces import FaceCrop
-from services.embedder.recognizers import Recognizers
+from services.embedder.recognition.registry import Recognisers
 
 LANDMARKS = np.array([[20, 25], [40, 25], [30, 35], [22, 45], [38, 45]], dtype=np.float32)
 
 
 def fake_crop(identity: int, shot: int = 0) -> FaceCrop:
-    """A picture that FakeRecognizer takes for the given person (0 to 255), another one for each shot (0 to 255)."""
+    """A picture that FakeRecogniser takes for the given person (0 to 255), another one for each shot (0 to 255)."""
     pixels = np.zeros((64, 60, 3), dtype=np.uint8)
     pixels[:, :] = (identity, shot, 0)
     return FaceCrop(pixels, LANDMARKS.copy())
@@ -34,7 +34,7 @@ class FakeSpec:
     equal_error: float | None = 0.05
 
 
-class FakeRecognizer:
+class FakeRecogniser:
     """Embeds the pictures of `fake_crop`: two shots of one person come out near each other, two people far apart."""
 
     def __init__(self, name: str, version: str = "1", dimension: int = 32):
@@ -54,14 +54,14 @@ class FakeRecognizer:
         return (person + 0.2 * change).astype(np.float32)
 
 
-def fake_recognizers(*recognizers: FakeRecognizer) -> Recognizers:
+def fake_recognisers(*recognisers: FakeRecogniser) -> Recognisers:
     """A provider of these models and no others."""
-    by_name = {recognizer.name: recognizer for recognizer in recognizers}
+    by_name = {recogniser.name: recogniser for recogniser in recognisers}
 
     def find(name: str) -> FakeSpec:
         if name not in by_name:
             raise UnknownModel(f"there is no model {name}")
         return FakeSpec(name, by_name[name].dimension)
 
-    load: Callable[[FakeSpec], FakeRecognizer] = lambda spec: by_name[spec.name]  # noqa: E731
-    return Recognizers(find, load)
+    load: Callable[[FakeSpec], FakeRecogniser] = lambda spec: by_name[spec.name]  # noqa: E731
+    return Recognisers(find, load)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from services.embedder.exact_index import ExactIndex
 from services.embedder.integer_products import IntegerProducts
+from services.embedder.search.exact import ExactIndex
 from tests.e2e.system import ROOT
 
 CACHE = ROOT / "var" / "cache"

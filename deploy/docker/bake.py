@@ -11,8 +11,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from deploy.models.weights import WeightStore
 from services.common.errors import RecoError
-from services.common.weights import WeightStore
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = Path(__file__).resolve().parent / "weights"
@@ -49,15 +49,15 @@ def _nothing(names: set[str], cache: Path, weights: Path) -> list[str]:
 
 
 def _face_finder(names: set[str], cache: Path, weights: Path) -> list[str]:
-    from services.detector.weights import mtcnn_networks
+    from deploy.models.networks.mtcnn import mtcnn_networks
 
     mtcnn_networks(cache)
     return ["MTCNN"]
 
 
 def _liveness(names: set[str], cache: Path, weights: Path) -> list[str]:
+    from deploy.models.sources import minifasnet_files
     from services.common.networks.convolution import Convolutions
-    from services.liveness.weights import minifasnet_files
 
     Convolutions(cache)
     if LIVENESS not in names:
@@ -67,13 +67,14 @@ def _liveness(names: set[str], cache: Path, weights: Path) -> list[str]:
 
 
 def _recognisers(names: set[str], cache: Path, weights: Path) -> list[str]:
-    from services.embedder import models, recognizer
     from services.embedder.integer_products import IntegerProducts
+    from services.embedder.recognition import catalogue as models
+    from services.embedder.recognition import recogniser as recogniser
 
     IntegerProducts(cache)
     store = _store(weights)
     recognisers = sorted(names - {LIVENESS})
-    return [recognizer.load(models.find(name), store, cache).name for name in recognisers]
+    return [recogniser.load(models.find(name), store, cache).name for name in recognisers]
 
 
 def _store(weights: Path) -> WeightStore:

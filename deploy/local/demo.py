@@ -1,4 +1,4 @@
-"""A tour of the running system: enrols a person, verifies a changed photo, and tries a stranger.
+"""A tour of the running system: enrolls a person, verifies a changed photo, and tries a stranger.
 
 The person is the astronaut Eileen Collins on the public-domain NASA photo that scikit-image's wheel carries; the stranger
 is a face made from that photo by changing its proportions, or a photo given by --stranger.
@@ -51,7 +51,7 @@ def tour(client: Client, stranger: Path | None) -> int:
     photos = {"portrait.jpg": jpeg(photo), "brighter.jpg": jpeg(brighter), "mirrored.jpg": jpeg(photo[:, ::-1])}
     uploaded = show("1. upload three photos", client.upload(person_id, photos))
     upload_id = uploaded["upload_results"]["upload_id"]
-    show("2. enrol them", client.upload_db(upload_id, "Eileen Collins"))
+    show("2. enroll them", client.upload_db(upload_id, "Eileen Collins"))
     probe = client.upload(person_id, {"today.jpg": jpeg(smaller, 90)})["upload_results"]["upload_id"]
     verified = show("3. verify a photo of the same person", client.verify(probe, skip_liveness=True))
     searched = show("4. search for whom it shows", client.verify(probe, skip_verify=True, skip_liveness=True))

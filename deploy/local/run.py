@@ -50,7 +50,7 @@ READY = """
 RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
 
   curl -F photo=@me.jpg 'http://localhost:{port}/upload_imgs?id=RECO_ID_000023'
-  make demo        # enrols and verifies a person, and tries a stranger
+  make demo        # enrolls and verifies a person, and tries a stranger
 """
 
 

@@ -1,4 +1,4 @@
-"""Plausible other photos of a face: what enrolment stores beside each crop and what verification probes with."""
+"""Plausible other photos of a face: what enrollment stores beside each crop and what verification probes with."""
 
 import hashlib
 from collections.abc import Callable

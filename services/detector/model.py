@@ -5,15 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.models.networks.mtcnn import mtcnn_networks
 from services.common.errors import InvalidRequest
 from services.common.faces import Box, Face, FaceCrop
 from services.common.images import ReducedPhoto, decode, decode_reduced, read_header
-from services.common.inference import open_session
+from services.common.onnx import open_session
 from services.detector import quality
 from services.detector.augmentation import MAX_COUNT, augment
 from services.detector.cropping import cut_face, framing
 from services.detector.mtcnn import DetectOptions, Mtcnn
-from services.detector.weights import mtcnn_networks
 
 #: Sides of a crop, pixels.
 MIN_CROP, MAX_CROP = 32, 1024

@@ -8,7 +8,7 @@ import numpy as np
 
 from services.common.errors import InvalidRequest
 from services.common.faces import Box, Face
-from services.common.inference import Session
+from services.common.onnx import Session
 from services.detector import ops, pyramid
 
 #: Thresholds of the reference implementation, mtcnn 1.0.0.
@@ -94,7 +94,7 @@ class Mtcnn:
     """The face finder. Safe to call from several threads."""
 
     def __init__(self, pnet: Session, rnet: Session, onet: Session):
-        """Takes the sessions of the networks described by services.detector.weights."""
+        """Takes the sessions of the networks described by deploy.models.networks.mtcnn."""
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
 
     def detect(self, image: np.ndarray, options: DetectOptions) -> list[Face]:

@@ -2,11 +2,11 @@
 
 from reco.detector.v1 import detector_pb2_grpc
 
-from services.common.batcher import Limits, Workers
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
+from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import open_detector
 from services.detector.servicer import DetectorServicer
@@ -24,7 +24,7 @@ def main() -> None:
 def build(settings: Settings) -> Server:
     """The detector's server, its networks loaded, not started yet."""
     metrics = Metrics("detector")
-    workers = Workers(Limits(settings.threads), metrics.queue("detector"))
+    workers = Workers(settings.threads, metrics=metrics.queue("detector"))
     servicer = DetectorServicer(open_detector(settings.cache), workers, DetectorMetrics(metrics.registry))
     return Server(
         settings.server,

@@ -8,11 +8,11 @@ from reco.detector.v1 import detector_pb2 as pb
 from reco.detector.v1 import detector_pb2_grpc
 from reco.types.v1 import face_pb2
 
-from services.common.batcher import Workers
 from services.common.convert import from_crop, from_face
 from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
 from services.common.images import encode_bmp, encode_png
+from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
 from services.detector.mtcnn import DetectOptions, Mode

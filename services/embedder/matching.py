@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from services.embedder.templates import Templates
+from services.embedder.gallery.templates import Templates
 
 
 class Metric(StrEnum):

@@ -8,8 +8,8 @@ import numpy as np
 
 from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
-from services.embedder.gallery import Gallery, StoredPhoto
-from services.embedder.index import Indexes
+from services.embedder.gallery.store import Gallery, StoredPhoto
+from services.embedder.gallery.templates import Template, check_vectors, model_key
 from services.embedder.matching import (
     Criterion,
     Fusion,
@@ -22,8 +22,8 @@ from services.embedder.matching import (
     suffices,
     together,
 )
-from services.embedder.recognizers import Recognizer, Recognizers
-from services.embedder.templates import Template, check_vectors, model_key
+from services.embedder.recognition.registry import Recogniser, Recognisers
+from services.embedder.search.index import Indexes
 
 #: Crops decoded and embedded at a time: bounds memory, whatever a request brings.
 EMBED_BATCH = 16
@@ -52,7 +52,7 @@ class GalleryPhoto:
 
 
 @dataclass(frozen=True)
-class Enrolment:
+class Enrollment:
     """What is to be stored of a person: `photos`, and of those stored earlier the ones in `keep_photo_ids`."""
 
     person_id: str
@@ -113,34 +113,34 @@ class Embedder:
     that takes faces InvalidImage and InvalidRequest, and all but `embed` DatabaseUnavailable.
     """
 
-    def __init__(self, recognizers: Recognizers, gallery: Gallery, indexes: Indexes):
-        self._recognizers = recognizers
+    def __init__(self, recognisers: Recognisers, gallery: Gallery, indexes: Indexes):
+        self._recognisers = recognisers
         self._gallery = gallery
         self._indexes = indexes
 
     def embed(self, models: Sequence[str], faces: Sequence[Sample]) -> list[tuple[Template, ...]]:
         """The templates of each face (at least one), in the order of `models`. Stores nothing."""
         _check_some("faces", faces)
-        recognizers = self._get(models)
+        recognisers = self._get(models)
         columns = [
-            [Template(recognizer.name, recognizer.version, vector) for vector in vectors]
-            for recognizer, vectors in zip(recognizers, _embed(recognizers, faces), strict=True)
+            [Template(recogniser.name, recogniser.version, vector) for vector in vectors]
+            for recogniser, vectors in zip(recognisers, _embed(recognisers, faces), strict=True)
         ]
         return list(zip(*columns, strict=True))
 
-    def enroll(self, enrolment: Enrolment) -> int:
+    def enroll(self, enrollment: Enrollment) -> int:
         """Sets what is stored of a person, in one transaction; returns how many photos they have then."""
-        _check_ids(enrolment.person_id, *(photo.photo_id for photo in enrolment.photos))
-        if len({photo.photo_id for photo in enrolment.photos}) < len(enrolment.photos):
+        _check_ids(enrollment.person_id, *(photo.photo_id for photo in enrollment.photos))
+        if len({photo.photo_id for photo in enrollment.photos}) < len(enrollment.photos):
             raise InvalidRequest("photo ids must be unique within the person")
-        recognizers = self._get(enrolment.models)
-        columns = _embed(recognizers, [photo.face for photo in enrolment.photos])
-        keys = [_key(recognizer) for recognizer in recognizers]
+        recognisers = self._get(enrollment.models)
+        columns = _embed(recognisers, [photo.face for photo in enrollment.photos])
+        keys = [_key(recogniser) for recogniser in recognisers]
         photos = [
             StoredPhoto(photo.photo_id, photo.augmented, dict(zip(keys, vectors, strict=True)))
-            for photo, *vectors in zip(enrolment.photos, *columns, strict=True)
+            for photo, *vectors in zip(enrollment.photos, *columns, strict=True)
         ]
-        return self._gallery.enroll(enrolment.person_id, photos, enrolment.keep_photo_ids)
+        return self._gallery.enroll(enrollment.person_id, photos, enrollment.keep_photo_ids)
 
     def remove(self, person_id: str) -> int:
         """Forgets a person; returns how many photos they had."""
@@ -151,11 +151,11 @@ class Embedder:
 
     def find_unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
         """Those who have no photos here, or lack a template of one of the models as it is now."""
-        return self._gallery.unenrolled(person_ids, [_key(recognizer) for recognizer in self._get(models)])
+        return self._gallery.unenrolled(person_ids, [_key(recogniser) for recogniser in self._get(models)])
 
     def generation(self, models: Sequence[str]) -> str:
         """Changes when templates were dropped, or when a model became another version."""
-        keys = sorted(_key(recognizer) for recognizer in self._get(models))
+        keys = sorted(_key(recogniser) for recogniser in self._get(models))
         return f"{self._gallery.revision().epoch} {' '.join(keys)}"
 
     def verify(self, claim: Claim) -> Verification:
@@ -177,13 +177,13 @@ class Embedder:
     def identify(self, models: Sequence[str], metric: Metric, probes: Sequence[Sample]) -> list[Match]:
         """The people whose photos are nearest to the probes, within the threshold: one match each, best first."""
         _check_some("probes", probes)
-        recognizers = self._get(models)
+        recognisers = self._get(models)
         matches = []
-        for recognizer, vectors in zip(recognizers, _embed(recognizers, probes), strict=True):
-            threshold = self._recognizers.criterion(recognizer.name, metric).threshold
-            index = self._indexes.current(_key(recognizer), recognizer.dimension)
+        for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
+            threshold = self._recognisers.criterion(recogniser.name, metric).threshold
+            index = self._indexes.current(_key(recogniser), recogniser.dimension)
             found = (hit for hit in index.search(vectors, metric, threshold) if hit)
-            matches += [Match(hit.person_id, hit.photo_id, recognizer.name, hit.distance, threshold) for hit in found]
+            matches += [Match(hit.person_id, hit.photo_id, recogniser.name, hit.distance, threshold) for hit in found]
         return one_a_person(matches)
 
     def drop_templates(self) -> int:
@@ -195,65 +195,65 @@ class Embedder:
     def rebuild_index(self, models: Sequence[str]) -> list[IndexSize]:
         """Makes the search indexes anew now rather than bringing them up to date at the next search."""
         sizes = []
-        for recognizer in self._get(models):
-            index = self._indexes.rebuild(_key(recognizer), recognizer.dimension)
-            sizes.append(IndexSize(recognizer.name, len(index)))
+        for recogniser in self._get(models):
+            index = self._indexes.rebuild(_key(recogniser), recogniser.dimension)
+            sizes.append(IndexSize(recogniser.name, len(index)))
         return sizes
 
-    def _get(self, models: Sequence[str]) -> list[Recognizer]:
+    def _get(self, models: Sequence[str]) -> list[Recogniser]:
         _check_some("models", models)
-        recognizers = [self._recognizers.get(name) for name in models]
-        if len({recognizer.name for recognizer in recognizers}) < len(recognizers):
+        recognisers = [self._recognisers.get(name) for name in models]
+        if len({recogniser.name for recogniser in recognisers}) < len(recognisers):
             raise InvalidRequest("models: each may be named once only")
-        return recognizers
+        return recognisers
 
     def _compare(self, claim: Claim, probes: Sequence[Sample], real_photos_only: bool) -> list[tuple[Criterion, Pairs]]:
-        recognizers = self._get(claim.models)
+        recognisers = self._get(claim.models)
         parts = []
-        for recognizer, vectors in zip(recognizers, _embed(recognizers, probes), strict=True):
-            criterion = self._recognizers.criterion(recognizer.name, claim.metric)
-            stored = self._gallery.templates_of(claim.person_id, _key(recognizer))
+        for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
+            criterion = self._recognisers.criterion(recogniser.name, claim.metric)
+            stored = self._gallery.templates_of(claim.person_id, _key(recogniser))
             gallery = stored.real() if real_photos_only else stored
             parts.append((criterion, compare(criterion, vectors, claim.person_id, gallery)))
         return parts
 
 
-def _key(recognizer: Recognizer) -> str:
-    return model_key(recognizer.name, recognizer.version)
+def _key(recogniser: Recogniser) -> str:
+    return model_key(recogniser.name, recogniser.version)
 
 
-def _embed(recognizers: Sequence[Recognizer], faces: Sequence[Sample]) -> list[np.ndarray]:
+def _embed(recognisers: Sequence[Recogniser], faces: Sequence[Sample]) -> list[np.ndarray]:
     """For each model float32 (n, d): the templates that faces bring along, and those that the network makes."""
-    columns = [np.empty((len(faces), recognizer.dimension), dtype=np.float32) for recognizer in recognizers]
+    columns = [np.empty((len(faces), recogniser.dimension), dtype=np.float32) for recogniser in recognisers]
     for start in range(0, len(faces), EMBED_BATCH):
         piece = slice(start, start + EMBED_BATCH)
         batch = [replace(face, crop=face.crop and cache(face.crop)) for face in faces[piece]]  # decoded once at most
-        for recognizer, vectors in zip(recognizers, columns, strict=True):
-            vectors[piece] = _embed_batch(recognizer, batch)
+        for recogniser, vectors in zip(recognisers, columns, strict=True):
+            vectors[piece] = _embed_batch(recogniser, batch)
     for vectors in columns:
         check_vectors(vectors)
     return columns
 
 
-def _embed_batch(recognizer: Recognizer, faces: Sequence[Sample]) -> np.ndarray:
-    known = [_known(recognizer, face) for face in faces]
-    crops = [_crop(recognizer, face) for face, vector in zip(faces, known, strict=True) if vector is None]
-    made = iter(recognizer.embed(crops) if crops else ())
+def _embed_batch(recogniser: Recogniser, faces: Sequence[Sample]) -> np.ndarray:
+    known = [_known(recogniser, face) for face in faces]
+    crops = [_crop(recogniser, face) for face, vector in zip(faces, known, strict=True) if vector is None]
+    made = iter(recogniser.embed(crops) if crops else ())
     return np.stack([next(made) if vector is None else vector for vector in known])
 
 
-def _known(recognizer: Recognizer, face: Sample) -> np.ndarray | None:
+def _known(recogniser: Recogniser, face: Sample) -> np.ndarray | None:
     for template in face.templates:
-        if (template.model, template.version) == (recognizer.name, recognizer.version):
-            if template.vector.shape != (recognizer.dimension,):
-                raise InvalidRequest(f"a template of {recognizer.name} must have {recognizer.dimension} numbers")
+        if (template.model, template.version) == (recogniser.name, recogniser.version):
+            if template.vector.shape != (recogniser.dimension,):
+                raise InvalidRequest(f"a template of {recogniser.name} must have {recogniser.dimension} numbers")
             return template.vector
     return None
 
 
-def _crop(recognizer: Recognizer, face: Sample) -> FaceCrop:
+def _crop(recogniser: Recogniser, face: Sample) -> FaceCrop:
     if face.crop is None:
-        raise InvalidRequest(f"a face needs a crop or a template of {recognizer.name} {recognizer.version}")
+        raise InvalidRequest(f"a face needs a crop or a template of {recogniser.name} {recogniser.version}")
     return face.crop()
 
 

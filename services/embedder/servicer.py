@@ -13,10 +13,10 @@ from services.common.convert import to_crop
 from services.common.errors import ImageTooLarge, InvalidRequest
 from services.common.faces import FaceCrop
 from services.common.images import read_header
+from services.embedder.gallery.templates import Template
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
-from services.embedder.model import Claim, Embedder, Enrolment, GalleryPhoto, Sample
-from services.embedder.templates import Template
+from services.embedder.model import Claim, Embedder, Enrollment, GalleryPhoto, Sample
 
 #: Limits of a request.
 MAX_CROP_SIDE = 1024
@@ -46,7 +46,7 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     def EnrollFaces(self, request, context):
         photos = tuple(_to_photo(photo) for photo in _limited("photos", request.photos, MAX_PHOTOS))
         keep = frozenset(request.keep_photo_ids)
-        stored = self._embedder.enroll(Enrolment(request.person_id, tuple(request.models), photos, keep))
+        stored = self._embedder.enroll(Enrollment(request.person_id, tuple(request.models), photos, keep))
         return pb.EnrollFacesResponse(stored_photos=stored)
 
     def RemovePerson(self, request, context):

@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.common.batcher import processors
 from services.common.server import ServerOptions
+from services.common.workers import processors
 
 
 @dataclass(frozen=True)

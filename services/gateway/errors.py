@@ -92,7 +92,7 @@ class PersonFolderMissing(Refused):
 
 
 class RecordRefused(Refused):
-    """The row or the photos could not be written; nothing of the enrolment is left behind."""
+    """The row or the photos could not be written; nothing of the enrollment is left behind."""
 
     reason = "RECORD_REFUSED"
 
@@ -105,7 +105,7 @@ class StorageRefused(RecoError):
 
 
 class Busy(RecoError):
-    """Another enrolment of the same person takes too long; trying again is right."""
+    """Another enrollment of the same person takes too long; trying again is right."""
 
     status = "UNAVAILABLE"
     reason = "PERSON_BUSY"

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from services.gateway.verification import Outcome, VerifyOptions
+from services.gateway.pipeline.verify import Outcome, VerifyOptions
 
 OUTCOMES = {
     Outcome.VERIFIED: "verified",

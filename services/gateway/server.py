@@ -14,22 +14,22 @@ from services.common.log import SharedFileHandler, log_to_file, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
-from services.gateway.channels import open_channel
-from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient
-from services.gateway.enrolment import Enrolments
-from services.gateway.galleries import Galleries
-from services.gateway.intake import Intake
-from services.gateway.legacy import LegacyServicer
-from services.gateway.maintenance import Maintenance
+from services.gateway.api.grpc import GatewayServicer
+from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.servicer import GatewayServicer
+from services.gateway.pipeline.enroll import Enrollments
+from services.gateway.pipeline.rebuild import Maintenance
+from services.gateway.pipeline.reconcile import Galleries
+from services.gateway.pipeline.upload import Intake
+from services.gateway.pipeline.verify import Verifications
 from services.gateway.settings import Settings
-from services.gateway.verification import Verifications
-from services.gateway.workspace import Workspace, Workspaces
+from services.gateway.stages.channels import open_channel
+from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
+from services.gateway.storage.workspace import Workspace, Workspaces
 
 log = logging.getLogger("reco")
 
-#: Seconds between looks for enrolments that somebody committed and did not finish.
+#: Seconds between looks for enrollments that somebody committed and did not finish.
 SWEEP_INTERVAL = 3.0
 
 
@@ -54,10 +54,10 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     workspaces = Workspaces(env_file, Database(env_file.root), log_file)
     galleries = Galleries(detector, embedder, executor)
     intake = Intake(detector, executor)
-    enrolments = Enrolments(detector, embedder, galleries, executor)
+    enrollments = Enrollments(detector, embedder, galleries, executor)
     verifications = Verifications(detector, liveness, embedder, galleries, executor)
-    legacy = LegacyServicer(workspaces, intake, enrolments, verifications, Maintenance(galleries), counted)
-    typed = GatewayServicer(workspaces, intake, enrolments, verifications, counted)
+    legacy = LegacyServicer(workspaces, intake, enrollments, verifications, Maintenance(galleries), counted)
+    typed = GatewayServicer(workspaces, intake, enrollments, verifications, counted)
     threading.Thread(target=_sweep, args=(workspaces, galleries), name="sweep", daemon=True).start()
     return Server(
         settings.server,

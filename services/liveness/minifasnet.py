@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.models.formats import pth
+from deploy.models.networks.minifasnet import SIDE, MiniFasNetwork
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
-from services.liveness import ops, pth
-from services.liveness.network import SIDE, MiniFasNetwork
+from services.liveness import ops
 
 #: Scores from here on are REAL. The authors take the likeliest class, which is 0.5. Measured with MTCNN boxes on 122
 #: living webcam faces, 299 photos of LFW and 121 prints and screens (`python -m tests.quality.evaluate_liveness`): 0.5

@@ -8,14 +8,14 @@ from typing import Protocol
 
 import numpy as np
 
+from deploy.models.sources import MINIFASNET_URL, keras_file, minifasnet_files
+from deploy.models.weights import WeightStore
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
 from services.common.images import decode_halved
-from services.common.inference import ORT_ERRORS
-from services.common.weights import WeightStore
-from services.liveness import keras_h5
+from services.common.onnx import ORT_ERRORS
+from services.liveness import face_classifier as keras_h5
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
-from services.liveness.weights import MINIFASNET_URL, keras_file, minifasnet_files
 
 
 class LivenessModelUnavailable(ModelUnavailable):
@@ -80,7 +80,7 @@ class LivenessModels:
         """
         Args:
             settings: reads the settings; asked at every call.
-            mirror: RECO_MIRROR, see services.common.weights.WeightStore.
+            mirror: RECO_MIRROR, see deploy.models.weights.WeightStore.
             threshold: scores from here on are REAL, 0 to 1; None for the model's own.
             cache: see native.load.
         """

@@ -4,13 +4,13 @@ import logging
 
 from reco.liveness.v1 import liveness_pb2_grpc
 
-from services.common.batcher import Limits, Workers
 from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
+from services.common.workers import Workers
 from services.liveness.metrics import LivenessMetrics
 from services.liveness.model import LivenessModels, ModelSettings
 from services.liveness.servicer import LivenessServicer
@@ -40,7 +40,7 @@ def build(settings: Settings) -> Server:
     except RecoError as err:
         log.warning("without a liveness model for now: %s", err)
     metrics = Metrics("liveness")
-    workers = Workers(Limits(settings.threads), metrics.queue("liveness"))
+    workers = Workers(settings.threads, metrics=metrics.queue("liveness"))
     servicer = LivenessServicer(models, workers, LivenessMetrics(metrics.registry))
     return Server(
         settings.server,

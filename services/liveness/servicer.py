@@ -3,9 +3,9 @@
 from reco.liveness.v1 import liveness_pb2 as pb
 from reco.liveness.v1 import liveness_pb2_grpc
 
-from services.common.batcher import Workers
 from services.common.convert import to_box
 from services.common.errors import InvalidRequest
+from services.common.workers import Workers
 from services.liveness.metrics import LivenessMetrics
 from services.liveness.minifasnet import Liveness, Verdict
 from services.liveness.model import LivenessModels, check_photo

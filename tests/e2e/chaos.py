@@ -1,7 +1,7 @@
-"""Kills and crowds enrolments, and checks that row, photos and templates always agree.
+"""Kills and crowds enrollments, and checks that row, photos and templates always agree.
 
-`make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrolments of every kind, then many
-enrolments of one person at once. Prints counts of trials, losses (answered as enrolled, but not) and disagreements.
+`make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrollments of every kind, then many
+enrollments of one person at once. Prints counts of trials, losses (answered as enrolled, but not) and disagreements.
 Then two copies of everything behind Envoy are restarted, and killed, one by one under load (rolling.py).
 """
 
@@ -38,7 +38,7 @@ COUNTED = (
     "old state",
     "new state",
     "tried again",
-    "crowd enrolments",
+    "crowd enrollments",
     "crowd refused",
     "losses",
     "disagreements",
@@ -77,7 +77,7 @@ class Chaos:
         self._duration = 1.0
 
     def measure(self) -> None:
-        """How long an enrolment takes: kills are spread over that time."""
+        """How long an enrollment takes: kills are spread over that time."""
         for _ in range(2):
             upload_id = self._upload()
             started = time.monotonic()
@@ -85,7 +85,7 @@ class Chaos:
             self._duration = time.monotonic() - started
 
     def kill_trial(self, victim: str, kind: str) -> None:
-        """Kills a service in the middle of an enrolment, starts it again, and looks at what is there."""
+        """Kills a service in the middle of an enrollment, starts it again, and looks at what is there."""
         before = self._prepare(kind)
         upload_id = self._upload()
         with ThreadPoolExecutor(1) as executor:
@@ -122,14 +122,14 @@ class Chaos:
         expected = before.photos if kind == "added" else frozenset()
         return len(new) == 1 + AUGMENTATIONS and kept == expected
 
-    def crowd_trial(self, enrolments: int) -> None:
-        """Many enrolments of one person at once, mixed in_place."""
+    def crowd_trial(self, enrollments: int) -> None:
+        """Many enrollments of one person at once, mixed in_place."""
         self._prepare("created")
-        uploads = [self._upload() for _ in range(enrolments)]
-        with ThreadPoolExecutor(enrolments) as executor:
+        uploads = [self._upload() for _ in range(enrollments)]
+        with ThreadPoolExecutor(enrollments) as executor:
             done = list(executor.map(lambda pair: self._try_enrol(pair[1], pair[0] % 3 == 0), enumerate(uploads)))
         state = self._settled()
-        self.counts["crowd enrolments"] += enrolments
+        self.counts["crowd enrollments"] += enrollments
         self.counts["crowd refused"] += done.count(False)
         self.counts["disagreements"] += not (state.agrees and len(state.photos) % (1 + AUGMENTATIONS) == 0)
 

@@ -26,12 +26,12 @@ COUNTED = (
     "copies ended",
     "verifications",
     "verifications refused",
-    "enrolments",
-    "enrolments refused",
+    "enrollments",
+    "enrollments refused",
     "people looked up",
     "losses",
 )
-#: Threads that verify, and that enrol, all the time.
+#: Threads that verify, and that enroll, all the time.
 VERIFYING, ENROLLING = 2, 1
 
 
@@ -54,7 +54,7 @@ class Load:
     def running(self) -> Iterator[None]:
         """Goes on while the block runs."""
         with ThreadPoolExecutor(VERIFYING + ENROLLING) as pool:
-            kinds = [("verifications", self._verify)] * VERIFYING + [("enrolments", self._enrol)] * ENROLLING
+            kinds = [("verifications", self._verify)] * VERIFYING + [("enrollments", self._enrol)] * ENROLLING
             done = [pool.submit(self._repeat, *kind) for kind in kinds]
             try:
                 yield

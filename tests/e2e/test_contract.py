@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from deploy.local.demo import astronaut, jpeg
-from services.gateway.codes import MESSAGES
+from services.gateway.api.codes import MESSAGES
 from tests.e2e.system import System
 from tests.mariadb import MariaDB
 
@@ -79,7 +79,7 @@ def upload(system: System, *photos: bytes, person_id: str = PERSON) -> str:
     return answer["upload_results"]["upload_id"]
 
 
-def enrol(system: System, *photos: bytes, name: str = "Eileen Collins", person_id: str = PERSON, **flags: bool) -> int:
+def enroll(system: System, *photos: bytes, name: str = "Eileen Collins", person_id: str = PERSON, **flags: bool) -> int:
     return code_of(system.client.upload_db(upload(system, *photos, person_id=person_id), name, **flags), RESULT_KEYS)
 
 
@@ -213,14 +213,14 @@ def test_108_a_key_is_missing(system: System, missing: str):
 
 
 def test_800_then_850_then_900(system: System, mariadb: MariaDB, portrait: bytes, sibling: bytes):
-    assert enrol(system, portrait) == 800
+    assert enroll(system, portrait) == 800
     folder = system.images / f"eileen_collins-{PERSON}"
     first = {path.name: path.read_bytes() for path in folder.rglob("*.png")}
     assert len(first) == 5
-    assert enrol(system, sibling, name="Someone Else") == 850
+    assert enroll(system, sibling, name="Someone Else") == 850
     added = {path.name: path.read_bytes() for path in folder.rglob("*.png")}
     assert len(added) == 10 and first.items() <= added.items()
-    assert enrol(system, sibling, name="Eileen M. Collins", in_place=True) == 900
+    assert enroll(system, sibling, name="Eileen M. Collins", in_place=True) == 900
     assert not folder.exists()
     replaced = system.images / f"eileen_m_collins-{PERSON}"
     assert len(list(replaced.rglob("*.png"))) == 5
@@ -245,13 +245,13 @@ def test_800_answers_what_was_stored(system: System, portrait: bytes):
 
 def test_800_crops_have_the_size_of_the_settings(system: System, mariadb: MariaDB, portrait: bytes):
     system.write_env(**mariadb.settings, TARGET_WIDTH="200", TARGET_HEIGHT="260", NUM_AUG="2")
-    assert enrol(system, portrait) == 800
+    assert enroll(system, portrait) == 800
     pictures = [cv2.imread(str(path)).shape for path in system.images.rglob("*.png")]
     assert pictures == [(260, 200, 3)] * 3
 
 
 def test_838_in_place_was_not_needed(system: System, portrait: bytes):
-    assert enrol(system, portrait, in_place=True) == 838
+    assert enroll(system, portrait, in_place=True) == 838
 
 
 def test_the_upload_is_consumed(system: System, portrait: bytes):
@@ -275,7 +275,7 @@ def test_127_an_upload_of_no_id(system: System, upload_id: str):
 
 
 def test_names_cannot_leave_the_image_database(system: System, portrait: bytes):
-    assert enrol(system, portrait, name="../../../tmp/Evil/..") == 800
+    assert enroll(system, portrait, name="../../../tmp/Evil/..") == 800
     assert [path.name for path in system.images.glob("*RECO*")] == [f"tmp_evil-{PERSON}"]
 
 
@@ -328,7 +328,7 @@ def test_150_the_insert_is_refused_and_nothing_stays(system: System, mariadb: Ma
 
 def test_a_table_of_the_original_is_used_as_it_is(system: System, mariadb: MariaDB, portrait: bytes, sibling: bytes):
     """Other column names, an ID that does not count by itself, a person with photos but no templates."""
-    assert enrol(system, portrait, person_id="RECO_ID_1") == 800
+    assert enroll(system, portrait, person_id="RECO_ID_1") == 800
     folder = next(system.images.glob("*-RECO_ID_1"))
     folder.rename(system.images / "ellen_ripley-RECO_ID_7")
     for path in (system.images / "ellen_ripley-RECO_ID_7").rglob("*.png"):
@@ -374,7 +374,7 @@ def test_143_both_skipped(system: System):
 
 
 def test_200_134_and_500(system: System, portrait: bytes, sibling: bytes, photos: Path):
-    assert enrol(system, portrait) == 800
+    assert enroll(system, portrait) == 800
     answer = system.client.verify(upload(system, sibling), skip_liveness=True)
     assert code_of(answer, RECOGNITION_KEYS) == 200
     assert list(answer["recognition_results"]) == ["name", "distance"]
@@ -389,8 +389,8 @@ def test_200_134_and_500(system: System, portrait: bytes, sibling: bytes, photos
 
 def test_100_somebody_else_is_found(system: System, portrait: bytes, sibling: bytes, photos: Path):
     stranger = (photos / "faces" / "deepface" / "id_img13" / "img13.jpg").read_bytes()
-    assert enrol(system, portrait) == 800
-    assert enrol(system, stranger, person_id="RECO_ID_13", name="thirteen") == 800
+    assert enroll(system, portrait) == 800
+    assert enroll(system, stranger, person_id="RECO_ID_13", name="thirteen") == 800
     assert verify(system, upload(system, sibling, person_id="RECO_ID_13")) == 100
 
 
@@ -399,7 +399,7 @@ def test_116_the_id_has_no_row(system: System, portrait: bytes):
 
 
 def test_113_the_folder_is_gone(system: System, portrait: bytes):
-    assert enrol(system, portrait) == 800
+    assert enroll(system, portrait) == 800
     shutil.rmtree(next(system.images.glob("*RECO*")))
     assert verify(system, upload(system, portrait)) == 113
 
@@ -412,7 +412,7 @@ def test_630_no_face(system: System, mariadb: MariaDB):
 
 def test_178_the_liveness_model_cannot_be_loaded(system: System, mariadb: MariaDB, portrait: bytes):
     system.write_env(**mariadb.settings, MODEL_NAME="absent.h5", MODEL_URL="http://127.0.0.1:9/absent.h5")
-    assert enrol(system, portrait) == 800
+    assert enroll(system, portrait) == 800
     upload_id = upload(system, portrait)
     assert verify(system, upload_id, skip_liveness=False) == 178
     assert verify(system, upload_id) == 200
@@ -427,7 +427,7 @@ def test_560_all_faces_are_spoofs(system: System, mariadb: MariaDB, photos: Path
 
 
 def test_155_the_database_is_stopped_and_comes_back(system: System, mariadb: MariaDB, portrait: bytes, sibling: bytes):
-    assert enrol(system, portrait) == 800
+    assert enroll(system, portrait) == 800
     probe, more = upload(system, sibling), upload(system, sibling)
     mariadb.stop()
     try:
@@ -493,7 +493,7 @@ def test_any_origin_may_call(system: System):
 
 
 def test_a_person_can_be_erased(system: System, portrait: bytes, sibling: bytes):
-    assert enrol(system, portrait) == 800
+    assert enroll(system, portrait) == 800
     upload(system, sibling)
     other = upload(system, sibling, person_id="RECO_ID_0000231")
     for existed in (True, False):

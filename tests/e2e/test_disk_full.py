@@ -1,4 +1,4 @@
-"""A full disk: the enrolment is refused, nothing is half-written, and the upload can be tried again."""
+"""A full disk: the enrollment is refused, nothing is half-written, and the upload can be tried again."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def restored(system: System) -> Iterator[None]:
     system.write_env()
 
 
-def test_enrolment_on_a_full_disk(system: System, small_disk: Path):
+def test_enrollment_on_a_full_disk(system: System, small_disk: Path):
     upload_id = system.client.upload(PERSON, {"a.jpg": jpeg(astronaut())})["upload_results"]["upload_id"]
     system.write_env(DB_PATH=str(small_disk))
     assert system.client.upload_db(upload_id, "Eileen")["result_code"] == 150

@@ -1,4 +1,4 @@
-"""Enrol and verify real faces over HTTP, through Envoy and four processes."""
+"""Enroll and verify real faces over HTTP, through Envoy and four processes."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from tests.e2e.system import System
 
-#: People of faces/deepface: photos to enrol, and one to verify. The liveness model takes the probes for real.
+#: People of faces/deepface: photos to enroll, and one to verify. The liveness model takes the probes for real.
 PEOPLE = {
     "RECO_ID_001": ("Person One", "id_img1", ("img1", "img2", "img4", "img5"), "img6"),
     "RECO_ID_008": ("Person Eight", "id_img8", ("img8",), "img9"),

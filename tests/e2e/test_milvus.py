@@ -115,11 +115,11 @@ def test_an_outage_is_said_to_be_one_and_heals(folder, milvus: LiteServer, monke
     monkeypatch.setenv("VECTOR_URI", milvus.uri)
     with Services(folder / ".env") as services:
         gateway = gateway_pb2_grpc.GatewayServiceStub(services.channel("gateway"))
-        enrol = gateway_pb2.EnrollPersonRequest(upload_id=upload(gateway), name="Eileen")
+        enroll = gateway_pb2.EnrollPersonRequest(upload_id=upload(gateway), name="Eileen")
         probe = upload(gateway, 1.05)
         assert verify(gateway, probe, skip_verify=True) == FOUND_NONE
         milvus.stop()
-        gateway.EnrollPerson(enrol, timeout=60)  # what is enrolled is in SQL
+        gateway.EnrollPerson(enroll, timeout=60)  # what is enrolled is in SQL
         for _ in range(2):
             with pytest.raises(grpc.RpcError) as caught:
                 verify(gateway, probe, skip_verify=True)

@@ -10,11 +10,11 @@ def test_a_rolling_restart_under_load_loses_nothing(tmp_path: Path):
     load = rolling.run(tmp_path, {}, Services.stop)
     assert not load.complaints
     assert load.counts["copies ended"] == 8 and load.counts["losses"] == 0
-    assert load.counts["verifications"] > 8 and load.counts["enrolments"] > 2
+    assert load.counts["verifications"] > 8 and load.counts["enrollments"] > 2
 
 
 def test_a_killed_copy_costs_no_verification_and_no_person(tmp_path: Path):
     load = rolling.run(tmp_path, {}, Services.kill)
     assert load.counts["verifications refused"] == 0, load.complaints
     assert load.counts["copies ended"] == 8 and load.counts["losses"] == 0
-    assert load.counts["verifications"] > 8 and load.counts["enrolments"] > 2
+    assert load.counts["verifications"] > 8 and load.counts["enrollments"] > 2

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
-from services.embedder.gallery import Gallery
-from services.embedder.tables import metadata
+from services.embedder.gallery.store import Gallery
+from services.embedder.gallery.tables import metadata
 
 
 @pytest.fixture(params=["sqlite", "mysql"])

@@ -235,7 +235,7 @@ def _envoy_folder() -> Path:
 
 
 def use(client: Client) -> dict[str, dict]:
-    """Enrols a person, verifies her and searches for her; gives the answers."""
+    """Enrolls a person, verifies her and searches for her; gives the answers."""
     upload = client.upload("RECO_ID_000001", {"a.jpg": jpeg(astronaut())})
     enrolled = client.upload_db(upload["upload_results"]["upload_id"], "Eileen Collins")
     upload = client.upload("RECO_ID_000001", {"b.jpg": jpeg(astronaut(), 90)})

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 from reco.detector.v1 import detector_pb2_grpc
 
-from services.common.batcher import Limits, Workers
 from services.common.server import Server, ServerOptions
+from services.common.workers import Workers
 from services.detector import quality
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
@@ -23,8 +23,8 @@ from tests.e2e.system import ROOT, free_port
 #: A gateway's client that asks a stage by name until a second copy has answered. Its own /etc/hosts is the name service.
 CLIENT = """
 import sys, time
-from services.gateway.channels import open_channel
-from services.gateway.clients import DetectorClient
+from services.gateway.stages.channels import open_channel
+from services.gateway.stages.clients import DetectorClient
 detector, names = DetectorClient(open_channel(f"dns:///stage.test:{sys.argv[1]}")), set()
 deadline = time.monotonic() + 40
 while len(names) < 2 and time.monotonic() < deadline:
@@ -50,7 +50,7 @@ def copies() -> Iterator[int]:
 
 def _copy(address: str, score: int) -> Server:
     answer = quality.Quality(score, quality.Components(*[1.0] * len(quality.Components.__dataclass_fields__)))
-    servicer = DetectorServicer(SimpleNamespace(score_image=lambda image: answer), Workers(Limits(1)))
+    servicer = DetectorServicer(SimpleNamespace(score_image=lambda image: answer), Workers(1))
     options = ServerOptions(address, connection_age=1)
     return Server(
         options, {SERVICE: lambda server: detector_pb2_grpc.add_DetectorServiceServicer_to_server(servicer, server)}

@@ -88,8 +88,8 @@ def test_the_embedders_image_may_have_the_client_of_milvus(tmp_path: Path):
     assert not names & {"milvus-lite", "pyarrow", "faiss-cpu"}
     virtual_environment("embedder", tmp_path, milvus=True)
     use = (
-        "from services.embedder.milvus_index import Milvus\n"
-        "from services.embedder.index import IndexUnavailable\n"
+        "from services.embedder.search.milvus.index import Milvus\n"
+        "from services.embedder.search.index import IndexUnavailable\n"
         "try: Milvus('http://127.0.0.1:9').check()\n"
         "except IndexUnavailable: print('asked')"
     )

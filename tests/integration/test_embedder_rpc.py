@@ -14,12 +14,12 @@ from services.common.convert import from_crop
 from services.common.database import open_engine
 from services.common.interceptor import reason_of
 from services.common.server import Server, ServerOptions
-from services.embedder.gallery import Gallery
-from services.embedder.ledger import Ledger
-from services.embedder.live_index import LiveIndexes
+from services.embedder.gallery.store import Gallery
 from services.embedder.model import Embedder
+from services.embedder.search.follow import LiveIndexes
+from services.embedder.search.milvus.collections import Ledger
 from services.embedder.servicer import EmbedderServicer
-from tests.fakes import FakeRecognizer, fake_crop, fake_recognizers
+from tests.fakes import FakeRecogniser, fake_crop, fake_recognisers
 from tests.indexes import new_exact_index
 
 NAME = "reco.embedder.v1.EmbedderService"
@@ -27,12 +27,12 @@ COSINE = pb.DISTANCE_COSINE
 
 
 @contextmanager
-def serving(url, milvus, *recognizers):
+def serving(url, milvus, *recognisers):
     """`milvus`: keeps the search index; None: the embedder itself does."""
     engine = open_engine(make_url(url))
     gallery = Gallery(lambda: engine)
     indexes = shared(gallery, milvus) if milvus else LiveIndexes(gallery, new_exact_index)
-    servicer = EmbedderServicer(Embedder(fake_recognizers(*recognizers), gallery, indexes))
+    servicer = EmbedderServicer(Embedder(fake_recognisers(*recognisers), gallery, indexes))
 
     def add(server):
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(servicer, server)
@@ -46,7 +46,7 @@ def serving(url, milvus, *recognizers):
 
 
 def shared(gallery, milvus):
-    from services.embedder.shared_index import SharedIndexes
+    from services.embedder.search.milvus.shared import SharedIndexes
 
     return SharedIndexes(gallery, Ledger(gallery, "here"), milvus)
 
@@ -58,7 +58,7 @@ def url(tmp_path):
 
 @pytest.fixture
 def dlib():
-    return FakeRecognizer("Dlib")
+    return FakeRecogniser("Dlib")
 
 
 @pytest.fixture(params=["in-process", "milvus"])
@@ -69,7 +69,7 @@ def serve(request, url):
 
 @pytest.fixture
 def embedder(serve, dlib):
-    with serve(dlib, FakeRecognizer("ArcFace", dimension=16)) as stub:
+    with serve(dlib, FakeRecogniser("ArcFace", dimension=16)) as stub:
         yield stub
 
 
@@ -179,7 +179,7 @@ def test_counts_run_on_over_the_models(embedder):
     assert (answer.verified, answer.matching_pairs) == (True, 2)
 
 
-def test_a_model_that_is_new_asks_for_enrolment(embedder):
+def test_a_model_that_is_new_asks_for_enrollment(embedder):
     enroll(embedder, "anna", photo("1.png", 1))
     request = pb.FindUnenrolledRequest(person_ids=["anna", "bob"], models=["Dlib"])
     assert list(embedder.FindUnenrolled(request).person_ids) == ["bob"]
@@ -191,7 +191,7 @@ def test_a_model_that_is_new_asks_for_enrolment(embedder):
 
 def test_only_templates_of_one_version_are_compared(serve, embedder):
     enroll(embedder, "anna", photo("1.png", 1))
-    with serve(FakeRecognizer("Dlib", version="2")) as newer:
+    with serve(FakeRecogniser("Dlib", version="2")) as newer:
         assert identify(newer, probe(1)) == []
         assert not verify(newer, "anna", [probe(1)]).verified
         request = pb.FindUnenrolledRequest(person_ids=["anna"], models=["Dlib"])
@@ -201,7 +201,7 @@ def test_only_templates_of_one_version_are_compared(serve, embedder):
 
 
 def test_two_embedders_on_one_database_follow_each_other(serve, embedder):
-    with serve(FakeRecognizer("Dlib")) as other:
+    with serve(FakeRecogniser("Dlib")) as other:
         assert identify(other, probe(1)) == identify(embedder, probe(1)) == []
         enroll(embedder, "anna", photo("1.png", 1, 1))
         assert identify(other, probe(1)) == ["anna"]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from sqlalchemy import make_url
 
+from deploy.models.networks.dlib import DlibNetwork
 from services.common.database import open_engine
 from services.embedder import server
-from services.embedder.dlib_network import DlibNetwork
-from services.embedder.gallery import Gallery, StoredPhoto
+from services.embedder.gallery.store import Gallery, StoredPhoto
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.settings import Settings
 

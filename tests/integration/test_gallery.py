@@ -9,8 +9,8 @@ from sqlalchemy import make_url, text
 
 from services.common.database import open_engine
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
-from services.embedder.gallery import Gallery, StoredPhoto
-from services.embedder.tables import metadata
+from services.embedder.gallery.store import Gallery, StoredPhoto
+from services.embedder.gallery.tables import metadata
 
 D = "Dlib:1"
 A = "ArcFace:1"
@@ -117,7 +117,7 @@ def test_many_templates_stream_in_batches(gallery):
     assert (merged(batches)["person 07"].vectors[250] == photo("0250", 250).vectors[D]).all()
 
 
-def test_enrolments_of_several_processes_come_one_after_the_other(engine):
+def test_enrollments_of_several_processes_come_one_after_the_other(engine):
     galleries = [Gallery(lambda: engine) for _ in range(4)]  # each makes the tables if it is the first
     begin = threading.Barrier(4)
 

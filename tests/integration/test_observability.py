@@ -18,17 +18,17 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 
 from services.common import call
-from services.common.batcher import Limits, Workers
 from services.common.errors import DatabaseUnavailable, InvalidImage
 from services.common.log import SharedFileHandler
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, ServerOptions
 from services.common.tracing import NoTracing, open_tracing
+from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
-from services.gateway.channels import open_channel
-from services.gateway.clients import DetectorClient
+from services.gateway.stages.channels import open_channel
+from services.gateway.stages.clients import DetectorClient
 from tests.e2e.otlp import Receiver, attributes
 from tests.e2e.system import free_port
 
@@ -77,7 +77,7 @@ def metrics() -> Metrics:
 @contextmanager
 def serving(detector: FakeDetector, counted: Metrics, **options: str) -> Iterator[str]:
     """A detector's server; gives its address."""
-    workers = Workers(Limits(workers=1), counted.queue("detector"))
+    workers = Workers(1, metrics=counted.queue("detector"))
     servicer = DetectorServicer(detector, workers, DetectorMetrics(counted.registry))
     add = detector_pb2_grpc.add_DetectorServiceServicer_to_server
     tracing = open_tracing("detector", options.get("otlp", ""))

@@ -14,14 +14,14 @@ from google.api import httpbody_pb2
 from reco.detector.v1 import detector_pb2_grpc
 from reco.gateway.v1 import legacy_pb2, legacy_pb2_grpc
 
-from services.common.batcher import Limits, Workers
 from services.common.limits import MAX_BODY_BYTES
 from services.common.server import Server, ServerOptions
+from services.common.workers import Workers
 from services.detector import quality
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
-from services.gateway.channels import StageUnavailable, open_channel
-from services.gateway.clients import DetectorClient
+from services.gateway.stages.channels import StageUnavailable, open_channel
+from services.gateway.stages.clients import DetectorClient
 from tests.e2e.envoy import Envoy
 from tests.e2e.system import free_port
 
@@ -34,7 +34,7 @@ def _detector(port: int) -> Server:
     def score_image(image: bytes) -> quality.Quality:
         return quality.Quality(len(image), quality.Components(*[1.0] * len(quality.Components.__dataclass_fields__)))
 
-    servicer = DetectorServicer(SimpleNamespace(score_image=score_image), Workers(Limits(1)))
+    servicer = DetectorServicer(SimpleNamespace(score_image=score_image), Workers(1))
     add = detector_pb2_grpc.add_DetectorServiceServicer_to_server
     return Server(ServerOptions(f"127.0.0.1:{port}"), {SERVICE: lambda grpc_server: add(servicer, grpc_server)})
 

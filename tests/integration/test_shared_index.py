@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import select, update
 
 from services.common.database import reading, writing
-from services.embedder.gallery import StoredPhoto
-from services.embedder.index import Hit, IndexUnavailable
-from services.embedder.ledger import Ledger
-from services.embedder.live_index import LiveIndexes
+from services.embedder.gallery.store import StoredPhoto
+from services.embedder.gallery.tables import collections
 from services.embedder.matching import Metric
-from services.embedder.tables import collections
+from services.embedder.search.follow import LiveIndexes
+from services.embedder.search.index import Hit, IndexUnavailable
+from services.embedder.search.milvus.collections import Ledger
 from tests.indexes import new_exact_index
 from tests.milvus import LiteServer, require_milvus
 
@@ -36,7 +36,7 @@ def shared(gallery, milvus):
 
 
 def embedder(gallery, milvus):
-    from services.embedder.shared_index import SharedIndexes
+    from services.embedder.search.milvus.shared import SharedIndexes
 
     return SharedIndexes(gallery, Ledger(gallery, "here"), milvus)
 
@@ -133,7 +133,7 @@ def test_more_changes_than_go_into_one_step(gallery, milvus, shared):
 
 
 def test_a_writer_killed_before_it_could_note_what_it_wrote(gallery, milvus, shared, monkeypatch):
-    from services.embedder.milvus_index import MilvusIndex
+    from services.embedder.search.milvus.index import MilvusIndex
 
     enroll(gallery, "anna", vectors(1))
     enroll(gallery, "bob", vectors(2))
@@ -166,7 +166,7 @@ def test_a_writer_killed_before_it_could_note_what_it_wrote(gallery, milvus, sha
 
 def test_an_older_state_never_overwrites_a_newer_one(gallery, milvus, shared, monkeypatch):
     """One embedder has read a change and is slow to write it; the person changes again, and another one searches."""
-    from services.embedder.milvus_index import MilvusIndex
+    from services.embedder.search.milvus.index import MilvusIndex
 
     assert found(shared, 1) == [None]
     plain, reached, go_on = MilvusIndex.apply, threading.Event(), threading.Event()
@@ -209,7 +209,7 @@ def test_embedders_that_enrol_and_search_at_once(gallery, milvus, shared):
 
 
 def test_searches_are_answered_by_the_old_collection_while_a_new_one_is_filled(gallery, milvus, shared, monkeypatch):
-    from services.embedder.milvus_index import MilvusIndex
+    from services.embedder.search.milvus.index import MilvusIndex
 
     enroll(gallery, "anna", vectors(1))
     assert found(shared, 1) == ["anna"]
@@ -239,7 +239,7 @@ def test_a_collection_replaced_while_it_is_searched(gallery, milvus, shared):
     assert [hit.person_id for hit in old] == ["anna"]
     held = shared.up_to_date(D, DIMENSION)
     embedder(gallery, milvus).rebuild(D, DIMENSION)
-    from services.embedder.milvus_index import CollectionGone
+    from services.embedder.search.milvus.index import CollectionGone
 
     with pytest.raises(CollectionGone):
         held.search(vectors(1), Metric.COSINE, 0.3)
@@ -272,8 +272,8 @@ def test_the_removed_are_erased_at_once_from_every_collection(gallery, milvus, s
 
 
 def test_what_a_killed_embedder_left_half_filled(gallery, milvus, shared, monkeypatch):
-    from services.embedder import ledger
-    from services.embedder.milvus_index import MilvusIndex
+    from services.embedder.search.milvus import collections as ledger
+    from services.embedder.search.milvus.index import MilvusIndex
 
     enroll(gallery, "anna", vectors(1))
 
@@ -308,7 +308,7 @@ def test_one_fills_and_the_others_wait(gallery, milvus, shared):
 
 
 def test_an_epoch_that_ends_while_a_collection_is_filled(gallery, milvus, shared, monkeypatch):
-    from services.embedder.milvus_index import MilvusIndex
+    from services.embedder.search.milvus.index import MilvusIndex
 
     enroll(gallery, "anna", vectors(1))
     plain, once = MilvusIndex.add, []
@@ -329,7 +329,7 @@ def test_an_epoch_that_ends_while_a_collection_is_filled(gallery, milvus, shared
 
 def test_an_outage_loses_nothing_and_heals(gallery, tmp_path):
     """Milvus Lite behind an address, as a cluster is."""
-    from services.embedder.milvus_index import Milvus
+    from services.embedder.search.milvus.index import Milvus
 
     with LiteServer(tmp_path) as server:
         indexes = embedder(gallery, Milvus(server.uri))

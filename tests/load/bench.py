@@ -25,7 +25,7 @@ from tests.load.figures import Figure, at_most, load_before
 from tests.load.original import Absent, Original
 
 PARTS = ("embedding", "detection", "batching", "search", "verify", "throughput", "overload", "start")
-#: One person's photos: five to enrol, one to verify.
+#: One person's photos: five to enroll, one to verify.
 FOLDER = Path("faces") / "deepface" / "id_img1"
 ENROLLED, PROBE = ("img1", "img2", "img4", "img5", "img7"), "img6"
 LARGE_PIXELS = 12_000_000
@@ -75,7 +75,7 @@ def system_figures(data: Path, parts: list[str], stages: bench_stages.Stages, fo
         return
     photos = [data / FOLDER / f"{name}.jpg" for name in ENROLLED]
     with System(folder, mirror=data / "weights") as system:
-        enrolled = bench_system.enrol(system, photos, stages.small, stages.large)
+        enrolled = bench_system.enroll(system, photos, stages.small, stages.large)
         if "verify" in parts:
             yield from with_original(0, lambda original: bench_system.verifying(enrolled, original))
         if "throughput" in parts:

@@ -20,13 +20,12 @@ import numpy as np
 from sqlalchemy import Engine, insert, make_url
 
 from services.common.database import open_engine, writing
-from services.embedder import tables
-from services.embedder.exact_index import ExactIndex
-from services.embedder.gallery import Gallery
+from services.embedder.gallery.store import Gallery, tables
+from services.embedder.gallery.templates import Templates
 from services.embedder.integer_products import IntegerProducts
-from services.embedder.live_index import LiveIndex
 from services.embedder.matching import Metric
-from services.embedder.templates import Templates
+from services.embedder.search.exact import ExactIndex
+from services.embedder.search.follow import LiveIndex
 from tests.e2e.system import ROOT
 
 PHOTOS = 10

@@ -11,17 +11,18 @@ from reco.detector.v1 import detector_pb2
 from reco.embedder.v1 import embedder_pb2
 from reco.liveness.v1 import liveness_pb2
 
-from services.common.batcher import Limits, Workers, processors
+from deploy.models.sources import MINIFASNET_URL
 from services.common.convert import from_crop
+from services.common.workers import Workers, processors
 from services.detector.model import open_detector
 from services.detector.servicer import DetectorServicer
-from services.embedder import models, recognizer
 from services.embedder.model import Embedder
-from services.embedder.recognizers import Recognizers
+from services.embedder.recognition import catalogue as models
+from services.embedder.recognition import recogniser as recogniser
+from services.embedder.recognition.registry import Recognisers
 from services.embedder.servicer import EmbedderServicer
 from services.liveness.model import LivenessModels, ModelSettings
 from services.liveness.servicer import LivenessServicer
-from services.liveness.weights import MINIFASNET_URL
 from tests.e2e.system import ROOT, System
 from tests.load.bench_stages import CACHE, CLIENTS, Stages, store
 from tests.load.figures import Figure, at_least, interleaved
@@ -67,18 +68,18 @@ def make_requests(stages: Stages) -> dict[str, object]:
 
 
 def local_detector() -> DetectorServicer:
-    return DetectorServicer(open_detector(CACHE), Workers(Limits(processors())))
+    return DetectorServicer(open_detector(CACHE), Workers(processors()))
 
 
 def local_liveness(mirror: Path) -> LivenessServicer:
     settings = ModelSettings(ROOT / "var" / "models", MINIFASNET_URL, "MiniFASNet")
-    return LivenessServicer(LivenessModels(lambda: settings, str(mirror), cache=CACHE), Workers(Limits(processors())))
+    return LivenessServicer(LivenessModels(lambda: settings, str(mirror), cache=CACHE), Workers(processors()))
 
 
 def local_embedder() -> EmbedderServicer:
     """One that can embed only: it has no gallery."""
-    recognizers = Recognizers(models.find, lambda spec: recognizer.load(spec, store(), CACHE))
-    return EmbedderServicer(Embedder(recognizers, None, None))
+    recognisers = Recognisers(models.find, lambda spec: recogniser.load(spec, store(), CACHE))
+    return EmbedderServicer(Embedder(recognisers, None, None))
 
 
 def rate(call: Callable[[], object]) -> float:

@@ -12,19 +12,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from services.common.batcher import Batcher, Limits
+from deploy.models.formats.dlib_dat import find_package_file
+from deploy.models.networks import minifasnet as network
+from deploy.models.networks.minifasnet import MiniFasNetwork
+from deploy.models.sources import MINIFASNET_URL, minifasnet_files
+from deploy.models.weights import WeightStore
 from services.common.faces import FaceCrop
 from services.common.images import decode
-from services.common.inference import Session
-from services.common.weights import WeightStore
+from services.common.onnx import Session
 from services.detector.model import Detector, open_detector
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
-from services.embedder import models, recognizer
-from services.embedder.dlib_dat import find_package_file
-from services.liveness import network
+from services.embedder.recognition import catalogue as models
+from services.embedder.recognition import recogniser as recogniser
+from services.embedder.recognition.batcher import Batcher, Limits
 from services.liveness.minifasnet import MiniFasNet
-from services.liveness.network import MiniFasNetwork
-from services.liveness.weights import MINIFASNET_URL, minifasnet_files
 from tests.e2e.system import ROOT
 from tests.load.figures import Figure, at_least, at_most, cpu_ms, interleaved
 from tests.load.original import Original
@@ -44,7 +45,7 @@ class Stages:
     """The stages as their services use them, one thread each, and photos to work on."""
 
     detector: Detector
-    dlib: recognizer.Recognizer
+    dlib: recogniser.Recogniser
     crop: FaceCrop
     small: Path
     large: Path
@@ -53,7 +54,7 @@ class Stages:
 def open_stages(small: Path, large: Path) -> Stages:
     """`small`: a photo of some hundred pixels; `large`: of 12 million."""
     detector = open_detector(CACHE)
-    dlib = recognizer.load(models.find("Dlib"), store(), CACHE, threads=1)
+    dlib = recogniser.load(models.find("Dlib"), store(), CACHE, threads=1)
     crop = detector.prepare_faces(large.read_bytes(), 224, 224, 0, DetectOptions()).faces[0].crop
     return Stages(detector, dlib, crop, small, large)
 
@@ -111,7 +112,7 @@ def fma_peak() -> float | None:
 def batching(stages: Stages, mirror: Path) -> Iterator[Figure]:
     """Many clients' faces together, against each alone."""
     faces = [np.ascontiguousarray(stages.crop.pixels[:150, 37:187])] * 2  # a face and its mirror image
-    yield from _batched("embedder", stages.dlib._run, faces, recognizer.BATCH)
+    yield from _batched("embedder", stages.dlib._run, faces, recogniser.BATCH)
     networks = open_networks(mirror)
     crops = list(np.random.default_rng(0).integers(0, 256, (1, 80, 80, 3), dtype=np.uint8))
     yield from _batched("liveness", lambda some: judge(networks, np.stack(some)), crops, network.BATCH)

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from deploy.local.client import Client
 from services.common.call import submit
-from services.gateway.channels import open_channel
-from services.gateway.clients import DetectorClient, EmbedderClient, LivenessClient
-from services.gateway.stages import Comparison
+from services.gateway.stages.channels import open_channel
+from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
+from services.gateway.stages.types import Comparison
 from tests.e2e.envoy import Envoy
 from tests.e2e.services import NAMES, Services
 from tests.e2e.system import System
@@ -46,8 +46,8 @@ class Enrolled:
         return sorted(str(path) for path in self.system.images.glob("*/faces/*.png"))
 
 
-def enrol(system: System, photos: Sequence[Path], small: Path, large: Path) -> Enrolled:
-    """Enrols somebody; verifies once, so that all is warm."""
+def enroll(system: System, photos: Sequence[Path], small: Path, large: Path) -> Enrolled:
+    """Enrolls somebody; verifies once, so that all is warm."""
     uploaded = upload(system, photos)
     answer = system.client.upload_db(uploaded, "Bench Mark")
     assert answer["result_code"] == 800, answer

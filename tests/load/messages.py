@@ -85,16 +85,16 @@ class Stages:
         return found
 
     def fill(self, people: int, like: embedder_pb2.Template) -> None:
-        """Enrols as many people as nobody looks like, so that searches have a gallery to search."""
+        """Enrolls as many people as nobody looks like, so that searches have a gallery to search."""
         rng = np.random.default_rng(6)
         directions = rng.normal(size=(people, len(like.vector)))
         vectors = directions / np.linalg.norm(directions, axis=1, keepdims=True) * np.linalg.norm(like.vector)
-        requests = (enrol(f"RECO_ID_8{number:06d}", like, vector) for number, vector in enumerate(vectors))
+        requests = (enroll(f"RECO_ID_8{number:06d}", like, vector) for number, vector in enumerate(vectors))
         with ThreadPoolExecutor(4) as threads:
             list(threads.map(self.embedder.EnrollFaces, requests))
 
     def probes(self, faces: list[Face], skip_liveness: bool) -> list[str]:
-        """Enrols a person for each photo; gives uploads of the same photos that verify."""
+        """Enrolls a person for each photo; gives uploads of the same photos that verify."""
         ids = person_ids(len(faces))
         for upload_id in self.upload(faces, ids):
             self.gateway.EnrollPerson(gateway_pb2.EnrollPersonRequest(upload_id=upload_id, name="Load Test"))
@@ -123,8 +123,8 @@ def prepare(photo: bytes) -> detector_pb2.PrepareFacesRequest:
     return detector_pb2.PrepareFacesRequest(image=photo, width=SIZE, height=SIZE, augmentations=AUGMENTATIONS)
 
 
-def enrol(person_id: str, like: embedder_pb2.Template, vector: Iterable[float]) -> embedder_pb2.EnrollFacesRequest:
-    """Enrols one photo by a template of the same model as `like`."""
+def enroll(person_id: str, like: embedder_pb2.Template, vector: Iterable[float]) -> embedder_pb2.EnrollFacesRequest:
+    """Enrolls one photo by a template of the same model as `like`."""
     template = embedder_pb2.Template(model=like.model, model_version=like.model_version, vector=vector)
     photo = embedder_pb2.GalleryPhoto(photo_id="001.png", templates=[template])
     return embedder_pb2.EnrollFacesRequest(person_id=person_id, models=MODELS, photos=[photo])
@@ -150,7 +150,7 @@ def stateless(faces: list[Face]) -> Requests:
 
 
 def gallery(faces: list[Face]) -> Requests:
-    """Requests of the embedder about people: those it enrols first are those it then looks for."""
+    """Requests of the embedder about people: those it enrolls first are those it then looks for."""
     ids = person_ids(len(faces))
     distance = embedder_pb2.DISTANCE_COSINE
     probes = [embedder_pb2.Probe(templates=[face.template]) for face in faces]
@@ -158,7 +158,7 @@ def gallery(faces: list[Face]) -> Requests:
     identify = embedder_pb2.IdentifyFacesRequest
     return {
         "embedder.EnrollFaces": [
-            enrol(person_id, face.template, face.template.vector) for person_id, face in zip(ids, faces, strict=True)
+            enroll(person_id, face.template, face.template.vector) for person_id, face in zip(ids, faces, strict=True)
         ],
         "embedder.FindUnenrolled": [embedder_pb2.FindUnenrolledRequest(person_ids=ids, models=MODELS)],
         "embedder.VerifyFaces": [
@@ -173,7 +173,7 @@ def gallery(faces: list[Face]) -> Requests:
 
 
 def people(faces: list[Face], uploads: list[str], probes: list[str], skip_liveness: bool) -> Requests:
-    """Requests of the gateway: it enrols `uploads`, each once, and verifies `probes`, of people who are enrolled."""
+    """Requests of the gateway: it enrolls `uploads`, each once, and verifies `probes`, of people who are enrolled."""
     ids = person_ids(len(uploads))
     verify = gateway_pb2.VerifyPersonRequest
     return {

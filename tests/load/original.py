@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from services.embedder.dlib_dat import find_package_file
+from deploy.models.formats.dlib_dat import find_package_file
 from tests.e2e.system import ROOT
 
 VENV = ROOT / ".venv-bench"

@@ -177,7 +177,7 @@ def by_ghz(program: Path, config: Path, address: str) -> Result:
 
 def rest(bench: Bench, only: str) -> Iterator[Result]:
     """The three endpoints; raises ToolMissing."""
-    wanted = [make for make in (uploads, enrolments, verifications) if only in f"rest {make.__name__}"]
+    wanted = [make for make in (uploads, enrollments, verifications) if only in f"rest {make.__name__}"]
     program = tools.wrk() if wanted else None
     for make in wanted:
         yield by_wrk(program, f"http://127.0.0.1:{bench.system.port}", make(bench))
@@ -191,7 +191,7 @@ def uploads(bench: Bench) -> Endpoint:
     return Endpoint(path, bodies, 119, f"multipart/form-data; boundary={BOUNDARY}")
 
 
-def enrolments(bench: Bench) -> Endpoint:
+def enrollments(bench: Bench) -> Endpoint:
     """/upload_db of people who are new."""
     uploaded = bench.stages.upload(bench.faces, messages.person_ids(ENROLMENTS))
     flags = dict.fromkeys(("delete_pickles", "rebuild_db", "in_place"), "false")

@@ -1,4 +1,4 @@
-"""The whole chain from a photo's file to templates, over many photos and on all cores: detector, crop, recognizers."""
+"""The whole chain from a photo's file to templates, over many photos and on all cores: detector, crop, recognisers."""
 
 import multiprocessing
 import os
@@ -11,11 +11,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deploy.models.weights import WeightStore
 from services.common.faces import Face, FaceCrop
-from services.common.weights import WeightStore
 from services.detector.model import open_detector
 from services.detector.mtcnn import DetectOptions
-from services.embedder import models, recognizer
+from services.embedder.recognition import catalogue as models
+from services.embedder.recognition import recogniser as recogniser
 
 CROP = 224  # pixels, both sides: the detector's default
 
@@ -26,7 +27,7 @@ class Chain:
 
     Attributes:
         models: names.
-        mirror: see Recognizer.
+        mirror: see Recogniser.
         folder: of weights (models/) and networks made here (cache/).
         weights_mirror: see WeightStore.
         options: of the search for faces.
@@ -88,6 +89,6 @@ def _detector(folder: Path):
 
 
 @cache
-def _load(chain: Chain, name: str) -> recognizer.Recognizer:
+def _load(chain: Chain, name: str) -> recogniser.Recogniser:
     store = WeightStore(chain.folder / "models", chain.weights_mirror)
-    return recognizer.load(models.find(name), store, chain.folder / "cache", mirror=chain.mirror)
+    return recogniser.load(models.find(name), store, chain.folder / "cache", mirror=chain.mirror)

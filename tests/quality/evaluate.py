@@ -22,8 +22,8 @@ import numpy as np
 
 from services.common.errors import RecoError
 from services.detector.mtcnn import DetectOptions
-from services.embedder import models
 from services.embedder.matching import Metric, unit
+from services.embedder.recognition import catalogue as models
 from tests.quality.chain import Chain, embed_photos, versions
 from tests.quality.claims import PHOTOS, false_claims
 from tests.quality.crossvalidation import HeldOut, fit_accuracy, fit_fmr, held_out

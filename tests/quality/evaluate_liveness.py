@@ -22,13 +22,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.models.networks.mtcnn import mtcnn_networks
+from deploy.models.sources import minifasnet_files
 from services.common.faces import Box
 from services.common.images import decode
-from services.common.inference import open_session
+from services.common.onnx import open_session
 from services.detector.mtcnn import DetectOptions, Mtcnn
-from services.detector.weights import mtcnn_networks
 from services.liveness.minifasnet import Liveness, MiniFasNet, Verdict
-from services.liveness.weights import minifasnet_files
 
 ATTACKS = ("print", "replay")
 LIVING = ("live", "lfw", "deepface")

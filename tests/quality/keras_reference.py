@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from services.common import keras_networks
-from services.common.keras_export import quieten
+from deploy.models.keras import networks as keras_networks
+from deploy.models.keras.export import quieten
 
 
 def main() -> None:

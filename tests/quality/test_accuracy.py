@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.embedder import models
 from services.embedder.matching import Metric
+from services.embedder.recognition import catalogue as models
 from tests.quality.chain import Chain, embed_photos
 from tests.quality.crossvalidation import fit_accuracy, fit_fmr, held_out
 from tests.quality.evaluate import pair_distances

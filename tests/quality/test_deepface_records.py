@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.common import keras_onnx
-from services.embedder import models
+from deploy.models.keras import convert as keras_onnx
+from services.embedder.recognition import catalogue as models
 
 #: deepface takes dlib's own file, packed; ours comes with a package, or from that package's source, by its hash.
 FROM_DEEPFACE = tuple(name for name in models.names() if name != "Dlib")

@@ -9,13 +9,13 @@ import pytest
 from reco.detector.v1 import detector_pb2
 
 from deploy.local import demo
-from services.common.batcher import Limits, Workers
+from deploy.models.networks import mtcnn as weights
 from services.common.errors import InvalidRequest, ModelUnavailable
 from services.common.faces import Box, Face
 from services.common.images import decode
-from services.common.inference import open_session
 from services.common.limits import MAX_MESSAGE_BYTES
-from services.detector import weights
+from services.common.onnx import open_session
+from services.common.workers import Workers
 from services.detector.model import MAX_REDUCED_PIXELS, Detector, open_detector
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
 from services.detector.servicer import DetectorServicer
@@ -202,7 +202,7 @@ def test_small_faces_are_cropped_from_the_full_photo(detector):
 
 
 def test_the_photo_as_it_was_searched_stands_for_the_full_one_where_its_faces_are_large(detector):
-    servicer = DetectorServicer(detector, Workers(Limits(1)))
+    servicer = DetectorServicer(detector, Workers(1))
     large = cv2.resize(astronaut("as it is"), None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
     data = cv2.imencode(".jpg", large)[1].tobytes()
     request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, reduced_face_px=100)
@@ -219,22 +219,22 @@ def test_the_photo_is_not_answered_unasked_nor_where_it_is_not_reduced_or_too_sm
     large = cv2.resize(astronaut("as it is"), None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
     data = cv2.imencode(kind, large)[1].tobytes()
     request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, reduced_face_px=face_px)
-    answer = DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None)
+    answer = DetectorServicer(detector, Workers(1)).PrepareFaces(request, None)
     assert len(answer.faces) == 1 and not answer.HasField("reduced")
 
 
 def test_crops_are_the_same_in_any_format(detector):
     data = cv2.imencode(".jpg", astronaut("as it is"))[1].tobytes()
     request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, augmentations=2)
-    stored = DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None).faces[0]
+    stored = DetectorServicer(detector, Workers(1)).PrepareFaces(request, None).faces[0]
     request.crop_format = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
-    looked_at = DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None).faces[0]
+    looked_at = DetectorServicer(detector, Workers(1)).PrepareFaces(request, None).faces[0]
     assert stored.crop.image.startswith(b"\x89PNG") and looked_at.crop.image.startswith(b"BM")
     for one, other in zip([stored.crop, *stored.augmented], [looked_at.crop, *looked_at.augmented], strict=True):
         assert (decode(one.image) == decode(other.image)).all() and one.landmarks == other.landmarks
     request.crop_format = 9
     with pytest.raises(InvalidRequest, match="crop_format 9 is not known"):
-        DetectorServicer(detector, Workers(Limits(1))).PrepareFaces(request, None)
+        DetectorServicer(detector, Workers(1)).PrepareFaces(request, None)
 
 
 def test_a_crowd_cannot_ask_for_more_memory_than_there_is():
@@ -250,7 +250,7 @@ def test_a_crowd_cannot_ask_for_more_memory_than_there_is():
     request = detector_pb2.PrepareFacesRequest(
         image=data, width=224, height=224, crop_format=detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
     )
-    answer = DetectorServicer(Detector(Crowd()), Workers(Limits(1))).PrepareFaces(request, None)
+    answer = DetectorServicer(Detector(Crowd()), Workers(1)).PrepareFaces(request, None)
     assert answer.ByteSize() + 3 * MAX_REDUCED_PIXELS < MAX_MESSAGE_BYTES
     assert len(Detector(Crowd()).detect_faces(data, DetectOptions()).faces) == 2000
 

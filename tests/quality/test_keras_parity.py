@@ -9,12 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
-from services.common import keras_onnx
+from deploy.models.keras import convert as keras_onnx
+from deploy.models.keras.convert import ConverterMissing, cached_onnx
+from deploy.models.weights import WeightStore
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
-from services.common.keras_onnx import ConverterMissing, cached_onnx
-from services.common.weights import WeightStore
-from services.embedder import models, recognizer
+from services.embedder.recognition import catalogue as models
+from services.embedder.recognition import recogniser as recogniser
 from services.liveness.minifasnet import Verdict
 from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings
 from tests.quality.faces import portraits
@@ -60,15 +61,15 @@ def test_there_are_faces_without_the_shared_photos(tmp_path):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_recognizers_are_keras(name, reference, faces, tmp_path):
+def test_recognisers_are_keras(name, reference, faces, tmp_path):
     if name not in ALWAYS and not os.environ.get("CONVERT"):
         pytest.skip("large; `make test CONVERT=1` runs it")
     spec = models.find(name)
     weights = tmp_path / spec.keras[0].name
     reference("weights", name, weights)
-    ours = recognizer.load(spec, WeightStore(tmp_path, None), tmp_path / "cache", mirror=False)
+    ours = recogniser.load(spec, WeightStore(tmp_path, None), tmp_path / "cache", mirror=False)
     chips = [cv2.resize(face, (spec.alignment.width, spec.alignment.height)) for face in faces]
-    np.save(tmp_path / "in.npy", recognizer.normalise(np.stack(chips), spec.normalisation))
+    np.save(tmp_path / "in.npy", recogniser.normalise(np.stack(chips), spec.normalisation))
     reference("outputs", name, weights, tmp_path / "in.npy", tmp_path / "out.npy")
     mine, theirs = ours.embed_aligned(chips).astype(np.float64), np.load(tmp_path / "out.npy").astype(np.float64)
     assert mine.shape == theirs.shape == (len(chips), spec.dimension)
@@ -94,7 +95,7 @@ def test_says_what_to_do_without_the_converter(tmp_path, monkeypatch):
     monkeypatch.setenv("RECO_CONVERT_PYTHON", "/nowhere")
     (tmp_path / "arcface_weights.h5").write_bytes(b"weights")
     with pytest.raises(ConverterMissing, match="make models MODELS=ArcFace"):
-        recognizer.load(models.find("ArcFace"), WeightStore(tmp_path, None), tmp_path / "cache")
+        recogniser.load(models.find("ArcFace"), WeightStore(tmp_path, None), tmp_path / "cache")
 
 
 @pytest.mark.usefixtures("reference")

@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 
+from deploy.models.formats.dlib_dat import find_package_file
+from deploy.models.weights import WeightFile, WeightStore
 from services.common.errors import ModelUnavailable
 from services.common.faces import FaceCrop
-from services.common.weights import WeightFile, WeightStore
-from services.embedder import models, recognizer
-from services.embedder.alignment import show
-from services.embedder.dlib_dat import find_package_file
+from services.embedder.recognition import catalogue as models
+from services.embedder.recognition import recogniser as recogniser
+from services.embedder.recognition.alignment import show
 from tests.quality.faces import portraits
 
 PHOTOS = 40
@@ -41,8 +42,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def ours(folder) -> recognizer.Recognizer:
-    return recognizer.load(models.find("Dlib"), WeightStore(folder, None), folder / "cache", mirror=False)
+def ours(folder) -> recogniser.Recogniser:
+    return recogniser.load(models.find("Dlib"), WeightStore(folder, None), folder / "cache", mirror=False)
 
 
 def test_templates_are_dlibs(chips, ours):
@@ -77,31 +78,31 @@ def test_a_template_is_the_mean_over_the_views(chips, ours, tmp_path):
     crop = FaceCrop(pixels, np.array(spec.alignment.points, np.float32) + 37)
     assert {view.mirrored for view in spec.views} == {False, True}
     views = [ours.embed_aligned([show(crop, spec.alignment, view)])[0] for view in spec.views]
-    mirrored = recognizer.load(spec, WeightStore(tmp_path, None), tmp_path)
+    mirrored = recogniser.load(spec, WeightStore(tmp_path, None), tmp_path)
     np.testing.assert_allclose(mirrored.embed([crop])[0], np.mean(views, axis=0), atol=1e-6)
 
 
 def test_version_tells_settings_apart_and_stays_the_same(ours, tmp_path):
     spec, store = models.find("Dlib"), WeightStore(tmp_path, None)
-    assert recognizer.load(spec, store, tmp_path, mirror=False).version == ours.version
-    assert recognizer.load(spec, store, tmp_path, mirror=True).version != ours.version
+    assert recogniser.load(spec, store, tmp_path, mirror=False).version == ours.version
+    assert recogniser.load(spec, store, tmp_path, mirror=True).version != ours.version
 
 
 def test_weights_that_are_no_network_are_unavailable(tmp_path):
     spec = models.find("SFace")
     (tmp_path / spec.weights.name).write_bytes(b"<html>not found</html>")
     with pytest.raises(ModelUnavailable, match="sface"):
-        recognizer.load(spec, WeightStore(tmp_path, None), tmp_path / "cache")
+        recogniser.load(spec, WeightStore(tmp_path, None), tmp_path / "cache")
 
 
 def test_a_network_of_another_dimension_is_unavailable(ours, tmp_path):
     spec = dataclasses.replace(models.find("Dlib"), dimension=512)
     with pytest.raises(ModelUnavailable, match="128"):
-        recognizer.load(spec, WeightStore(tmp_path, None), tmp_path)
+        recogniser.load(spec, WeightStore(tmp_path, None), tmp_path)
 
 
 def test_missing_weights_are_unavailable(tmp_path):
     nowhere = WeightFile("none.onnx", "", None, "none", False, "nobody")
     spec = dataclasses.replace(models.find("ArcFace"), weights=nowhere)
     with pytest.raises(ModelUnavailable, match=r"none\.onnx"):
-        recognizer.load(spec, WeightStore(tmp_path, None), tmp_path)
+        recogniser.load(spec, WeightStore(tmp_path, None), tmp_path)

@@ -9,7 +9,16 @@ SERVICES = Path(__file__).resolve().parents[2] / "services"
 NAMES = ("detector", "liveness", "embedder", "gateway")
 
 #: Modules that may speak gRPC: they translate or put together.
-ADAPTERS = {"servicer.py", "server.py", "legacy.py", "channels.py", "clients.py", "convert.py", "interceptor.py"}
+ADAPTERS = {
+    "servicer.py",
+    "server.py",
+    "rest.py",
+    "grpc.py",
+    "channels.py",
+    "clients.py",
+    "convert.py",
+    "interceptor.py",
+}
 
 MODULES = sorted(path for path in SERVICES.rglob("*.py"))
 

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.verification import Outcome, VerifyOptions
+from services.gateway.pipeline.verify import Outcome, VerifyOptions
 from services.liveness.metrics import LivenessMetrics
 from services.liveness.minifasnet import Liveness, Verdict
 

@@ -1,0 +1,262 @@
+"""The gallery: templates of enrolled people, in SQL.
+
+Templates are derived from photos and can be dropped at any time. Every change is one transaction that begins by moving
+the one row of `reco_revision` on, whose lock puts all changes of all processes in one order; the person's row in
+`reco_galleries` notes the revision of its last change. So a process that remembers the revision it has seen learns of
+everything newer by one cheap query. A person who is removed keeps that row, with no templates.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+import numpy as np
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.schema import CreateTable
+
+from services.common.database import reading, writing
+from services.common.errors import DatabaseRefused
+from services.embedder.gallery.tables import galleries, metadata, revisions, templates
+from services.embedder.gallery.templates import Templates, no_templates
+
+#: Rows fetched from the database at once; about as many go into a batch of people.
+FETCH_ROWS = 4096
+#: Values in one IN (...).
+MAX_VALUES = 500
+
+VECTOR_DTYPE = np.dtype("<f4")
+THIS_ROW = revisions.c.id == 1
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A state of the gallery. Of two states of one epoch, the one with the higher number is the newer; states of
+    different epochs have nothing in common."""
+
+    epoch: int
+    number: int
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """A photo to be stored.
+
+    Attributes:
+        photo_id: unique within the person.
+        augmented: made from another photo rather than taken.
+        vectors: model key → float32 (d,), raw.
+    """
+
+    photo_id: str
+    augmented: bool
+    vectors: Mapping[str, np.ndarray]
+
+
+class Gallery:
+    """Stored templates of all people. Safe to use from several threads and processes.
+
+    Every method raises DatabaseUnavailable where the database cannot be reached (later calls may succeed again), and
+    DatabaseRefused where it refuses.
+    """
+
+    def __init__(self, engine: Callable[[], Engine]):
+        """`engine`: gives the engine to use now; the tables are created at first use of each."""
+        self._engine = engine
+        self._prepared: Engine | None = None
+        self._lock = threading.Lock()
+
+    def revision(self) -> Revision:
+        """The present state: one cheap query."""
+        with self.transaction(reading) as connection:
+            return revision_in(connection)
+
+    def enroll(self, person_id: str, photos: Sequence[StoredPhoto], keep_photo_ids: Collection[str]) -> int:
+        """Sets what is stored of a person: `photos` and, of those stored already, the ones to keep.
+
+        Returns:
+            How many photos the person has now.
+        """
+        ours = templates.c.person_id == person_id
+        with self.transaction(writing) as connection:
+            number = _advance(connection)
+            stored = set(connection.scalars(select(templates.c.photo_id).where(ours).distinct()))
+            gone = stored - (set(keep_photo_ids) - {photo.photo_id for photo in photos})
+            for some in _pieces(sorted(gone)):
+                connection.execute(delete(templates).where(ours, templates.c.photo_id.in_(some)))
+            rows = [row for photo in photos for row in _rows(person_id, photo)]
+            if rows:
+                connection.execute(insert(templates), rows)
+            return _note_change(connection, person_id, number)
+
+    def remove(self, person_id: str) -> int:
+        """Forgets a person; returns how many photos they had."""
+        ours = templates.c.person_id == person_id
+        with self.transaction(writing) as connection:
+            number = _advance(connection)
+            photos = connection.scalar(select(func.count(templates.c.photo_id.distinct())).where(ours))
+            if photos:
+                connection.execute(delete(templates).where(ours))
+                _note_change(connection, person_id, number)
+            return photos
+
+    def unenrolled(self, person_ids: Sequence[str], models: Collection[str]) -> list[str]:
+        """Those of the people who have no photos, or lack a template of one of the models (keys) for a photo."""
+        enrolled = set()
+        with self.transaction(reading) as connection:
+            for some in _pieces(person_ids):
+                query = select(galleries.c.person_id, galleries.c.models).where(galleries.c.person_id.in_(some))
+                enrolled |= {row.person_id for row in connection.execute(query) if _covers(row.models, models)}
+        return [person_id for person_id in person_ids if person_id not in enrolled]
+
+    def templates_of(self, person_id: str, model: str) -> Templates:
+        """A person's templates of one model (key), in the order of photo ids; empty where there are none."""
+        ours = (templates.c.person_id == person_id, templates.c.model == model)
+        query = select(templates.c.photo_id, templates.c.augmented, templates.c.vector).where(*ours)
+        with self.transaction(reading) as connection:
+            return _templates(connection.execute(query.order_by(templates.c.photo_id)).all())
+
+    def changes_since(self, number: int, model: str) -> Iterator[dict[str, Templates]]:
+        """What the people changed after revision `number` have of a model (key) now, in batches.
+
+        Ask for `revision()` first: what changes between the two is then seen again next time, and never missed.
+
+        Yields:
+            person id → all templates; empty for one who was removed or has none of this model.
+        """
+        ours = (templates.c.person_id == galleries.c.person_id) & (templates.c.model == model)
+        columns = (galleries.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
+        query = select(*columns).outerjoin_from(galleries, templates, ours).where(galleries.c.revision > number)
+        return self._stream(query.order_by(galleries.c.person_id, templates.c.photo_id))
+
+    def next_changes(
+        self, connection: Connection, number: int, model: str, most: int
+    ) -> tuple[dict[str, Templates], int]:
+        """The oldest changes after revision `number`, of up to `most` people, within a transaction.
+
+        Returns:
+            person id → all templates of a model (key), as `changes_since` gives them; and the revision of the last.
+        """
+        query = select(galleries.c.person_id, galleries.c.revision).where(galleries.c.revision > number)
+        changed = connection.execute(query.order_by(galleries.c.revision).limit(most)).all()
+        people = {row.person_id: no_templates() for row in changed}
+        columns = (templates.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
+        those = select(*columns).where(templates.c.person_id.in_(people), templates.c.model == model)
+        rows = connection.execute(those.order_by(templates.c.person_id, templates.c.photo_id))
+        people |= {person_id: _templates(list(group)) for person_id, group in groupby(rows, attrgetter("person_id"))}
+        return people, changed[-1].revision if changed else number
+
+    def everything(self, model: str) -> Iterator[dict[str, Templates]]:
+        """All templates of a model (key), as `changes_since` gives them, for a start with any number of people."""
+        columns = (templates.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
+        query = select(*columns).where(templates.c.model == model)
+        return self._stream(query.order_by(templates.c.person_id, templates.c.photo_id))
+
+    def drop_all(self) -> int:
+        """Forgets everybody; returns how many templates there were."""
+        with self.transaction(writing) as connection:
+            _advance(connection)
+            connection.execute(update(revisions).where(THIS_ROW).values(epoch=_new_epoch()))
+            people = select(galleries.c.person_id).order_by(galleries.c.person_id).limit(MAX_VALUES)
+            dropped = 0
+            while some := connection.scalars(people).all():  # piecewise: one huge DELETE would outlast the time limit
+                dropped += connection.execute(delete(templates).where(templates.c.person_id.in_(some))).rowcount
+                connection.execute(delete(galleries).where(galleries.c.person_id.in_(some)))
+            return dropped
+
+    def _stream(self, query: Select) -> Iterator[dict[str, Templates]]:
+        batch: dict[str, Templates] = {}
+        size = 0
+        with self.transaction(reading) as connection:
+            result = connection.execute(query, execution_options={"yield_per": FETCH_ROWS})
+            for person_id, group in groupby(result, attrgetter("person_id")):
+                rows = list(group)
+                batch[person_id] = _templates([row for row in rows if row.photo_id is not None])
+                size += len(rows)
+                if size >= FETCH_ROWS:
+                    yield batch
+                    batch, size = {}, 0
+        yield batch
+
+    @contextmanager
+    def transaction(self, begin: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
+        """A connection to the gallery's database, its tables in place; `begin`: `reading` or `writing`."""
+        try:
+            with begin(self._ready()) as connection:
+                yield connection
+        except DatabaseRefused:
+            self._prepared = None  # the tables may have been dropped: the next call makes them again
+            raise
+
+    def _ready(self) -> Engine:
+        """The engine, its tables in place."""
+        engine = self._engine()
+        with self._lock:
+            if self._prepared is not engine:
+                _create_tables(engine)
+                self._prepared = engine
+        return engine
+
+
+def _create_tables(engine: Engine) -> None:
+    with writing(engine) as connection:
+        for table in metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))  # several processes may start at once
+        if not connection.scalar(select(func.count()).select_from(revisions)):
+            with suppress(IntegrityError):  # another process was first
+                connection.execute(insert(revisions).values(id=1, epoch=_new_epoch(), number=0))
+
+
+def _new_epoch() -> int:
+    """Drawn, not counted: a database that was restored or created anew is not taken for the one seen before."""
+    return secrets.randbits(62)
+
+
+def revision_in(connection: Connection) -> Revision:
+    """The present state, as this transaction sees it."""
+    return Revision(*connection.execute(select(revisions.c.epoch, revisions.c.number).where(THIS_ROW)).one())
+
+
+def _advance(connection: Connection) -> int:
+    """Begins a change: takes the lock that orders changes, and returns the revision that the change makes."""
+    connection.execute(update(revisions).where(THIS_ROW).values(number=revisions.c.number + 1))
+    return revision_in(connection).number
+
+
+def _note_change(connection: Connection, person_id: str, number: int) -> int:
+    """Writes the person's row after a change, and returns how many photos they have."""
+    ours = templates.c.person_id == person_id
+    photos = connection.scalar(select(func.count(templates.c.photo_id.distinct())).where(ours))
+    counts = connection.execute(select(templates.c.model, func.count()).where(ours).group_by(templates.c.model))
+    complete = "\n".join(sorted(model for model, count in counts if count == photos))
+    values = {"revision": number, "models": complete}
+    if not connection.execute(update(galleries).where(galleries.c.person_id == person_id).values(values)).rowcount:
+        connection.execute(insert(galleries).values(person_id=person_id, **values))
+    return photos
+
+
+def _covers(complete: str, models: Collection[str]) -> bool:
+    return bool(complete) and set(models) <= set(complete.split("\n"))
+
+
+def _rows(person_id: str, photo: StoredPhoto) -> Iterable[dict]:
+    for model, vector in photo.vectors.items():
+        blob = np.ascontiguousarray(vector, VECTOR_DTYPE).tobytes()
+        photo_row = {"person_id": person_id, "photo_id": photo.photo_id, "augmented": photo.augmented}
+        yield photo_row | {"model": model, "vector": blob}
+
+
+def _templates(rows: Sequence[Row]) -> Templates:
+    if not rows:
+        return no_templates()
+    vectors = np.frombuffer(b"".join(row.vector for row in rows), VECTOR_DTYPE).reshape(len(rows), -1)
+    augmented = np.array([row.augmented for row in rows], dtype=bool)
+    return Templates(tuple(row.photo_id for row in rows), augmented, vectors.astype(np.float32, copy=False))
+
+
+def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (values[start : start + MAX_VALUES] for start in range(0, len(values), MAX_VALUES))

@@ -1,0 +1,69 @@
+"""Search 1:N: which enrolled photo is nearest to each probe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from services.common.errors import RecoError
+from services.embedder.gallery.templates import Templates
+from services.embedder.matching import Metric
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The enrolled photo nearest to a probe."""
+
+    person_id: str
+    photo_id: str
+    distance: float
+
+
+class IndexUnavailable(RecoError):
+    """The vector database that keeps the index cannot be reached, or refuses; later calls may succeed again."""
+
+    status = "UNAVAILABLE"
+    reason = "INDEX_UNAVAILABLE"
+
+
+class Searchable(Protocol):
+    """What can be searched. Safe to use from several threads."""
+
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
+        """The nearest photo within `threshold` for each row of float32 (p, d) raw templates, None where none is.
+
+        Of photos at the same distance it is the first in the order of (person id, photo id).
+        """
+
+    def __len__(self) -> int:
+        """How many templates there are."""
+
+
+class Index(Searchable, Protocol):
+    """Templates of one model, searchable. Safe to use from several threads: readers never wait for a writer."""
+
+    def add(self, people: Mapping[str, Templates]) -> None:
+        """Takes in people it does not know (person id → all their templates): quicker than `apply`, for a start."""
+
+    def apply(self, changes: Mapping[str, Templates]) -> None:
+        """Replaces all that is known of these people (person id → all their templates); empty forgets the person."""
+
+
+class Indexes(Protocol):
+    """The search indexes of one gallery, a model each, with every change that was committed before a call.
+
+    Methods raise DatabaseUnavailable, and where a vector database keeps the indexes IndexUnavailable.
+    """
+
+    def current(self, model: str, dimension: int) -> Searchable:
+        """The up-to-date index of a model (key)."""
+
+    def rebuild(self, model: str, dimension: int) -> Searchable:
+        """Makes the index of a model (key) anew; until it is there, searches use the one that was."""
+
+    def forget(self) -> None:
+        """Drops the indexes; the next search makes them anew from what the gallery holds then."""
+
+    def erase(self) -> None:
+        """Deletes now, from whatever outlives the process, what is no longer in the gallery."""

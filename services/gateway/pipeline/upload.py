@@ -1,0 +1,119 @@
+"""Uploads: judges photos, and keeps the good ones for enrollment or verification."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from enum import Enum
+
+from services.common.call import map_parallel
+from services.common.errors import InvalidImage
+from services.gateway.errors import NoPhotos, TooManyPhotos
+from services.gateway.pipeline.people import check_person_id
+from services.gateway.stages.types import Detector, Quality
+from services.gateway.storage.uploads import Upload
+from services.gateway.storage.workspace import Workspace
+
+#: Photos in one upload.
+MAX_PHOTOS = 200
+
+#: How a file begins → the extension it is stored with.
+EXTENSIONS = {
+    b"\xff\xd8": ".jpg",
+    b"\x89PNG": ".png",
+    b"RIFF": ".webp",
+    b"BM": ".bmp",
+    b"II*\0": ".tiff",
+    b"MM\0*": ".tiff",
+}
+
+
+@dataclass(frozen=True)
+class NamedPhoto:
+    """A file as it was sent; `name` is unique within the request and only shown back."""
+
+    name: str
+    data: bytes
+
+
+class PhotoOutcome(Enum):
+    """What became of an uploaded photo."""
+
+    SAVED = 1
+    REJECTED = 2
+    UNDECODABLE = 3
+
+
+@dataclass(frozen=True)
+class PhotoResult:
+    """`quality` is None where the photo is undecodable, `saved_as` empty unless it was saved."""
+
+    name: str
+    outcome: PhotoOutcome
+    quality: Quality | None
+    saved_as: str = ""
+
+
+@dataclass(frozen=True)
+class UploadResult:
+    """`upload` is None where no photo was kept."""
+
+    upload: Upload | None
+    photos: tuple[PhotoResult, ...]
+
+
+class Intake:
+    """Takes photos in."""
+
+    def __init__(self, detector: Detector, executor: Executor):
+        self._detector = detector
+        self._executor = executor
+
+    def upload(self, workspace: Workspace, person_id: str, photos: Sequence[NamedPhoto]) -> UploadResult:
+        """Scores photos and stores those of at least SCORE_TOL.
+
+        Raises:
+            InvalidPersonId, NoPhotos, TooManyPhotos.
+        """
+        check_person_id(person_id, workspace.env.id_regex)
+        if not photos:
+            raise NoPhotos("no file was uploaded")
+        if len(photos) > MAX_PHOTOS:
+            raise TooManyPhotos(f"at most {MAX_PHOTOS} photos can be uploaded at once")
+        scored = map_parallel(self._executor, self._score, photos)
+        results = [
+            _judge(photo.name, quality, workspace.env.score_tol) for photo, quality in zip(photos, scored, strict=True)
+        ]
+        good = [
+            photo.data for photo, result in zip(photos, results, strict=True) if result.outcome is PhotoOutcome.SAVED
+        ]
+        if not good:
+            return UploadResult(None, tuple(results))
+        upload = workspace.uploads.create(person_id, [(_extension(data), data) for data in good])
+        return UploadResult(upload, _with_stored_names(results, upload))
+
+    def _score(self, photo: NamedPhoto) -> Quality | None:
+        try:
+            return self._detector.score(photo.data)
+        except InvalidImage:
+            return None
+
+
+def _judge(name: str, quality: Quality | None, lowest: float) -> PhotoResult:
+    if quality is None:
+        return PhotoResult(name, PhotoOutcome.UNDECODABLE, None)
+    outcome = PhotoOutcome.SAVED if quality.score >= lowest else PhotoOutcome.REJECTED
+    return PhotoResult(name, outcome, quality)
+
+
+def _with_stored_names(results: Sequence[PhotoResult], upload: Upload) -> tuple[PhotoResult, ...]:
+    stored = iter(upload.photos)
+    return tuple(
+        PhotoResult(result.name, result.outcome, result.quality, next(stored).name)
+        if result.outcome is PhotoOutcome.SAVED
+        else result
+        for result in results
+    )
+
+
+def _extension(data: bytes) -> str:
+    return next((extension for start, extension in EXTENSIONS.items() if data.startswith(start)), ".img")

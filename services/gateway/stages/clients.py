@@ -1,0 +1,215 @@
+"""Asks the stages: what the pipeline knows in, protos out, and back; channels.py says how they are reached."""
+
+from collections.abc import Sequence
+
+import grpc
+from reco.detector.v1 import detector_pb2, detector_pb2_grpc
+from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from reco.liveness.v1 import liveness_pb2, liveness_pb2_grpc
+from reco.types.v1 import face_pb2
+
+from services.common import convert
+from services.common.faces import LANDMARK_NAMES, Box
+from services.gateway.stages.channels import stage_errors
+from services.gateway.stages.types import (
+    Comparison,
+    Crop,
+    FaceLiveness,
+    Fusion,
+    GalleryPhoto,
+    Identification,
+    Look,
+    Match,
+    PreparedFace,
+    Quality,
+    Template,
+    Verdict,
+    Verification,
+)
+
+#: Faces in one EmbedFaces call.
+EMBED_BATCH = 64
+
+#: Pixels of a face that show liveness all it looks at, whichever its model: a photo reduced to that stands for the full
+#: one, which need not be sent and decoded again.
+LIVENESS_FACE_PX = 224
+
+#: What the files of crops are that only the next stage reads.
+NOT_TO_BE_STORED = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
+
+DISTANCES = {
+    "cosine": embedder_pb2.DISTANCE_COSINE,
+    "euclidean": embedder_pb2.DISTANCE_EUCLIDEAN,
+    "euclidean_l2": embedder_pb2.DISTANCE_EUCLIDEAN_L2,
+}
+
+VERDICTS = {
+    liveness_pb2.FaceLiveness.VERDICT_REAL: Verdict.REAL,
+    liveness_pb2.FaceLiveness.VERDICT_SPOOF: Verdict.SPOOF,
+}
+
+
+class DetectorClient:
+    """The detector stage."""
+
+    def __init__(self, channel: grpc.Channel):
+        self._stub = detector_pb2_grpc.DetectorServiceStub(channel)
+
+    def score(self, image: bytes) -> Quality:
+        with stage_errors():
+            answer = self._stub.ScoreImage(detector_pb2.ScoreImageRequest(image=image))
+        names = [field.name for field in answer.components.DESCRIPTOR.fields]
+        return Quality(answer.score, {name: getattr(answer.components, name) for name in names})
+
+    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
+        answer = self._prepare(image, size, augmentations=augmentations)
+        return [_to_prepared(face) for face in answer.faces]
+
+    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
+        answer = self._prepare(image, size, augmentations=augmentations, crop_format=NOT_TO_BE_STORED)
+        return [_to_prepared(face) for face in answer.faces]
+
+    def look(self, image: bytes, size: tuple[int, int]) -> Look:
+        answer = self._prepare(image, size, reduced_face_px=LIVENESS_FACE_PX, crop_format=NOT_TO_BE_STORED)
+        faces = tuple(_to_prepared(face) for face in answer.faces)
+        return Look(faces, answer.reduced.image, answer.reduced.factor) if answer.reduced.image else Look(faces, image)
+
+    def _prepare(self, image: bytes, size: tuple[int, int], **more: int) -> detector_pb2.PrepareFacesResponse:
+        width, height = size
+        request = detector_pb2.PrepareFacesRequest(image=image, width=width, height=height, **more)
+        with stage_errors():
+            return self._stub.PrepareFaces(request)
+
+
+class LivenessClient:
+    """The liveness stage."""
+
+    def __init__(self, channel: grpc.Channel):
+        self._stub = liveness_pb2_grpc.LivenessServiceStub(channel)
+
+    def check(self, image: bytes, boxes: Sequence[Box]) -> list[FaceLiveness]:
+        request = liveness_pb2.CheckLivenessRequest(image=image, boxes=[convert.from_box(box) for box in boxes])
+        with stage_errors():
+            answer = self._stub.CheckLiveness(request)
+        return [FaceLiveness(VERDICTS.get(face.verdict, Verdict.UNDECIDABLE), face.score) for face in answer.faces]
+
+
+class EmbedderClient:
+    """The embedder stage."""
+
+    def __init__(self, channel: grpc.Channel):
+        self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+
+    def embed(self, models: Sequence[str], crops: Sequence[Crop]) -> list[tuple[Template, ...]]:
+        templates: list[tuple[Template, ...]] = []
+        for start in range(0, len(crops), EMBED_BATCH):
+            faces = [_from_crop(crop) for crop in crops[start : start + EMBED_BATCH]]
+            with stage_errors():
+                answer = self._stub.EmbedFaces(embedder_pb2.EmbedFacesRequest(models=models, faces=faces))
+            templates += [tuple(_to_template(template) for template in face.templates) for face in answer.faces]
+        return templates
+
+    def enroll(
+        self, person_id: str, models: Sequence[str], photos: Sequence[GalleryPhoto], keep: Sequence[str]
+    ) -> None:
+        request = embedder_pb2.EnrollFacesRequest(
+            person_id=person_id, models=models, photos=[_from_photo(photo) for photo in photos], keep_photo_ids=keep
+        )
+        with stage_errors():
+            self._stub.EnrollFaces(request)
+
+    def remove(self, person_id: str) -> None:
+        with stage_errors():
+            self._stub.RemovePerson(embedder_pb2.RemovePersonRequest(person_id=person_id))
+
+    def unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
+        request = embedder_pb2.FindUnenrolledRequest(person_ids=person_ids, models=models)
+        with stage_errors():
+            return list(self._stub.FindUnenrolled(request).person_ids)
+
+    def verify(
+        self,
+        person_id: str,
+        comparison: Comparison,
+        probes: Sequence[tuple[Template, ...]],
+        augmented: Sequence[Crop],
+        needed: tuple[int, int],
+    ) -> Verification:
+        request = embedder_pb2.VerifyFacesRequest(
+            person_id=person_id,
+            models=comparison.models,
+            distance=DISTANCES[comparison.distance],
+            probes=[_from_templates(templates) for templates in probes],
+            augmented_probes=[embedder_pb2.Probe(crop=_from_crop(crop)) for crop in augmented],
+            min_pairs=needed[0],
+            min_augmented_pairs=needed[1],
+        )
+        with stage_errors():
+            answer = self._stub.VerifyFaces(request)
+        best = _to_match(answer.best) if answer.HasField("best") else None
+        fusion = _to_fusion(answer.fusion) if answer.HasField("fusion") else None
+        return Verification(answer.verified, best, fusion)
+
+    def generation(self, models: Sequence[str]) -> str:
+        with stage_errors():
+            return self._stub.FindUnenrolled(embedder_pb2.FindUnenrolledRequest(models=models)).generation
+
+    def identify(self, comparison: Comparison, probes: Sequence[tuple[Template, ...]]) -> Identification:
+        request = embedder_pb2.IdentifyFacesRequest(
+            models=comparison.models,
+            distance=DISTANCES[comparison.distance],
+            probes=[_from_templates(templates) for templates in probes],
+        )
+        with stage_errors():
+            answer = self._stub.IdentifyFaces(request)
+        return Identification(tuple(_to_match(match) for match in answer.matches), answer.generation)
+
+    def rebuild_index(self, models: Sequence[str]) -> list[str]:
+        with stage_errors():
+            answer = self._stub.RebuildIndex(embedder_pb2.RebuildIndexRequest(models=models))
+        return [index.model for index in answer.indexes]
+
+
+def _to_prepared(proto: detector_pb2.PreparedFace) -> PreparedFace:
+    augmented = tuple(_to_crop(crop) for crop in proto.augmented)
+    return PreparedFace(convert.to_box(proto.face.box), _to_crop(proto.crop), augmented)
+
+
+def _to_crop(proto: face_pb2.FaceCrop) -> Crop:
+    points = (getattr(proto.landmarks, name) for name in LANDMARK_NAMES)
+    return Crop(proto.image, tuple((point.x, point.y) for point in points))
+
+
+def _from_crop(crop: Crop) -> face_pb2.FaceCrop:
+    points = {name: face_pb2.Point(x=x, y=y) for name, (x, y) in zip(LANDMARK_NAMES, crop.landmarks, strict=True)}
+    return face_pb2.FaceCrop(image=crop.image, landmarks=face_pb2.Landmarks(**points))
+
+
+def _to_template(proto: embedder_pb2.Template) -> Template:
+    return Template(proto.model, proto.model_version, tuple(proto.vector))
+
+
+def _from_template(template: Template) -> embedder_pb2.Template:
+    return embedder_pb2.Template(model=template.model, model_version=template.version, vector=template.vector)
+
+
+def _from_templates(templates: tuple[Template, ...]) -> embedder_pb2.Probe:
+    return embedder_pb2.Probe(templates=[_from_template(template) for template in templates])
+
+
+def _from_photo(photo: GalleryPhoto) -> embedder_pb2.GalleryPhoto:
+    """The crop travels only where templates are wanted."""
+    return embedder_pb2.GalleryPhoto(
+        photo_id=photo.photo_id,
+        augmented=photo.augmented,
+        crop=None if photo.templates else _from_crop(photo.crop),
+        templates=[_from_template(template) for template in photo.templates],
+    )
+
+
+def _to_match(proto: embedder_pb2.Match) -> Match:
+    return Match(proto.person_id, proto.distance, proto.threshold)
+
+
+def _to_fusion(proto: embedder_pb2.Fusion) -> Fusion:
+    return Fusion(proto.verified, proto.score, tuple(proto.models))

@@ -1,0 +1,153 @@
+"""The image database: a folder a person, `<name>-<ID>/{faces,augmented_imgs}/*.png`.
+
+A photo carries the face's five landmarks in a PNG text chunk, so that its template can be made again without looking for
+the face. Photos of an enrollment are staged first and published once its row is committed.
+"""
+
+import json
+import os
+import shutil
+import struct
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+
+FACES = "faces"
+AUGMENTED = "augmented_imgs"
+STAGING = ".staging"
+LANDMARKS_KEYWORD = b"reco:landmarks"
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_HEADER_END = 33  # signature and IHDR chunk
+
+
+@dataclass(frozen=True)
+class FacePhoto:
+    """A face's picture as it is stored.
+
+    Attributes:
+        name: file name, unique within the person.
+        augmented: made from another picture rather than taken.
+        png: the file without the landmarks.
+        landmarks: five (x, y) in the order of services.common.faces.LANDMARK_NAMES, or None where unknown.
+    """
+
+    name: str
+    augmented: bool
+    png: bytes
+    landmarks: tuple[tuple[float, float], ...] | None
+
+
+class ImageDatabase:
+    """The folders below DB_PATH."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def path_of(self, folder_name: str) -> Path:
+        """The path of a person's folder."""
+        return self._folder / folder_name
+
+    def folder_of(self, stored_path: str) -> str:
+        """The folder that a row names: the last part of its path, whichever system wrote it, always within DB_PATH."""
+        return PureWindowsPath(stored_path).name
+
+    def has(self, folder_name: str) -> bool:
+        """Whether a person's folder is there."""
+        return folder_name not in ("", ".", "..", STAGING) and (self._folder / folder_name).is_dir()
+
+    def names(self, folder_name: str) -> dict[str, bool]:
+        """File names of a person's photos → whether augmented."""
+        found = {}
+        for augmented, part in ((False, FACES), (True, AUGMENTED)):
+            folder = self._folder / folder_name / part
+            found |= {path.name: augmented for path in sorted(folder.glob("*.png"))} if folder.is_dir() else {}
+        return found
+
+    def read(self, folder_name: str) -> Iterable[FacePhoto]:
+        """A person's photos."""
+        for name, augmented in self.names(folder_name).items():
+            data = self._photo_path(self._folder / folder_name, name, augmented).read_bytes()
+            png, landmarks = _take_landmarks(data)
+            yield FacePhoto(name, augmented, png, landmarks)
+
+    def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
+        """Writes an enrollment's photos where nobody looks for them yet, safe from a power cut."""
+        staging = self._folder / STAGING / enrollment_id
+        for part in (FACES, AUGMENTED):
+            (staging / part).mkdir(parents=True)
+        for photo in photos:
+            with open(self._photo_path(staging, photo.name, photo.augmented), "xb") as file:
+                file.write(_put_landmarks(photo))
+                file.flush()
+                os.fsync(file.fileno())
+        for folder in (staging / FACES, staging / AUGMENTED, staging, staging.parent):
+            _sync_folder(folder)
+
+    def publish(self, enrollment_id: str, folder_name: str) -> None:
+        """Moves staged photos into the person's folder. Idempotent."""
+        staging, person = self._folder / STAGING / enrollment_id, self._folder / folder_name
+        for part in (FACES, AUGMENTED):
+            (person / part).mkdir(parents=True, exist_ok=True)
+            for path in (staging / part).glob("*.png"):
+                path.replace(person / part / path.name)
+            _sync_folder(person / part)
+        self.unstage(enrollment_id)
+
+    def unstage(self, enrollment_id: str) -> None:
+        """Removes what is staged of an enrollment."""
+        shutil.rmtree(self._folder / STAGING / enrollment_id, ignore_errors=True)
+
+    def staged(self) -> list[str]:
+        """Ids of the enrollments of which something is staged."""
+        return sorted(path.name for path in (self._folder / STAGING).glob("*"))
+
+    def remove(self, folder_name: str, names: Iterable[str]) -> None:
+        """Deletes photos of a person by file name, and the folder where nothing else is left in it. Idempotent."""
+        folder = self._folder / folder_name
+        for name in names:
+            for part in (FACES, AUGMENTED):
+                (folder / part / name).unlink(missing_ok=True)
+        for part in (folder / FACES, folder / AUGMENTED, folder):
+            if part.is_dir() and not any(part.iterdir()):
+                part.rmdir()
+
+    def cache_files(self) -> list[Path]:
+        """The pickles that the original has left in DB_PATH."""
+        return sorted(path for path in self._folder.glob("*.pkl") if path.is_file())
+
+    @staticmethod
+    def _photo_path(folder: Path, name: str, augmented: bool) -> Path:
+        return folder / (AUGMENTED if augmented else FACES) / name
+
+
+def _put_landmarks(photo: FacePhoto) -> bytes:
+    if photo.landmarks is None or not photo.png.startswith(PNG_SIGNATURE):
+        return photo.png
+    rounded = [[round(x, 3), round(y, 3)] for x, y in photo.landmarks]
+    body = b"tEXt" + LANDMARKS_KEYWORD + b"\0" + json.dumps(rounded).encode("ascii")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return photo.png[:PNG_HEADER_END] + chunk + photo.png[PNG_HEADER_END:]
+
+
+def _take_landmarks(data: bytes) -> tuple[bytes, tuple[tuple[float, float], ...] | None]:
+    keyword = data[PNG_HEADER_END + 8 : PNG_HEADER_END + 8 + len(LANDMARKS_KEYWORD) + 1]
+    if keyword != LANDMARKS_KEYWORD + b"\0":
+        return data, None
+    (length,) = struct.unpack(">I", data[PNG_HEADER_END : PNG_HEADER_END + 4])
+    end = PNG_HEADER_END + 8 + length
+    try:
+        points = tuple((float(x), float(y)) for x, y in json.loads(data[PNG_HEADER_END + 8 + len(keyword) : end]))
+    except (ValueError, TypeError):
+        return data, None
+    return data[:PNG_HEADER_END] + data[end + 4 :], points if len(points) == 5 else None
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,215 @@
+"""The one table of people, and the journal of enrollments under way.
+
+The table's and its columns' names come from `.env`; the first column is the row's ID. The journal row is written in the
+transaction that writes the person's row: whoever finds one finishes that enrollment before looking at the person.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    delete,
+    func,
+    insert,
+    inspect,
+    select,
+    update,
+)
+
+from services.common.database import reading, writing
+from services.common.env import Env
+from services.common.errors import DatabaseRefused
+
+MYSQL = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
+
+
+@dataclass(frozen=True)
+class PersonRecord:
+    """A row of the table.
+
+    Attributes:
+        record_id: the row's ID; 0 before it is written.
+        person_id: the ID that clients use.
+        name: words in lower case joined by `_`.
+        path: the person's folder as it is stored.
+    """
+
+    record_id: int
+    person_id: str
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Enrollment:
+    """What must be done once an enrollment's row is committed.
+
+    Attributes:
+        enrollment_id: `<lock stripe>-<unique>`.
+        person_id: whose.
+        upload_id: the upload that is consumed.
+        folder: the person's folder.
+        keep: file names that stay of the earlier photos.
+        drop_folder, drop: the earlier folder (may be the same) and the file names to be deleted from it.
+    """
+
+    enrollment_id: str
+    person_id: str
+    upload_id: str
+    folder: str
+    keep: tuple[str, ...] = ()
+    drop_folder: str = ""
+    drop: tuple[str, ...] = ()
+
+
+class Records:
+    """The table that `.env` names, in one database. Every method raises DatabaseUnavailable or DatabaseRefused."""
+
+    def __init__(self, engine: Engine, env: Env):
+        self._engine = engine
+        self._names = (env.sql_table, env.id_col, env.name_col, env.path_col)
+        self._journal = _journal_table()
+        self._people: Table | None = None
+
+    def find(self, person_id: str) -> PersonRecord | None:
+        """The row of a person."""
+        people = self._table()
+        with reading(self._engine) as connection:
+            return _find(connection, people, person_id)
+
+    def after(self, record_id: int, limit: int) -> list[PersonRecord]:
+        """Rows with a higher ID, in order."""
+        people = self._table()
+        row_id = people.columns[0]
+        with reading(self._engine) as connection:
+            rows = connection.execute(select(*people.columns).where(row_id > record_id).order_by(row_id).limit(limit))
+            return [_record(row) for row in rows]
+
+    def commit(self, record: PersonRecord, enrollment: Enrollment) -> PersonRecord:
+        """The commit point: writes the person's row (inserted where record_id is 0) and the journal, or neither."""
+        people = self._table()
+        with writing(self._engine) as connection:
+            record_id = record.record_id or _insert(connection, people, record)
+            if record.record_id:
+                _update(connection, people, record)
+            details = json.dumps(asdict(enrollment), ensure_ascii=True)
+            row = {"enrolment_id": enrollment.enrollment_id, "person_id": enrollment.person_id, "details": details}
+            connection.execute(insert(self._journal).values(row))
+        return PersonRecord(record_id, record.person_id, record.name, record.path)
+
+    def unfinished(self, person_id: str | None = None) -> list[Enrollment]:
+        """Committed enrollments that somebody must still finish: of one person, or all."""
+        self._table()
+        query = select(self._journal.c.details)
+        if person_id is not None:
+            query = query.where(self._journal.c.person_id == person_id)
+        with reading(self._engine) as connection:
+            found = [json.loads(details) for (details,) in connection.execute(query)]
+        tuples = (
+            {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()} for row in found
+        )
+        return [Enrollment(**row) for row in tuples]
+
+    def finish(self, enrollment_id: str) -> None:
+        """Strikes a finished enrollment off the journal. Idempotent."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(self._journal).where(self._journal.c.enrolment_id == enrollment_id))
+
+    def delete(self, record: PersonRecord) -> None:
+        """Deletes a person's row. Idempotent."""
+        people = self._table()
+        with writing(self._engine) as connection:
+            connection.execute(delete(people).where(people.columns[0] == record.record_id))
+
+    def _table(self) -> Table:
+        if self._people is None:
+            with reading(self._engine) as connection:
+                exists = inspect(connection).has_table(self._names[0])
+                journaled = inspect(connection).has_table(self._journal.name)
+            if not (exists and journaled):
+                self._create()
+            with reading(self._engine) as connection:
+                self._people = _reflect(connection, self._names)
+        return self._people
+
+    def _create(self) -> None:
+        metadata = MetaData()
+        _new_people_table(metadata, self._names)
+        self._journal.to_metadata(metadata)
+        with writing(self._engine) as connection:
+            metadata.create_all(connection)
+
+
+def _journal_table() -> Table:
+    return Table(
+        "reco_enrolments",
+        MetaData(),
+        Column("enrolment_id", String(64), primary_key=True),
+        Column("person_id", String(255), nullable=False, index=True),
+        Column("details", Text, nullable=False),
+        **MYSQL,
+    )
+
+
+def _new_people_table(metadata: MetaData, names: tuple[str, str, str, str]) -> Table:
+    table, id_col, name_col, path_col = names
+    return Table(
+        table,
+        metadata,
+        Column("ID", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+        Column(id_col, String(255), nullable=False, unique=True),
+        Column(name_col, String(255), nullable=False),
+        Column(path_col, String(1000), nullable=False),
+        sqlite_autoincrement=True,
+        **MYSQL,
+    )
+
+
+def _reflect(connection: Connection, names: tuple[str, str, str, str]) -> Table:
+    """The table as it is, columns in the contract's order: row ID, person ID, name, path."""
+    found = inspect(connection).get_columns(names[0])
+    by_name = {column["name"].lower(): column for column in found}
+    wanted = [found[0]["name"].lower(), *(name.lower() for name in names[1:])]
+    absent = [name for name in wanted if name not in by_name]
+    if absent:
+        raise DatabaseRefused(f"table {names[0]} has no column {', '.join(absent)}")
+    columns = [by_name[name] for name in wanted]
+    generated = bool(columns[0].get("autoincrement")) or connection.dialect.name == "sqlite"
+    first = Column(columns[0]["name"], columns[0]["type"], primary_key=True, autoincrement=generated)
+    others = [Column(column["name"], column["type"]) for column in columns[1:]]
+    return Table(names[0], MetaData(), first, *others)
+
+
+def _record(row) -> PersonRecord:
+    return PersonRecord(int(row[0]), str(row[1]), str(row[2]), str(row[3]))
+
+
+def _find(connection: Connection, people: Table, person_id: str) -> PersonRecord | None:
+    """Compares exactly, whatever the column's collation thinks of case and trailing spaces."""
+    row_id, id_column = people.columns[0], people.columns[1]
+    rows = connection.execute(select(*people.columns).where(id_column == person_id).order_by(row_id))
+    return next((_record(row) for row in rows if row[1] == person_id), None)
+
+
+def _insert(connection: Connection, people: Table, record: PersonRecord) -> int:
+    row_id, *columns = people.columns
+    values = dict(zip(columns, (record.person_id, record.name, record.path), strict=True))
+    if row_id.autoincrement is True:
+        return int(connection.execute(insert(people).values(values)).inserted_primary_key[0])
+    highest = connection.execute(select(func.coalesce(func.max(row_id), 0)).with_for_update()).scalar_one()
+    connection.execute(insert(people).values({row_id: highest + 1, **values}))
+    return int(highest) + 1
+
+
+def _update(connection: Connection, people: Table, record: PersonRecord) -> None:
+    row_id, _, name, path = people.columns
+    connection.execute(update(people).where(row_id == record.record_id).values({name: record.name, path: record.path}))

@@ -1,0 +1,90 @@
+"""Every key of `.env` is checked, and a mended file counts at once."""
+
+from pathlib import Path
+
+import pytest
+
+from services.common.env import EnvFile, EnvInvalid, check
+from services.common.env_checks import CHECKS
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict[str, str]:
+    """The values of .env.example, whose folders exist."""
+    lines = (ROOT / ".env.example").read_text().splitlines()
+    for folder in ("db", "uploads"):
+        (tmp_path / "var" / folder).mkdir(parents=True)
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def test_the_example_fits_and_names_every_key_of_the_original(values: dict[str, str], tmp_path: Path):
+    env = check(values, tmp_path)
+    assert set(values) == set(CHECKS)
+    assert env.db_path == tmp_path / "var" / "db"
+    assert env.selected_models == ("Dlib",)
+
+
+@pytest.mark.parametrize("key", CHECKS)
+def test_a_missing_key_is_named(values: dict[str, str], tmp_path: Path, key: str):
+    del values[key]
+    with pytest.raises(EnvInvalid) as invalid:
+        check(values, tmp_path)
+    assert invalid.value.not_in_env == [key]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("MODEL_URL", "drive"),
+        ("MODEL_NAME", "../model.h5"),
+        ("SQL_URI", "postgres://x"),
+        ("SQL_URI", "local host"),
+        ("SQL_TABLE", "t; DROP TABLE x"),
+        ("SQL_TABLE", "reco_templates"),
+        ("ID_COL", "a`b"),
+        ("ID_COL", "reco_name"),
+        ("DB_PATH", "nowhere"),
+        ("TARGET_WIDTH", "-1"),
+        ("TARGET_HEIGHT", "100000"),
+        ("SELECTED_MODELS", "Dlib,Unknown"),
+        ("SELECTED_MODELS", ""),
+        ("ID_REGEX", "("),
+        ("ID_REGEX", r"(a)\1"),
+        ("NUM_AUG", "4.5"),
+        ("SIM_FUNC", "manhattan"),
+        ("LOG_LOC", "var/db"),
+        ("VER_TOL", "0"),
+        ("VER_TOL_AUG", ""),
+        ("SUPER_PASSWORD", "password"),
+        ("SCORE_TOL", "11"),
+        ("UPLOAD_FOLDER", ""),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(values: dict[str, str], tmp_path: Path, key: str, value: str):
+    with pytest.raises(EnvInvalid) as invalid:
+        check(values | {key: value}, tmp_path)
+    assert invalid.value.not_in_env == []
+    assert [error.partition(":")[0] for error in invalid.value.env_errs] == [key]
+
+
+def test_models_are_known_by_any_case_and_listed_once(values: dict[str, str], tmp_path: Path):
+    env = check(values | {"SELECTED_MODELS": "arcface, Dlib,ArcFace"}, tmp_path)
+    assert env.selected_models == ("ArcFace", "Dlib")
+
+
+def test_a_changed_file_is_read_again(values: dict[str, str], tmp_path: Path):
+    path = tmp_path / ".env"
+    env_file = EnvFile(path)
+    with pytest.raises(EnvInvalid) as invalid:
+        env_file.read()
+    assert invalid.value.not_in_env == list(CHECKS)
+    path.write_text("\n".join(f"{key}={value}" for key, value in values.items()))
+    assert env_file.read().num_aug == 4
+    path.write_text("\n".join(f"{key}={value}" for key, value in (values | {"NUM_AUG": "12"}).items()))
+    assert env_file.read().num_aug == 12
+
+
+def test_passwords_stay_out_of_what_is_printed(values: dict[str, str], tmp_path: Path):
+    assert "s3cret" not in repr(check(values | {"SQL_PASS": "s3cret", "SUPER_PASSWORD": "S3cret!s3cret"}, tmp_path))

@@ -1,0 +1,86 @@
+"""What only an index in Milvus has to mind: all that its single precision leaves in question is looked at."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from services.embedder.gallery.templates import Templates, no_templates
+from services.embedder.matching import Metric
+from services.embedder.search.index import Hit, IndexUnavailable
+from services.embedder.settings import Settings
+from tests.milvus import require_milvus
+
+require = pytest.fixture(require_milvus, autouse=True)
+
+
+def same_faces(count: int) -> Templates:
+    ids = tuple(f"{number:03}.png" for number in range(count))
+    return Templates(ids, np.zeros(count, dtype=bool), np.ones((count, 32), dtype=np.float32))
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_more_ties_than_are_fetched_at_once(new_milvus_index, metric, monkeypatch):
+    from services.embedder.search.milvus import index as milvus_index
+
+    monkeypatch.setattr(milvus_index, "MORE_CANDIDATES", 16)
+    index = new_milvus_index(32)
+    index.add({f"p{number:03}": same_faces(3) for number in range(100)})
+    probe = np.ones((1, 32), dtype=np.float32)
+    for number in range(0, 100, 7):
+        assert index.search(probe, metric, 0.1) == [Hit(f"p{number:03}", "000.png", 0.0)]
+        index.apply({f"p{other:03}": no_templates() for other in range(number, number + 7)})
+
+
+def test_the_best_of_many_that_differ_in_the_last_bit(new_milvus_index):
+    """In single precision they are all as far away; the nearest is none of the first."""
+    far = np.random.default_rng(1).normal(size=32).astype(np.float32)
+    vectors = np.repeat(far[None], 200, axis=0)
+    vectors[:, 0] = np.nextafter(far[0], np.float32(9) * np.sign(far[0]))
+    vectors[150, 0] = np.nextafter(far[0], np.float32(0))
+    index = new_milvus_index(32)
+    index.add(
+        {f"p{number:03}": Templates(("x",), np.zeros(1, bool), vector[None]) for number, vector in enumerate(vectors)}
+    )
+    probe = -far[None]
+    assert index.search(probe, Metric.EUCLIDEAN, 1e9)[0].person_id == "p150"
+
+
+def test_a_file_that_another_process_has_open_is_refused(tmp_path):
+    from services.embedder.search.milvus.index import Milvus
+
+    milvus = Milvus(str(tmp_path / "vectors.db"))
+    milvus.check()
+    code = f"from services.embedder.search.milvus.index import Milvus\nMilvus({str(tmp_path / 'vectors.db')!r}).check()"
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert "IndexUnavailable" in other.stderr
+    assert "one process at a time may open a file" in other.stderr
+    milvus.close()
+
+
+def test_a_server_that_is_not_there_is_said_to_be_so(tmp_path):
+    from services.embedder.search.milvus.index import Milvus
+    from tests.e2e.system import free_port
+
+    milvus = Milvus(f"http://127.0.0.1:{free_port()}")
+    for use in (milvus.check, lambda: milvus.open("x"), lambda: milvus.create("x", 2, ""), lambda: milvus.drop("x")):
+        with pytest.raises(IndexUnavailable, match="vector database"):
+            use()
+
+
+def test_only_who_chooses_milvus_loads_its_client():
+    code = "import sys, services.embedder.server; sys.exit('pymilvus' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_what_vector_uri_may_be(monkeypatch):
+    for value, taken in (("", ""), (" http://milvus:19530 ", "http://milvus:19530"), ("/a/b.db", "/a/b.db")):
+        monkeypatch.setenv("VECTOR_URI", value)
+        assert Settings.from_environment().vector_uri == taken
+    monkeypatch.setenv("VECTOR_TOKEN", "root:secret")
+    assert "secret" not in repr(Settings.from_environment())
+    for value in ("milvus:19530", "/a/folder", "ftp://milvus/x.db"):
+        monkeypatch.setenv("VECTOR_URI", value)
+        with pytest.raises(SystemExit, match="VECTOR_URI"):
+            Settings.from_environment()

@@ -1,0 +1,153 @@
+"""The network's own convolutions against the same layers written out."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+from deploy.models.formats.dlib_dat import AddSkipped, Affine, Convolution, Dense, Layer, Network, Pooling, Relu
+from deploy.models.networks.dlib import BATCH, DlibNetwork
+from services.common.errors import ModelUnavailable
+
+RANDOM = np.random.default_rng(11)
+MEAN = (120.0, 110.0, 100.0)
+
+
+def convolution(filters: int, channels: int, window: int, stride: int = 1, padding: int = 0) -> list[Layer]:
+    scale = 1 / (window * np.sqrt(channels))
+    weights = RANDOM.normal(scale=scale, size=(filters, channels, window, window)).astype(np.float32)
+    bias, gamma, beta = RANDOM.normal(size=(3, filters)).astype(np.float32)
+    return [Convolution(weights, bias, (stride,) * 2, (padding,) * 2), Affine(gamma, beta)]
+
+
+def pooling(kind: str, window: int, stride: int) -> Pooling:
+    return Pooling(kind, (window,) * 2, (stride,) * 2, (0, 0))
+
+
+def residual(channels: int) -> list[Layer]:
+    first, second = convolution(channels, channels, 3, 1, 1), convolution(channels, channels, 3, 1, 1)
+    return [*first, Relu(), *second, AddSkipped(), Relu()]
+
+
+def smaller(filters: int, channels: int) -> list[Layer]:
+    """A residual block that halves the side."""
+    first, second = convolution(filters, channels, 3, 2), convolution(filters, filters, 3, 1, 1)
+    return [*first, Relu(), *second, pooling("average", 2, 2), AddSkipped(), Relu()]
+
+
+def network(side: int, *layers: Layer, last: int) -> Network:
+    dense = Dense(RANDOM.normal(size=(last, 7)).astype(np.float32))
+    return Network(MEAN, (side, side), (*layers, pooling("average", 0, 1), dense))
+
+
+def expected(network: Network, pixels: np.ndarray) -> np.ndarray:
+    """What dlib computes of float (n, side, side, 3) BGR pixels, in float64."""
+    value = ((pixels[..., ::-1].astype(np.float64) - MEAN) / 256).transpose(0, 3, 1, 2)
+    block, pooled = value, None
+    for layer, following in zip(network.layers, (*network.layers[1:], None), strict=True):
+        match layer:
+            case Convolution():
+                framed = np.pad(value, [(0, 0), (0, 0), *((padding, padding) for padding in layer.padding)])
+                windows = sliding_window_view(framed, layer.weights.shape[2:], (2, 3))
+                windows = windows[:, :, :: layer.stride[0], :: layer.stride[1]]
+                value = np.einsum("ncyxij,fcij->nfyx", windows, layer.weights) + layer.bias[:, None, None]
+            case Affine():
+                value = value * layer.gamma[:, None, None] + layer.beta[:, None, None]
+            case Relu():
+                value = np.maximum(value, 0)
+            case Pooling():
+                down = isinstance(following, AddSkipped)
+                source = block if down else value
+                window = layer.window if layer.window[0] else source.shape[2:]
+                windows = sliding_window_view(source, window, (2, 3))[:, :, :: layer.stride[0], :: layer.stride[1]]
+                result = windows.max((4, 5)) if layer.kind == "max" else windows.mean((4, 5))
+                if down:
+                    pooled = result
+                else:
+                    value = block = result
+            case AddSkipped():
+                summand, pooled = (block if pooled is None else pooled), None
+                shape = [max(sides) for sides in zip(value.shape, summand.shape, strict=True)]
+                total = np.zeros(shape)
+                for part in (value, summand):
+                    total[tuple(map(slice, part.shape))] += part
+                value = block = np.maximum(total, 0)
+            case Dense():
+                return value[:, :, 0, 0] @ layer.weights
+    raise AssertionError("no dense layer")
+
+
+def pixels(count: int, side: int) -> np.ndarray:
+    return RANDOM.uniform(0, 255, (count, side, side, 3)).astype(np.float32)
+
+
+def assert_same(network: Network, built: DlibNetwork, faces: np.ndarray) -> None:
+    (templates,) = built.run(None, {"pixels": faces})
+    wanted = expected(network, faces)
+    assert templates.dtype == np.float32
+    np.testing.assert_allclose(templates, wanted, atol=2e-5 * max(1, np.abs(wanted).max()))
+
+
+@pytest.mark.parametrize("side", [*range(2, 21), 35, 61])
+def test_blocks_of_any_side(side: int):
+    layers = network(side, *convolution(32, 3, 1), Relu(), pooling("max", 1, 1), *residual(32), last=32)
+    built = DlibNetwork(layers)
+    for count in (1, 3):
+        assert_same(layers, built, pixels(count, side))
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(4, 6), (32, 64), (33, 130), (64, 64)])
+@pytest.mark.parametrize("side", [4, 7, 17, 18])
+def test_blocks_that_change_shape(side: int, channels: int, filters: int):
+    first = [*convolution(channels, 3, 1), Relu(), pooling("max", 1, 1)]
+    blocks = [*smaller(filters, channels), *residual(filters), *residual(filters)]
+    layers = network(side, *first, *blocks, last=filters)
+    built = DlibNetwork(layers)
+    for count in (2, 1):  # nothing of the first call is left in the second
+        assert_same(layers, built, pixels(count, side))
+
+
+@pytest.mark.parametrize(("window", "stride", "side"), [(7, 2, 30), (5, 3, 11), (3, 1, 9), (2, 2, 2)])
+def test_first_layers(window: int, stride: int, side: int):
+    pool = pooling("max", 3, 2) if side > 20 else pooling("average", 1, 1)
+    second = [*convolution(5, 9, 3, 1, 1), Relu(), *convolution(5, 5, 3, 1, 1), Relu()]
+    layers = network(side, *convolution(9, 3, window, stride), Relu(), pool, *second, last=5)
+    assert_same(layers, DlibNetwork(layers), pixels(2, side))
+
+
+@pytest.mark.parametrize("count", [BATCH, BATCH + 1, 2 * BATCH + 3])
+def test_any_number_of_faces_from_several_threads(count: int):
+    layers = network(12, *convolution(32, 3, 3), Relu(), pooling("max", 2, 2), *residual(32), last=32)
+    built = DlibNetwork(layers)
+    faces = [pixels(count, 12) for _ in range(6)]
+    with ThreadPoolExecutor(3) as pool:
+        results = list(pool.map(lambda some: built.run(None, {"pixels": some})[0], faces))
+    for some, templates in zip(faces, results, strict=True):
+        np.testing.assert_allclose(templates, expected(layers, some), atol=1e-4)
+        alone = built.run(None, {"pixels": some[:1]})[0]
+        np.testing.assert_array_equal(alone, templates[:1])  # whoever else's faces are in the batch
+
+
+def test_pictures_of_another_size_are_refused():
+    layers = network(12, *convolution(32, 3, 3), Relu(), pooling("max", 2, 2), *residual(32), last=32)
+    with pytest.raises(ModelUnavailable, match="takes"):
+        DlibNetwork(layers).run(None, {"pixels": pixels(1, 13)})
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("a sum after a ReLU", [*convolution(8, 3, 1), Relu(), pooling("max", 1, 1), AddSkipped(), Relu()]),
+        ("a sum without a block", [*convolution(8, 3, 1), AddSkipped(), Relu()]),
+        ("no ReLU", [*convolution(8, 3, 1), pooling("max", 1, 1)]),
+        ("pooling first", [pooling("max", 1, 1), *convolution(8, 3, 1), Relu()]),
+        ("a block that narrows", [*convolution(8, 3, 1), Relu(), pooling("max", 1, 1), *smaller(4, 8)]),
+        ("a window larger than its input", [*convolution(8, 3, 13), Relu()]),
+        ("padding of two", [*convolution(8, 3, 3), Relu(), *convolution(8, 8, 3, 1, 2), Relu()]),
+        ("other channels", [*convolution(8, 3, 3), Relu(), *convolution(8, 9, 3, 1, 1), Relu()]),
+    ],
+)  # fmt: skip
+def test_layers_that_are_not_known_are_refused(name: str, layers: list[Layer]):
+    with pytest.raises(ModelUnavailable):
+        DlibNetwork(network(12, *layers, last=8))
