@@ -95,13 +95,3 @@ def _with_retry_after(err: RecoError, status: grpc.Status) -> grpc.Status:
     if err.status not in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"):
         return status
     return status._replace(trailing_metadata=(*status.trailing_metadata, ("retry-after", RETRY_AFTER)))
-
-
-def reason_of(err: grpc.RpcError) -> str:
-    """The ErrorInfo.reason that a failed call carries, or the empty string."""
-    status = rpc_status.from_call(err) if isinstance(err, grpc.Call) else None
-    for detail in status.details if status else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            return info.reason
-    return ""

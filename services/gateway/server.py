@@ -10,7 +10,7 @@ from reco.gateway.v1 import gateway_pb2_grpc, legacy_pb2_grpc
 from services.common.database import Database
 from services.common.env import EnvFile
 from services.common.errors import RecoError
-from services.common.log import SharedFileHandler, log_to_file, log_to_stdout
+from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
@@ -25,6 +25,7 @@ from services.gateway.pipeline.verify import Verifications
 from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
+from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.workspace import Workspace, Workspaces
 
 log = logging.getLogger("reco")
@@ -38,7 +39,7 @@ def main() -> None:
     settings = Settings.from_environment()
     log_to_stdout()
     log_file = SharedFileHandler()
-    log_to_file(log_file)
+    attach(log_file)
     run(build(settings, log_file), "gateway")
 
 

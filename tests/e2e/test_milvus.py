@@ -11,7 +11,7 @@ from reco.embedder.v1 import embedder_pb2_grpc
 from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
 from services.common.convert import from_crop
-from services.common.interceptor import reason_of
+from services.gateway.stages.channels import reason_of
 from tests.e2e.services import Services
 from tests.e2e.system import System
 from tests.e2e.test_copies import FOUND_NONE, FOUND_SAME, PERSON, upload, verify

@@ -12,13 +12,13 @@ from sqlalchemy import make_url
 
 from services.common.convert import from_crop
 from services.common.database import open_engine
-from services.common.interceptor import reason_of
 from services.common.server import Server, ServerOptions
 from services.embedder.gallery.store import Gallery
 from services.embedder.model import Embedder
 from services.embedder.search.follow import LiveIndexes
 from services.embedder.search.milvus.collections import Ledger
 from services.embedder.servicer import EmbedderServicer
+from services.gateway.stages.channels import reason_of
 from tests.fakes import FakeRecogniser, fake_crop, fake_recognisers
 from tests.indexes import new_exact_index
 

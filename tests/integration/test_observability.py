@@ -19,7 +19,6 @@ from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 
 from services.common import call
 from services.common.errors import DatabaseUnavailable, InvalidImage
-from services.common.log import SharedFileHandler
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, ServerOptions
 from services.common.tracing import NoTracing, open_tracing
@@ -27,8 +26,10 @@ from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
+from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient
+from services.gateway.storage.log_file import SharedFileHandler
 from tests.e2e.otlp import Receiver, attributes
 from tests.e2e.system import free_port
 
@@ -165,7 +166,7 @@ def test_spans_follow_the_request_into_other_threads_and_do_not_tell_who(detecto
             tracing = open_tracing("gateway", receiver.endpoint)
             client = DetectorClient(open_channel(address, CallMetrics("client"), tracing))
             with tracing.answering("/reco.gateway.v1.Some/Method", caller) as span:
-                call.map_parallel(executor, client.score, [b"good", b"good"])
+                map_parallel(executor, client.score, [b"good", b"good"])
                 with pytest.raises(InvalidImage):
                     client.score(b"bad")
                 span.ended("INVALID_ARGUMENT")

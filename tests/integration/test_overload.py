@@ -6,19 +6,18 @@ import grpc
 import pytest
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 
-from services.common.interceptor import reason_of
 from services.common.server import Server, ServerOptions
 from services.common.workers import Workers
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
-from services.gateway.stages.channels import StageUnavailable, open_channel
+from services.gateway.stages.channels import StageUnavailable, open_channel, reason_of
 from services.gateway.stages.clients import DetectorClient
 
 
 @pytest.fixture
 def address():
     """A detector in whose queue nothing fits."""
-    servicer = DetectorServicer(SimpleNamespace(prepare_faces=len), Workers(1, waiting=0))
+    servicer = DetectorServicer(SimpleNamespace(prepare_faces=len), Workers(0, waiting=0))
     add = detector_pb2_grpc.add_DetectorServiceServicer_to_server
     server = Server(ServerOptions("127.0.0.1:0"), {SERVICE: lambda grpc_server: add(servicer, grpc_server)})
     server.start()

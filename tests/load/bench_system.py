@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploy.local.client import Client
-from services.common.call import submit
+from services.gateway.pipeline.parallel import submit
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
 from services.gateway.stages.types import Comparison

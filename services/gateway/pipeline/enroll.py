@@ -12,9 +12,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
 
-from services.common.call import map_parallel
 from services.common.errors import DatabaseRefused, InvalidImage, RecoError
 from services.gateway.errors import NoSingleFace, NotEnrolled, RecordRefused
+from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.pipeline.people import check_person_id, normalise_name
 from services.gateway.pipeline.reconcile import Galleries
 from services.gateway.stages.types import Crop, Detector, Embedder, PreparedFace, Template

@@ -9,9 +9,10 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import Executor
 
-from services.common.call import map_parallel, seconds_left
+from services.common.call import seconds_left
 from services.common.errors import InvalidImage
 from services.gateway.errors import Busy
+from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.stages.types import Crop, Detector, Embedder, GalleryPhoto, Template
 from services.gateway.storage.locks import person_lock, stripe_lock
 from services.gateway.storage.photos import FacePhoto

@@ -5,9 +5,9 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
 
-from services.common.call import map_parallel
 from services.common.errors import InvalidImage
 from services.gateway.errors import NoPhotos, TooManyPhotos
+from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.stages.types import Detector, Quality
 from services.gateway.storage.uploads import Upload

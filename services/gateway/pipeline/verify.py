@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
-from services.common.call import attempt, map_parallel, seconds_left, submit
+from services.common.call import seconds_left
 from services.common.errors import DatabaseRefused, InvalidImage
 from services.gateway.errors import NoFace, NotEnrolled, NothingToDo, PersonFolderMissing
+from services.gateway.pipeline.parallel import attempt, map_parallel, submit
 from services.gateway.pipeline.people import check_person_id, display_name
 from services.gateway.pipeline.reconcile import Galleries
 from services.gateway.stages.types import (

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from services.common import call
 from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnavailable, RecoError
-from services.common.interceptor import reason_of
 from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.metrics import CallMetrics
 from services.common.tracing import NoTracing, Tracing
@@ -129,3 +130,13 @@ def stage_errors() -> Iterator[None]:
             raise MEANING[reason](text) from err
         failure = StageTimeout if code == grpc.StatusCode.DEADLINE_EXCEEDED else StageUnavailable
         raise failure(f"{code.name} {text}") from err
+
+
+def reason_of(err: grpc.RpcError) -> str:
+    """The ErrorInfo.reason that a failed call carries, or the empty string."""
+    status = rpc_status.from_call(err) if isinstance(err, grpc.Call) else None
+    for detail in status.details if status else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            return info.reason
+    return ""

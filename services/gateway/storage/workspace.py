@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from services.common.database import Database
 from services.common.env import Env, EnvFile
-from services.common.log import SharedFileHandler
+from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.photos import ImageDatabase
 from services.gateway.storage.records import Records
 from services.gateway.storage.uploads import Uploads

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.common import log as logs
 from services.gateway.errors import Busy, PhotoMissing, UploadEmpty, UploadUnknown
+from services.gateway.storage import log_file as logs
 from services.gateway.storage.locks import person_lock
 from services.gateway.storage.photos import FacePhoto, ImageDatabase
 from services.gateway.storage.uploads import MANIFEST, Uploads
