@@ -1,13 +1,15 @@
 # The project's only interface. On a fresh machine `make run` and `make test` need nothing before them.
 VENV   := .venv
 PY     := $(VENV)/bin/python
-PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517
+# Byte code is made of what is imported, and kept: most modules of most packages never are.
+PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile
 CONVERT := .venv-convert
 PYTHON ?= python3
 PORT   ?= 8001
 BASE_PORT ?= 50050
 ADMIN_PORT ?= 9901
 export PYTHONPATH := .:gen
+unexport PYTHONDONTWRITEBYTECODE
 
 # What `make evaluate` measures on: a folder a person, and pairs in LFW's format (PAIRS= for all pairs).
 DATA   ?= $(or $(RECO_TEST_DATA),../shared/data)
@@ -15,24 +17,25 @@ PHOTOS ?= $(DATA)/faces/lfw_dev
 PAIRS  ?= $(wildcard $(PHOTOS)/pairsDevTest.txt)
 
 # Makes models ready; status 3 says that one is a Keras file and TensorFlow is not here: then it is installed first.
-CONVERTING = $(PY) -m deploy.models.__main__ $(1) || { status=$$?; [ $$status = 3 ] || exit $$status; \
-	$(MAKE) --no-print-directory $(CONVERT)/.done && $(PY) -m deploy.models.__main__ $(1); }
+CONVERTING = $(PY) -m deploy.models --will-install $(1) || { status=$$?; [ $$status = 3 ] || exit $$status; \
+	$(MAKE) --no-print-directory $(CONVERT)/.done && $(PY) -m deploy.models $(1); }
 
 PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
-.PHONY: help run test demo proto models lint evaluate bench load chaos mysql lock clean
+.NOTPARALLEL:
+.PHONY: help run check test demo proto models evaluate bench load chaos mysql lock clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
-	@echo "make test      run all tests; sets itself up"
+	@echo "make check     check style and types, and run the unit tests: a minute; sets itself up"
+	@echo "make test      do that, and run all other tests; sets itself up"
 	@echo "make demo      enroll and verify a person on the running system"
 	@echo "make models    fetch and convert the weights of MODELS=… (default: SELECTED_MODELS of .env)"
 	@echo "make evaluate  measure accuracy on labelled photos"
 	@echo "make bench     measure speed"
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
 	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
-	@echo "make lint      check style and structure"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
 run: $(VENV)/.run gen/reco.pb .env
@@ -42,9 +45,15 @@ run: $(VENV)/.run gen/reco.pb .env
 	@$(call CONVERTING,--missing) || true
 	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
 
-test: $(VENV)/.test $(VENV)/.mysql $(VENV)/.milvus $(CONVERT)/.done gen/reco.pb
+check: $(VENV)/.check gen/reco.pb
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PY) -m pytest tests/unit
+
+test: check $(VENV)/.test $(VENV)/.mysql $(VENV)/.milvus $(CONVERT)/.done
 	@command -v mariadbd >/dev/null || deploy/local/apt-install mariadb-server
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest --ignore tests/unit $(PYTEST_ARGS)
 
 demo: $(VENV)/.demo gen/reco.pb
 	@$(PY) -m deploy.local.demo --port $(PORT)
@@ -66,16 +75,13 @@ load: $(VENV)/.test gen/reco.pb
 chaos: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
 	@$(PY) -m tests.e2e.chaos $(CHAOS_ARGS)
 
-lint: $(VENV)/.test
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-
 proto: gen/reco.pb
 
 gen/reco.pb: $(PROTOS) $(VENV)/.run
 	@rm -rf gen && mkdir -p gen
 	@site=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
-	$(PY) -m grpc_tools.protoc -I protos -I "$$site" --python_out=gen --grpc_python_out=gen --pyi_out=gen $(PROTOS) && \
+	$(PY) -m grpc_tools.protoc -I protos -I "$$site" --python_out=gen --grpc_python_out=gen --pyi_out=gen \
+		--plugin=$(dir $(PY))protoc-gen-mypy_grpc --mypy_grpc_out=quiet,only_sync:gen $(PROTOS) && \
 	$(PY) -m grpc_tools.protoc -I protos -I "$$site" --include_imports --include_source_info \
 		--descriptor_set_out=$@ $(PROTOS) google/rpc/error_details.proto
 
@@ -86,7 +92,7 @@ gen/reco.pb: $(PROTOS) $(VENV)/.run
 # MySQL's client is compiled, and needs the client's headers: only where MySQL is used.
 mysql: $(VENV)/.mysql
 
-# The virtual environment, in layers: what running needs, and what testing needs on top.
+# The virtual environment, in layers: what running needs, on top of it what `make check` needs, and `make test` on top.
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.11"; exit 1; }
@@ -112,7 +118,11 @@ $(VENV)/.demo: requirements/demo.txt $(VENV)/.run
 	@$(PIP) --no-deps --target $(VENV)/demo --upgrade -r $<
 	@touch $@
 
-$(VENV)/.test: requirements/test.txt $(VENV)/.demo
+$(VENV)/.check: requirements/check.txt $(VENV)/.run
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.test: requirements/test.txt $(VENV)/.check $(VENV)/.demo
 	@$(PIP) -r $<
 	@touch $@
 
@@ -124,17 +134,24 @@ $(CONVERT)/.done: requirements/convert.txt requirements/convert-nodeps.txt | $(P
 	@$(CONVERT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/convert-nodeps.txt
 	@touch $@
 
-# Pins the direct dependencies of pyproject.toml and all that they need, for Debian 12's Python.
-LOCK := uv pip compile --quiet --python-version 3.11.2 --no-header --no-annotate --no-emit-index-url pyproject.toml
+# Pins extras of pyproject.toml and all that they need, for Debian 12's Python, by earlier pins where those say something.
+LOCK := uv pip compile --quiet --python-version 3.11.2 --no-header --no-annotate --no-emit-index-url
+PIN = $(PY) -m $(LOCK) pyproject.toml -o requirements/$(1).txt $(2:%=--extra %) $(3:%=-c requirements/%.txt)
 lock: $(PY)
 	@$(PY) -m pip install --quiet uv
-	$(PY) -m $(LOCK) -o requirements/run.txt
-	$(PY) -m $(LOCK) -c requirements/run.txt --extra mysql -o requirements/mysql.txt
-	$(PY) -m $(LOCK) -c requirements/run.txt --extra milvus -o requirements/milvus.txt
-	$(PY) -m $(LOCK) -c requirements/run.txt --extra test -o requirements/test.txt
-	$(PY) -m $(LOCK) -c requirements/run.txt --extra demo | grep scikit-image > requirements/demo.txt
-	$(PY) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["convert"])' \
-		| tr ' ' '\n' | $(PY) -m $(subst pyproject.toml,-,$(LOCK)) -o requirements/convert.txt
+	$(call PIN,run,run)
+	$(call PIN,check,check,run)
+	$(call PIN,test,test,run check)
+	$(call PIN,mysql,mysql,run)
+	$(call PIN,milvus,milvus-lite,run test)
+	$(call PIN,images/detector,detector,run)
+	$(call PIN,images/liveness,liveness workshop,run)
+	$(call PIN,images/embedder,embedder workshop mysql,run mysql)
+	$(call PIN,images/gateway,gateway mysql,run mysql)
+	$(call PIN,images/milvus,milvus,run milvus)
+	$(call PIN,convert,convert)
+	$(call PIN,bench,bench)
+	$(PY) -m $(LOCK) pyproject.toml --extra demo | grep scikit-image > requirements/demo.txt
 
 clean:
 	rm -rf $(VENV) $(CONVERT) gen

@@ -4,12 +4,16 @@ import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.e2e.system import System
 from tests.mariadb import MariaDB
 from tests.milvus import require_milvus
+
+if TYPE_CHECKING:  # the client takes a second to import, and not everybody has it
+    from services.embedder.search.milvus.index import Milvus, MilvusIndex
 
 ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = itertools.count()
@@ -47,7 +51,7 @@ def mysql_url(mariadb: MariaDB) -> str:
 
 
 @pytest.fixture(scope="session")
-def milvus(tmp_path_factory: pytest.TempPathFactory):
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Milvus]":
     """Milvus Lite in a file."""
     require_milvus()
     from services.embedder.search.milvus.index import Milvus
@@ -58,11 +62,11 @@ def milvus(tmp_path_factory: pytest.TempPathFactory):
 
 
 @pytest.fixture
-def new_milvus_index(milvus) -> Iterator[Callable]:
+def new_milvus_index(milvus: "Milvus") -> "Iterator[Callable[[int], MilvusIndex]]":
     """Makes an empty index for templates of a dimension, in a collection of its own."""
-    names = []
+    names: list[str] = []
 
-    def make(dimension: int):
+    def make(dimension: int) -> "MilvusIndex":
         names.append(f"test_{next(NUMBERS)}")
         milvus.create(names[-1], dimension, "of a test")
         return milvus.open(names[-1])

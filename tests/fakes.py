@@ -1,13 +1,18 @@
-"""Hand-written stand-ins for what is slow or heavy. Only where a unit is under test."""
+"""Hand-written stand-ins for what is slow or heavy, for tests of one unit: a recogniser, and the gateway's stages."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from services.common.errors import UnknownModel
-from services.common.faces import FaceCrop
+from services.common.errors import InvalidImage, UnknownModel
+from services.common.faces import Box, FaceCrop, Verdict
+from services.embedder.recognition.catalogue import Thresholds
 from services.embedder.recognition.registry import Recognisers
+from services.gateway.stages import types as stages
 
 LANDMARKS = np.array([[20, 25], [40, 25], [30, 35], [22, 45], [38, 45]], dtype=np.float32)
 
@@ -20,17 +25,10 @@ def fake_crop(identity: int, shot: int = 0) -> FaceCrop:
 
 
 @dataclass(frozen=True)
-class FakeThresholds:
-    cosine: float = 0.3
-    euclidean: float = 4.0
-    euclidean_l2: float = 0.7
-
-
-@dataclass(frozen=True)
 class FakeSpec:
     name: str
     dimension: int = 32
-    thresholds: FakeThresholds = FakeThresholds()
+    thresholds: Thresholds = Thresholds(cosine=0.3, euclidean=4.0, euclidean_l2=0.7, source="made up")
     equal_error: float | None = 0.05
 
 
@@ -63,5 +61,232 @@ def fake_recognisers(*recognisers: FakeRecogniser) -> Recognisers:
             raise UnknownModel(f"there is no model {name}")
         return FakeSpec(name, by_name[name].dimension)
 
-    load: Callable[[FakeSpec], FakeRecogniser] = lambda spec: by_name[spec.name]  # noqa: E731
-    return Recognisers(find, load)
+    return Recognisers(find, by_name.__getitem__)
+
+
+class Killed(BaseException):
+    """The process dies here."""
+
+
+class Steps:
+    """What the gateway's fakes do, step by step (`photos.publish`): counted, and stopped where a test says so."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._actions: dict[str, Callable[[], object]] = {}
+
+    def before(self, step: str, action: Callable[[], object]) -> None:
+        """Calls `action` before that step, every time until `clear`."""
+        self._actions[step] = action
+
+    def fail(self, step: str, error: BaseException) -> None:
+        """Raises an error instead of that step, every time until `clear`."""
+
+        def action() -> None:
+            raise error
+
+        self.before(step, action)
+
+    def clear(self) -> None:
+        """Nothing is stopped from here on, and counts begin anew."""
+        self._actions.clear()
+        self.counts.clear()
+
+    def reach(self, step: str) -> None:
+        self.counts[step] += 1
+        self._actions.get(step, lambda: None)()
+
+
+@dataclass(frozen=True)
+class FakeFace:
+    """A face in a fake photo; `angle` tells pictures of one person apart, see FakeEmbedder."""
+
+    person: str
+    angle: float = 0.0
+    verdict: Verdict = Verdict.REAL
+
+
+def fake_photo(*faces: FakeFace | str, score: float = 9.0, factor: int = 1) -> bytes:
+    """A photo that the gateway's fakes understand; a face may be given by its person's name."""
+    found = [face if isinstance(face, FakeFace) else FakeFace(face) for face in faces]
+    rows = [[face.person, face.angle, face.verdict.value] for face in found]
+    return json.dumps({"score": score, "factor": factor, "faces": rows}).encode()
+
+
+def _read(image: bytes) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(image[image.find(b"{") :])  # after what any format begins with
+    except ValueError as err:
+        raise InvalidImage("this is no fake photo") from err
+    return content
+
+
+def _faces(image: bytes) -> list[FakeFace]:
+    return [FakeFace(person, angle, Verdict(verdict)) for person, angle, verdict in _read(image)["faces"]]
+
+
+def _crop_file(face: FakeFace) -> stages.CropFile:
+    return stages.CropFile(fake_photo(face), tuple((float(x), float(y)) for x, y in LANDMARKS))
+
+
+class FakeDetector:
+    """Finds the faces of a fake photo at x = 0, 100, 200 …, each larger than the one before.
+
+    Augmented versions of a face have half its angle, a quarter, an eighth …
+    """
+
+    def __init__(self, steps: Steps, factor: int = 1):
+        """`factor`: how many times smaller `detect` answers a photo."""
+        self._steps = steps
+        self._factor = factor
+
+    def score(self, image: bytes) -> stages.PhotoQuality:
+        self._steps.reach("detector.score")
+        return stages.PhotoQuality(_read(image)["score"], {})
+
+    def detect(self, image: bytes, size: tuple[int, int]) -> stages.Detection:
+        self._steps.reach("detector.detect")
+        reduced = fake_photo(*_faces(image), factor=self._factor)
+        return stages.Detection(tuple(_find(image, 0)), reduced, self._factor)
+
+    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[stages.FoundFace]:
+        self._steps.reach("detector.prepare")
+        return _find(image, augmentations)
+
+    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[stages.FoundFace]:
+        self._steps.reach("detector.augment")
+        return _find(image, augmentations)
+
+
+def _find(image: bytes, augmentations: int) -> list[stages.FoundFace]:
+    found = []
+    for number, face in enumerate(_faces(image)):
+        augmented = [_crop_file(replace(face, angle=face.angle / 2**n)) for n in range(1, augmentations + 1)]
+        box = Box(100.0 * number, 0.0, 50.0 + number, 50.0 + number)
+        found.append(stages.FoundFace(box, _crop_file(face), tuple(augmented)))
+    return found
+
+
+class FakeLiveness:
+    """Knows the verdicts of the faces in a fake photo by their boxes."""
+
+    def __init__(self, steps: Steps):
+        self._steps = steps
+
+    def check(self, image: bytes, boxes: Sequence[Box]) -> list[stages.FaceLiveness]:
+        self._steps.reach("liveness.check")
+        faces, factor = _faces(image), _read(image)["factor"]
+        return [stages.FaceLiveness(faces[round(box.x * factor / 100)].verdict, 0.5) for box in boxes]
+
+
+@dataclass(frozen=True)
+class FakeStored:
+    """What FakeEmbedder keeps of a photo."""
+
+    augmented: bool
+    templates: tuple[stages.FaceTemplate, ...]
+
+
+class FakeEmbedder:
+    """Compares faces by person and angle: two pictures of one person are as far apart as their angles, others by 1.
+
+    Attributes:
+        stored: by person and photo ID.
+        embedded: how many crops were.
+        version: of all models.
+    """
+
+    threshold = 0.4
+
+    def __init__(self, steps: Steps):
+        self.stored: dict[str, dict[str, FakeStored]] = {}
+        self.embedded = 0
+        self.version = "1"
+        self._steps = steps
+        self._epoch = 0
+
+    def drop_templates(self) -> None:
+        """As the RPC of that name."""
+        self.stored.clear()
+        self._epoch += 1
+
+    def embed(self, models: Sequence[str], crops: Sequence[stages.CropFile]) -> list[tuple[stages.FaceTemplate, ...]]:
+        self._steps.reach("embedder.embed")
+        return [self._templates(models, crop) for crop in crops]
+
+    def enroll(
+        self, person_id: str, models: Sequence[str], photos: Sequence[stages.EnrollmentPhoto], keep: Sequence[str]
+    ) -> None:
+        self._steps.reach("embedder.enroll")
+        stored = {name: photo for name, photo in self.stored.get(person_id, {}).items() if name in keep}
+        for photo in photos:
+            templates = photo.templates or self._templates(models, photo.crop)
+            stored[photo.photo_id] = FakeStored(photo.augmented, templates)
+        self.stored[person_id] = stored
+
+    def remove(self, person_id: str) -> None:
+        self._steps.reach("embedder.remove")
+        self.stored.pop(person_id, None)
+
+    def unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
+        self._steps.reach("embedder.unenrolled")
+        wanted = {(model, self.version) for model in models}
+        return [person_id for person_id in person_ids if not self._has(person_id, wanted)]
+
+    def verify(
+        self,
+        person_id: str,
+        comparison: stages.Comparison,
+        probes: Sequence[tuple[stages.FaceTemplate, ...]],
+        augmented: Sequence[stages.CropFile],
+        needed: tuple[int, int],
+    ) -> stages.ClaimDecision:
+        self._steps.reach("embedder.verify")
+        changed = [self._templates(comparison.models, crop) for crop in augmented]
+        photos = self.stored.get(person_id, {}).values()
+        real = _distances(probes, [photo for photo in photos if not photo.augmented])
+        others = _distances(changed, photos)
+        matching = [sum(distance <= self.threshold for distance in distances) for distances in (real, others)]
+        verified = matching[0] >= min(needed[0], len(probes)) or matching[1] >= needed[1]
+        best = stages.PersonMatch(person_id, min(real + others), self.threshold) if real + others else None
+        return stages.ClaimDecision(verified, best)
+
+    def generation(self, models: Sequence[str]) -> str:
+        self._steps.reach("embedder.generation")
+        return f"{self._epoch} {self.version}"
+
+    def identify(
+        self, comparison: stages.Comparison, probes: Sequence[tuple[stages.FaceTemplate, ...]]
+    ) -> stages.Identification:
+        self._steps.reach("embedder.identify")
+        nearest = [
+            stages.PersonMatch(person_id, min(distances), self.threshold)
+            for person_id, photos in self.stored.items()
+            if (distances := _distances(probes, photos.values()))
+        ]
+        matches = sorted((match for match in nearest if match.distance <= self.threshold), key=lambda one: one.distance)
+        return stages.Identification(tuple(matches), self.generation(comparison.models))
+
+    def rebuild_index(self, models: Sequence[str]) -> list[str]:
+        self._steps.reach("embedder.rebuild_index")
+        return list(models)
+
+    def _templates(self, models: Sequence[str], crop: stages.CropFile) -> tuple[stages.FaceTemplate, ...]:
+        self.embedded += 1
+        (face,) = _faces(crop.image)
+        return tuple(stages.FaceTemplate(model, self.version, (_number(face.person), face.angle)) for model in models)
+
+    def _has(self, person_id: str, wanted: set[tuple[str, str]]) -> bool:
+        photos = self.stored.get(person_id, {}).values()
+        return bool(photos) and all(wanted <= {(t.model, t.version) for t in photo.templates} for photo in photos)
+
+
+def _number(person: str) -> float:
+    return float(int.from_bytes(person.encode(), "big"))
+
+
+def _distances(probes: Iterable[tuple[stages.FaceTemplate, ...]], photos: Iterable[FakeStored]) -> list[float]:
+    """Of each probe's templates to each photo's templates of the same model."""
+    ours, theirs = [t for probe in probes for t in probe], [t for photo in photos for t in photo.templates]
+    pairs = [(a.vector, b.vector) for a in ours for b in theirs if (a.model, a.version) == (b.model, b.version)]
+    return [abs(a[1] - b[1]) if a[0] == b[0] else 1.0 for a, b in pairs]

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-from services.embedder.integer_products import IntegerProducts
 from services.embedder.search.exact import ExactIndex
-from tests.e2e.system import ROOT
-
-CACHE = ROOT / "var" / "cache"
 
 
 def new_exact_index(dimension: int, directory: Path | None = None) -> ExactIndex:
-    """An empty one."""
-    return ExactIndex(dimension, IntegerProducts(CACHE), directory)
+    """An empty one, with blocks of 64 templates of 32 numbers: a few hundred fill several of them."""
+    return ExactIndex(dimension, directory, threads=2, block_bytes=64 * 32, first_rows=8)

@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import time
 from pathlib import Path
-
-import MySQLdb
+from typing import TYPE_CHECKING
 
 from tests.e2e.system import free_port
+
+if TYPE_CHECKING:  # the driver needs MySQL's headers, which not everybody who runs tests has
+    import MySQLdb
 
 PASSWORD = "lasvegas"
 
@@ -19,7 +21,7 @@ class MariaDB:
     def __init__(self, folder: Path):
         self.port = free_port()
         self._folder = folder
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes]
 
     @staticmethod
     def is_installed() -> bool:
@@ -39,7 +41,9 @@ class MariaDB:
 
     def start(self) -> None:
         """Starts the server and waits until it answers."""
-        command = [shutil.which("mariadbd"), "--no-defaults", f"--datadir={self._folder}/data", f"--port={self.port}"]
+        import MySQLdb
+
+        command = ["mariadbd", "--no-defaults", f"--datadir={self._folder}/data", f"--port={self.port}"]
         command += ["--bind-address=127.0.0.1", f"--socket={self._folder}/s", f"--user={getpass.getuser()}"]
         command += ["--innodb-buffer-pool-size=64M", "--skip-name-resolve"]
         with open(self._folder / "server.log", "ab") as log:
@@ -59,8 +63,10 @@ class MariaDB:
         self._process.terminate()
         self._process.wait(timeout=60)
 
-    def connect(self, schema: str = "reco", user: str = "reco", password: str = PASSWORD) -> MySQLdb.Connection:
+    def connect(self, schema: str = "reco", user: str = "reco", password: str = PASSWORD) -> "MySQLdb.Connection":
         """A connection of the test's own."""
+        import MySQLdb
+
         return MySQLdb.connect(host="127.0.0.1", port=self.port, user=user, passwd=password, db=schema, autocommit=True)
 
     @property

@@ -26,7 +26,7 @@ class LiteServer:
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._folder = folder
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes]
 
     def start(self) -> None:
         """Starts it, with what it held when it was stopped, and waits until it listens."""

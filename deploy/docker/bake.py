@@ -1,91 +1,64 @@
-"""Puts networks into an image while it is built, so that a container needs no web and can start on a read-only root.
+"""Puts finished models into an image while it is built, so that a container needs no web and can start on a read-only
+root.
 
-`python -m deploy.docker.bake embedder Dlib,ArcFace`: the embedder takes recognition models, the liveness service
-MiniFASNet, the detector always its own, the gateway none. An image holds the code of one service only, so each function
-here imports what it needs itself.
+`python -m deploy.docker.bake embedder Dlib,ArcFace`: the embedder takes recognisers, the liveness service MiniFASNet, the
+detector always MTCNN, the gateway none. Weight files come from RECO_MIRROR, or else from the folder `weights` beside this
+module, or else from their makers.
 """
 
 import argparse
 import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
-from deploy.models.weights import WeightStore
+from deploy.models.sources import MINIFASNET, MTCNN, canonical
+from deploy.models.workshop import Order, make
 from services.common.errors import RecoError
 
 ROOT = Path(__file__).resolve().parents[2]
 GIVEN = Path(__file__).resolve().parent / "weights"
 
-#: What MODELS calls the liveness model.
-LIVENESS = "minifasnet"
-
 
 def main() -> int:
     """Says what went in; returns 1 where something that was asked for could not be had."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("service", choices=("detector", "liveness", "embedder", "gateway"))
     parser.add_argument("models", nargs="?", default="", help="names joined by commas")
-    parser.add_argument("--into", type=Path, default=ROOT, help="gets the folders cache and weights")
+    parser.add_argument("--into", type=Path, default=ROOT, help="gets the folder cache/models")
     options = parser.parse_args()
-    cache, weights = options.into / "cache", options.into / "weights"
-    weights.mkdir(parents=True, exist_ok=True)
-    cache.mkdir(parents=True, exist_ok=True)
-    if (GIVEN / "cache").is_dir():  # networks that were converted elsewhere, since no image has TensorFlow
-        shutil.copytree(GIVEN / "cache", cache, dirs_exist_ok=True)
-    names = {name.strip().lower() for name in options.models.split(",") if name.strip()}
-    bake = {"detector": _face_finder, "liveness": _liveness, "embedder": _recognisers, "gateway": _nothing}
+    into = options.into / "cache" / "models"
+    into.mkdir(parents=True, exist_ok=True)
+    if (GIVEN / "models").is_dir():  # networks that were converted elsewhere, since no image has TensorFlow
+        shutil.copytree(GIVEN / "models", into, dirs_exist_ok=True)
     try:
-        print(f"{options.service}: {', '.join(bake[options.service](names, cache, weights)) or 'nothing to carry'}")
+        print(f"{options.service}: {', '.join(bake(options.service, options.models, into)) or 'nothing to carry'}")
     except RecoError as err:
         print(f"{options.service}: {err}", file=sys.stderr)
         return 1
-    _tidy(weights)
+    for lock in into.glob(".*.lock"):
+        lock.unlink()
     return 0
 
 
-def _nothing(names: set[str], cache: Path, weights: Path) -> list[str]:
-    return []
+def bake(service: str, models: str, into: Path) -> list[str]:
+    """Makes what the image of a service carries of the models that were asked for; gives their names.
 
-
-def _face_finder(names: set[str], cache: Path, weights: Path) -> list[str]:
-    from deploy.models.networks.mtcnn import mtcnn_networks
-
-    mtcnn_networks(cache)
-    return ["MTCNN"]
-
-
-def _liveness(names: set[str], cache: Path, weights: Path) -> list[str]:
-    from deploy.models.sources import minifasnet_files
-    from services.common.networks.convolution import Convolutions
-
-    Convolutions(cache)
-    if LIVENESS not in names:
-        return []
-    store = _store(weights)
-    return [store.get(file).name for file in minifasnet_files().values()]
-
-
-def _recognisers(names: set[str], cache: Path, weights: Path) -> list[str]:
-    from services.embedder.integer_products import IntegerProducts
-    from services.embedder.recognition import catalogue as models
-    from services.embedder.recognition import recogniser as recogniser
-
-    IntegerProducts(cache)
-    store = _store(weights)
-    recognisers = sorted(names - {LIVENESS})
-    return [recogniser.load(models.find(name), store, cache).name for name in recognisers]
-
-
-def _store(weights: Path) -> WeightStore:
-    """Fetches from RECO_MIRROR, or else from the folder beside this module, or else from a file's maker."""
-    return WeightStore(weights, os.environ.get("RECO_MIRROR") or str(GIVEN))
-
-
-def _tidy(weights: Path) -> None:
-    """Leaves the weights alone in their folder."""
-    for lock in weights.glob(".*.lock"):
-        lock.unlink()
+    Raises:
+        UnknownModel, ModelUnavailable: there is none of that name, or it cannot be made.
+    """
+    asked = sorted({canonical(name.strip()) for name in models.split(",") if name.strip()})
+    names = {
+        "detector": [MTCNN],
+        "liveness": [name for name in asked if name == MINIFASNET],
+        "embedder": [name for name in asked if name not in (MINIFASNET, MTCNN)],
+        "gateway": [],
+    }[service]
+    with tempfile.TemporaryDirectory() as weights:
+        for name in names:
+            make(Order(name, Path(weights), into, mirror=os.environ.get("RECO_MIRROR") or str(GIVEN)))
+    return names
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ def ask(address: str) -> str:
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT)
         except grpc.RpcError as err:
             return f"{address}: {err.code().name} {err.details()}"
-    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@ import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Mapping
+from typing import Any
+
+#: What the REST contract answers, by its keys.
+Answer = dict[str, Any]
 
 
 class Client:
@@ -15,7 +19,7 @@ class Client:
         self._base = base
         self._timeout = timeout
 
-    def upload(self, person_id: str, photos: Mapping[str, bytes]) -> dict:
+    def upload(self, person_id: str, photos: Mapping[str, bytes]) -> Answer:
         """/upload_imgs with photos by file name."""
         boundary = uuid.uuid4().hex
         head = f'--{boundary}\r\nContent-Disposition: form-data; name="photo"; filename='
@@ -24,12 +28,12 @@ class Client:
         query = urllib.parse.urlencode({"id": person_id})
         return self.post(f"/upload_imgs?{query}", body, f"multipart/form-data; boundary={boundary}")
 
-    def upload_db(self, upload_id: str, name: str, **flags: bool) -> dict:
+    def upload_db(self, upload_id: str, name: str, **flags: bool) -> Answer:
         """/upload_db; flags that are not given are false."""
         flags = {"delete_pickles": False, "rebuild_db": False, "in_place": False, **flags}
         return self.form("/upload_db", upload_id=upload_id, name=name, **flags)
 
-    def verify(self, upload_id: str, **flags: bool) -> dict:
+    def verify(self, upload_id: str, **flags: bool) -> Answer:
         """/verify; flags that are not given are false."""
         return self.form(
             "/verify",
@@ -37,13 +41,14 @@ class Client:
             **{"skip_verify": False, "skip_db_search": False, "skip_liveness": False, **flags},
         )
 
-    def form(self, path: str, **fields: object) -> dict:
+    def form(self, path: str, **fields: object) -> Answer:
         """POSTs an urlencoded form."""
         body = urllib.parse.urlencode(fields).encode()
         return self.post(path, body, "application/x-www-form-urlencoded")
 
-    def post(self, path: str, body: bytes, content_type: str) -> dict:
+    def post(self, path: str, body: bytes, content_type: str) -> Answer:
         """POSTs a body and reads the JSON answer."""
         request = urllib.request.Request(self._base + path, body, {"Content-Type": content_type}, method="POST")
         with urllib.request.urlopen(request, timeout=self._timeout) as answer:
-            return json.load(answer)
+            read: Answer = json.load(answer)
+            return read

@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.local.client import Client
+from deploy.local.client import Answer, Client
 
 #: Where the astronaut's face is in her photo: x, y in pixels.
 FACE_CENTRE = (224.4, 121.9)
@@ -22,7 +22,11 @@ FACE_CENTRE = (224.4, 121.9)
 
 def astronaut() -> np.ndarray:
     """uint8 (512, 512, 3) BGR: the photo in scikit-image's wheel, which `make demo` unpacks beside the environment."""
-    return cv2.imread(str(Path(sys.prefix) / "demo" / "skimage" / "data" / "astronaut.png"))
+    path = Path(sys.prefix) / "demo" / "skimage" / "data" / "astronaut.png"
+    photo = cv2.imread(str(path))
+    if photo is None:
+        raise FileNotFoundError(f"{path}: `make demo` unpacks it")
+    return photo
 
 
 def jpeg(pixels: np.ndarray, quality: int = 95) -> bytes:
@@ -62,7 +66,7 @@ def tour(client: Client, stranger: Path | None) -> int:
     return 0 if codes[:2] == (200, 134) and codes[2] in (100, 500, 630) else 1
 
 
-def show(title: str, answer: dict) -> dict:
+def show(title: str, answer: Answer) -> Answer:
     print(f"\n{title}\n{json.dumps(answer, indent=2)}")
     return answer
 

@@ -90,7 +90,8 @@ def main() -> int:
     )
     threading.Thread(target=_say_when_ready, args=(options, ports), daemon=True).start()
     manager.loop()
-    return 0 if manager.returncode in (130, 143) else manager.returncode or 1
+    status: int = manager.returncode or 1
+    return 0 if status in (130, 143) else status
 
 
 def _options() -> argparse.Namespace:
@@ -147,7 +148,7 @@ def _write_envoy_config(options: argparse.Namespace, gateway_port: int) -> Path:
         "DESCRIPTOR_SET": ROOT / "gen" / "reco.pb",
     }
     text = render(os.environ, place)
-    path = options.state.absolute() / f"envoy-{options.port}.yaml"
+    path: Path = options.state.absolute() / f"envoy-{options.port}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
@@ -183,7 +184,7 @@ def _envoy_sees_gateway(admin_port: int) -> bool:
     url = f"http://127.0.0.1:{admin_port}/stats?filter=cluster.gateway.membership_healthy"
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
-            return answer.read().strip().endswith(b": 1")
+            return bool(answer.read().strip().endswith(b": 1"))
     except OSError:
         return False
 

@@ -1,72 +1,89 @@
-"""Fetches, checks and converts the weights of recognition and liveness models: `make models MODELS=ArcFace,Dlib`."""
+"""The model workshop: fetches, checks and converts the weights of models, so that services find them finished.
+
+`make models MODELS=ArcFace,Dlib` calls it, `make run` (for what is missing), the build of the images, and a service that
+finds a model missing, as a child process.
+"""
 
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from deploy.models.formats import dlib_dat
+from deploy.models import workshop
 from deploy.models.keras.convert import ConverterMissing
-from deploy.models.weights import WeightStore
+from deploy.models.sources import MINIFASNET, MTCNN, canonical
+from deploy.models.workshop import Order
 from services.common.env import EnvFile
 from services.common.errors import RecoError
-from services.embedder.recognition import catalogue as models
-from services.embedder.recognition import recogniser as recogniser
-from services.embedder.settings import Settings
-from services.liveness.model import LivenessModels, ModelSettings
 
 FAILED, NEEDS_CONVERTER = 1, 3
-ROOT = Path(__file__).resolve().parents[2]
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Prints a line for each model; returns 1 where one could not be had, 3 where only the converter is missing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "models", nargs="?", default="", help="names joined by commas; default: SELECTED_MODELS and liveness"
-    )
-    parser.add_argument("--missing", action="store_true", help="only what is not here yet, or is here as a Keras file")
-    options = parser.parse_args()
-    settings = Settings.from_environment()
+    options = _options(arguments)
     try:
-        env = EnvFile(Path(os.environ.get("RECO_ENV_FILE", ROOT / ".env"))).read()
-    except RecoError as err:
-        print(f".env: {err}", file=sys.stderr)
-        return 1
-    names = [name.strip() for name in options.models.split(",") if name.strip()] or list(env.selected_models)
+        orders = [_order(name, options) for name in _named(options)] or _configured(options)
+    except RecoError as error:
+        print(error, file=sys.stderr)
+        return FAILED
     if options.missing:
-        names = [name for name in names if _is_missing(name, settings)]
-    ready = [_fetch(name, settings) for name in names]
-    if not options.models and not (options.missing and not env.model_name.lower().endswith(".h5")):
-        liveness = ModelSettings(env.model_path, env.model_url, env.model_name)
-        ready.append(
-            _report(
-                "liveness", lambda: LivenessModels(lambda: liveness, settings.mirror, cache=settings.cache).current()
-            )
-        )
-    return max(ready, default=0)
+        orders = [order for order in orders if not workshop.finished(order)]
+    return max((_make(order, options.will_install) for order in orders), default=0)
 
 
-def _is_missing(name: str, settings: Settings) -> bool:
-    """Whether the folder has no file of that model which services can run as it is."""
-    weights = models.find(name).weights
-    return not (dlib_dat.find_package_file(weights.name) or (settings.models / weights.name).is_file())
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    get = os.environ.get
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "models", nargs="*", help="names, or lists of them joined by commas; without, what .env and a start need"
+    )
+    parser.add_argument(
+        "--missing", action="store_true", help="only what is not finished yet, and has no need of the web"
+    )
+    parser.add_argument("--weights", type=Path, default=Path(get("RECO_MODELS", "var/models")), help="their folder")
+    parser.add_argument(
+        "--into", type=Path, default=Path(get("RECO_CACHE", "var/cache")) / "models", help="folder for finished models"
+    )
+    parser.add_argument("--will-install", action="store_true", help="say nothing where only the converter is missing")
+    parser.add_argument("--url", default="", help="MODEL_URL of a liveness model")
+    parser.add_argument("--mirror", default=get("RECO_MIRROR", ""), help="folder or http prefix that has weight files")
+    parser.add_argument("--env-file", type=Path, default=Path(get("RECO_ENV_FILE", ".env")))
+    return parser.parse_args(arguments)
 
 
-def _fetch(name: str, settings: Settings) -> int:
-    store = WeightStore(settings.models, settings.mirror)
-    return _report(name, lambda: recogniser.load(models.find(name), store, settings.cache))
+def _named(options: argparse.Namespace) -> list[str]:
+    return [name.strip() for names in options.models for name in names.split(",") if name.strip()]
 
 
-def _report(name: str, load) -> int:
+def _order(name: str, options: argparse.Namespace) -> Order:
+    return Order(canonical(name), options.weights, options.into, options.url, options.mirror)
+
+
+def _configured(options: argparse.Namespace) -> list[Order]:
+    """The face finder, the selected recognisers and the liveness model. What is only fetched from the web is left to the
+    liveness service where just the missing ones are wanted: a start must not wait for it."""
+    env = EnvFile(options.env_file).read()
+    orders = [_order(name, options) for name in (MTCNN, *env["selected_models"])]
+    is_keras = env["model_name"].lower().endswith(".h5")
+    if is_keras or not options.missing:
+        name = canonical(env["model_name"] if is_keras else MINIFASNET)
+        orders.append(Order(name, env["model_path"], options.into, env["model_url"], options.mirror))
+    return orders
+
+
+def _make(order: Order, will_install: bool) -> int:
     try:
-        model = load()
-    except RecoError as err:
-        missing = isinstance(err, ConverterMissing) or isinstance(err.__cause__, ConverterMissing)
-        if not missing:
-            print(f"{name}: {err}", file=sys.stderr)
-        return NEEDS_CONVERTER if missing else FAILED
-    print(f"{name}: ready, version {model.version}")
+        workshop.make(order)
+    except ConverterMissing as error:
+        if not will_install:
+            print(f"{order.name}: {error}", file=sys.stderr)
+        return NEEDS_CONVERTER
+    except RecoError as error:
+        print(f"{order.name}: {error}", file=sys.stderr)
+        return FAILED
+    print(f"{order.name}: ready")
     return 0
 
 

@@ -1,18 +1,26 @@
-"""Downloading one file over http(s) or from Google Drive, going on where an earlier try was cut off."""
+"""Fetching one weight file: over http(s), going on where an earlier try was cut off; from Google Drive; from PyPI."""
 
-import http.client
 import re
 import shutil
+import subprocess
 import sys
-import urllib.error
+import tarfile
+import tempfile
 import urllib.parse
-import urllib.request
+import zipfile
 from contextlib import suppress
 from pathlib import Path
+from typing import Never
+
+import gdown
+import requests
+from gdown.exceptions import DownloadError
+from tqdm import tqdm
+from urllib3.exceptions import HTTPError
 
 CHUNK = 1 << 18
-#: Seconds without a single byte after which a connection counts as dead.
-SOCKET_TIMEOUT = 20.0
+#: Seconds that connecting may take, and after which a connection without a single byte counts as dead.
+TIMEOUT = 20.0
 #: Times a transfer that is cut off while it runs is taken up again before the caller is told.
 TRIES = 3
 DRIVE_HOSTS = ("drive.google.com", "docs.google.com", "drive.usercontent.google.com")
@@ -26,55 +34,67 @@ class _CutOff(SourceFailed):
     """The transfer ended early; what came is kept, and another try may go on from there."""
 
 
-def download(url: str, part: Path, name: str) -> Path:
-    """Fetches `url` into `part` and returns it once it is whole.
+def download(url: str, part: Path, name: str) -> None:
+    """Fetches `url` into `part`.
 
     What an earlier try left in `part` is continued if the server confirms (If-Range) that its file is the same one.
 
     Args:
         url: http, https, or a Google Drive address.
         part: the temporary file; kept when the connection is cut, removed when the disk is full.
-        name: what to call the file in the progress lines on stderr.
+        name: what to call the file in the progress line on stderr.
 
     Raises:
-        SourceFailed, OSError, http.client.HTTPException, ValueError: it could not be had; part is no whole file.
+        SourceFailed, OSError: it could not be had; part is no whole file.
     """
-    address = urllib.parse.urlsplit(url)
+    try:
+        address = urllib.parse.urlsplit(url)
+    except ValueError as error:
+        raise SourceFailed(str(error)) from error
     if address.scheme not in ("http", "https"):
         raise SourceFailed("only http and https addresses are fetched")
     if address.hostname in DRIVE_HOSTS:
-        return _from_drive(url, part)
+        _from_drive(url, part)
+        return
     for left in reversed(range(TRIES)):
         try:
-            return _transfer(url, part, name)
+            _transfer(url, part, name)
+            return
         except _CutOff:
             if not left:
                 raise
-    raise AssertionError("unreachable")
+        except requests.RequestException as error:
+            raise SourceFailed(str(error)) from error
 
 
-def _transfer(url: str, part: Path, name: str) -> Path:
+def _transfer(url: str, part: Path, name: str) -> None:
     offset, validator = _resumable(part)
     headers = {"User-Agent": "reco", "Accept-Encoding": "identity"}
     if validator:
         headers |= {"Range": f"bytes={offset}-", "If-Range": validator}
-    try:
-        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=SOCKET_TIMEOUT)
-    except urllib.error.HTTPError as error:
-        if error.code != http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
-            raise SourceFailed(f"the server answered {error.code} {error.reason}") from error
-        _forget(part)
-        raise _CutOff("the server refused to continue the download") from error
-    except urllib.error.URLError as error:
-        raise SourceFailed(str(error.reason)) from error
-    with response:
+    with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+        if response.status_code == requests.codes.requested_range_not_satisfiable:
+            _forget(part)
+            raise _CutOff("the server refused to continue the download")
+        if not response.ok:
+            raise SourceFailed(f"the server answered {response.status_code} {response.reason}")
         offset = _starting_point(response, part, offset)
         length = response.headers.get("Content-Length")
         total = offset + int(length) if length else None
-        _make_room(part, offset, total)
-        _receive(response, part, _Progress(name, offset, total))
+        _make_room(part, (total or 0) - offset)
+        progress: tqdm[Never] = tqdm(
+            desc=name, total=total, initial=offset, unit="B", unit_scale=True, mininterval=_progress_interval()
+        )
+        with progress:
+            _receive(response, part, progress)
+        if total is not None and part.stat().st_size != total:
+            raise _CutOff(_ended(part, total))
     _validator_file(part).unlink(missing_ok=True)
-    return part
+
+
+def _progress_interval() -> float:
+    """Seconds between two progress lines: a log wants fewer than a terminal."""
+    return 0.1 if sys.stderr.isatty() else 10.0
 
 
 def _resumable(part: Path) -> tuple[int, str]:
@@ -93,11 +113,11 @@ def _forget(part: Path) -> None:
     _validator_file(part).unlink(missing_ok=True)
 
 
-def _starting_point(response: http.client.HTTPResponse, part: Path, offset: int) -> int:
+def _starting_point(response: requests.Response, part: Path, offset: int) -> int:
     """Where in the file the body begins: `offset` where the server continues, 0 (and an empty part) where not."""
-    if response.headers.get_content_type() == "text/html":
+    if response.headers.get("Content-Type", "").startswith("text/html"):
         raise SourceFailed("the server answered with a web page, not with a file")
-    if response.status == http.client.PARTIAL_CONTENT:
+    if response.status_code == requests.codes.partial_content:
         if not re.match(rf"bytes {offset}-", response.headers.get("Content-Range", "")):
             _forget(part)
             raise _CutOff("the server continued at a wrong place")
@@ -111,67 +131,72 @@ def _starting_point(response: http.client.HTTPResponse, part: Path, offset: int)
     return 0
 
 
-def _make_room(part: Path, offset: int, total: int | None) -> None:
+def _make_room(part: Path, missing: int) -> None:
     """Refuses what would fill the disk, before it does: others need it too."""
-    missing = (total or 0) - offset
     free = shutil.disk_usage(part.parent).free
     if missing > free:
         raise SourceFailed(f"{missing} bytes are missing, the disk has {free} free")
 
 
-def _receive(response: http.client.HTTPResponse, part: Path, progress: "_Progress") -> None:
+def _receive(response: requests.Response, part: Path, progress: "tqdm[Never]") -> None:
     try:
         with part.open("ab") as file:
-            while data := _read(response):
+            while data := response.raw.read1(CHUNK):
                 file.write(data)
-                progress.advance(len(data))
+                progress.update(len(data))
+    except HTTPError as error:
+        raise _CutOff(_ended(part, progress.total)) from error
     except OSError:
         _forget(part)  # a full disk, as a rule: do not keep it full
         raise
-    if progress.total is not None and progress.done != progress.total:
-        raise _CutOff(f"the connection ended after {progress.done} of {progress.total} bytes")
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.read1(CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise _CutOff(f"the connection broke: {error or type(error).__name__}") from error
+def _ended(part: Path, total: float | None) -> str:
+    return f"the connection ended after {part.stat().st_size} of {total or 'unknown'} bytes"
 
 
-class _Progress:
-    """Tells on stderr how far a download is: in place on a terminal, a line every 10 % in a log."""
-
-    def __init__(self, name: str, done: int, total: int | None) -> None:
-        self.done, self.total = done, total
-        self._name = name
-        self._told = 100 * done // total if total else 0
-
-    def advance(self, count: int) -> None:
-        self.done += count
-        if not self.total:
-            return
-        percent = 100 * self.done // self.total
-        terminal = sys.stderr.isatty()
-        if percent < self._told + (1 if terminal else 10) and self.done != self.total:
-            return
-        self._told = percent if terminal else percent // 10 * 10
-        line = f"{self._name}: {percent} % of {self.total / 1e6:.1f} MB"
-        end = "\n" if not terminal or self.done == self.total else ""
-        print(("\r" if terminal else "") + line, end=end, file=sys.stderr, flush=True)
-
-
-def _from_drive(url: str, part: Path) -> Path:
-    """Google asks before it gives large files; the package gdown knows how to answer."""
-    try:
-        import gdown
-    except ImportError as error:
-        raise SourceFailed("Google Drive needs the package gdown (pip install 'gdown>=6'), or a browser") from error
+def _from_drive(url: str, part: Path) -> None:
+    """Google asks before it gives large files; gdown knows how to answer."""
     part.unlink(missing_ok=True)
     try:
-        done = gdown.download(url, str(part), quiet=not sys.stderr.isatty(), timeout=SOCKET_TIMEOUT)
-    except gdown.exceptions.DownloadError as error:
+        done = gdown.download(url, str(part), quiet=not sys.stderr.isatty(), timeout=TIMEOUT)
+    except DownloadError as error:
         raise SourceFailed(f"Google Drive: {error}") from error
     if not done or not part.is_file():
         raise SourceFailed("Google Drive gave no file")
-    return part
+
+
+def take_from_package(requirement: str, name: str, target: Path) -> None:
+    """Takes one file out of a PyPI package, which is fetched by pip and not installed.
+
+    Args:
+        requirement: such as mtcnn==1.0.0.
+        name: of the file, without its folders.
+
+    Raises:
+        SourceFailed, OSError: the package cannot be had, or has no such file.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
+        done = subprocess.run([*command, "--dest", folder, requirement], capture_output=True, text=True)
+        archives = list(Path(folder).iterdir())
+        if done.returncode or not archives:
+            raise SourceFailed((done.stderr.strip() or "pip gave no package").splitlines()[-1])
+        _extract(archives[0], name, target)
+
+
+def _extract(archive: Path, name: str, target: Path) -> None:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as wheel:
+            members = [member for member in wheel.namelist() if member.endswith(f"/{name}")]
+            if members:
+                target.write_bytes(wheel.read(members[0]))
+                return
+    else:
+        with tarfile.open(archive) as source:
+            for member in source:
+                if member.isfile() and member.name.endswith(f"/{name}") and (file := source.extractfile(member)):
+                    with target.open("wb") as copy:
+                        shutil.copyfileobj(file, copy)
+                    return
+    raise SourceFailed(f"{archive.name} holds no {name!r}")

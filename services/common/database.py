@@ -1,5 +1,6 @@
 """The SQL database that `.env` names: SQLite by URL, MySQL through mysqlclient by host name."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, TimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.common.env import SqlSettings
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
@@ -52,9 +54,12 @@ def database_url(sql: SqlSettings, root: Path) -> URL:
         raise DatabaseUnavailable(f"SQL_URI is not a database URL: {err}") from err
     if url.get_backend_name() == "sqlite":
         return url.set(database=str(root / (url.database or "var/reco.db")))
-    given = {"host": url.host, "port": url.port, "username": url.username, "password": url.password}
     return _mysql_url(sql).set(
-        **{key: value for key, value in given.items() if value}, database=url.database or sql.schema
+        host=url.host,
+        port=url.port,
+        username=url.username or None,
+        password=url.password or None,
+        database=url.database or sql.schema,
     )
 
 
@@ -76,7 +81,7 @@ def open_engine(url: URL) -> Engine:
     return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args=timeouts, isolation_level=isolation)
 
 
-def _prepare_sqlite(connection, record) -> None:
+def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver guesses
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -17,44 +18,6 @@ class SqlSettings:
     user: str
     password: str = field(repr=False)
     schema: str
-
-
-@dataclass(frozen=True)
-class Env:
-    """A `.env` in which everything fits. Relative paths are taken from the file's folder."""
-
-    model_path: Path
-    model_url: str
-    model_name: str
-    sql_uri: str
-    sql_user: str
-    sql_pass: str
-    sql_schema: str
-    sql_table: str
-    id_col: str
-    path_col: str
-    name_col: str
-    db_path: Path
-    target_width: int
-    target_height: int
-    selected_models: tuple[str, ...]
-    id_regex: str
-    num_aug: int
-    sim_func: str
-    log_loc: Path
-    ver_tol: int
-    ver_tol_aug: int
-    super_password: str
-    score_tol: float
-    upload_folder: Path
-
-    @property
-    def sql(self) -> SqlSettings:
-        """The database."""
-        return SqlSettings(self.sql_uri, self.sql_user, self.sql_pass, self.sql_schema)
-
-    def __repr__(self) -> str:  # passwords do not belong in logs
-        return f"Env(sql_uri={self.sql_uri!r}, selected_models={self.selected_models})"
 
 
 class EnvInvalid(RecoError):
@@ -87,16 +50,16 @@ class EnvFile:
         """The folder that relative paths in the file start from."""
         return self._path.parent
 
-    def read(self) -> Env:
-        """The settings as they are in the file now.
+    def read(self) -> dict[str, Any]:
+        """All settings as they are in the file now, by name in lower case.
 
         Raises:
-            EnvInvalid: keys are missing or values do not fit.
+            EnvInvalid: naming every key that is missing and every value that does not fit.
         """
-        return check(self._read_values(), self.root)
+        return self.pick(*CHECKS)
 
-    def pick(self, *keys: str) -> dict[str, object]:
-        """The values of some keys by name in lower case, whatever the others are.
+    def pick(self, *keys: str) -> dict[str, Any]:
+        """Some settings by name in lower case, whatever the others are. Relative paths are taken from the file's folder.
 
         Raises:
             EnvInvalid: one of them is missing or does not fit.
@@ -108,7 +71,7 @@ class EnvFile:
             raise EnvInvalid(missing, errors)
         return fitting
 
-    def sql(self) -> "SqlSettings":
+    def sql(self) -> SqlSettings:
         """The database that the file names now; raises EnvInvalid as `pick` does."""
         picked = self.pick("SQL_URI", "SQL_USER", "SQL_PASS", "SQL_SCHEMA")
         return SqlSettings(*picked.values())
@@ -129,21 +92,7 @@ class EnvFile:
         return self._values
 
 
-def check(values: dict[str, str], root: Path) -> Env:
-    """Checks all values of a `.env`.
-
-    Raises:
-        EnvInvalid: naming every missing key and every value that does not fit.
-    """
-    missing = [key for key in CHECKS if key not in values]
-    fitting, errors = _parse(values, root)
-    errors += _check_columns(fitting)
-    if missing or errors:
-        raise EnvInvalid(missing, errors)
-    return Env(**fitting)
-
-
-def _parse(values: dict[str, str], root: Path) -> tuple[dict[str, object], list[str]]:
+def _parse(values: dict[str, str], root: Path) -> tuple[dict[str, Any], list[str]]:
     """The values that fit, by key in lower case, and a line for each that does not."""
     fitting, errors = {}, []
     for key, parse in CHECKS.items():
@@ -152,10 +101,10 @@ def _parse(values: dict[str, str], root: Path) -> tuple[dict[str, object], list[
                 fitting[key.lower()] = parse(values[key].strip(), root)
             except ValueError as err:
                 errors.append(f"{key}: {err}")
-    return fitting, errors
+    return fitting, errors + _check_columns(fitting)
 
 
-def _check_columns(fitting: dict[str, object]) -> list[str]:
+def _check_columns(fitting: dict[str, Any]) -> list[str]:
     columns = [str(fitting.get(key, key)).lower() for key in ("id_col", "path_col", "name_col")]
     if len(set(columns)) < 3 or "id" in columns:
         return ["ID_COL: ID_COL, PATH_COL and NAME_COL must name three different columns, none of them ID"]

@@ -5,19 +5,13 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path, PurePath
+from typing import Any, Protocol
 
 import re2
 
-MODEL_NAMES = (
-    "VGG-Face", "Facenet", "Facenet512", "OpenFace", "DeepFace", "DeepID", "ArcFace", "Dlib", "SFace", "GhostFaceNet",
-)  # fmt: skip
+from services.common.recognisers import RecogniserName
+
 SIM_FUNCS = ("cosine", "euclidean", "euclidean_l2")
-
-
-def _text(value: str, root: Path) -> str:
-    if not value:
-        raise ValueError("is empty; give a value")
-    return value
 
 
 def _any(value: str, root: Path) -> str:
@@ -97,12 +91,13 @@ def _score(value: str, root: Path) -> float:
     return float(value)
 
 
-def _models(value: str, root: Path) -> tuple[str, ...]:
-    known = {name.lower(): name for name in MODEL_NAMES}
+def _recognisers(value: str, root: Path) -> tuple[str, ...]:
+    known = {name.lower(): name.value for name in RecogniserName}
     names = [name.strip() for name in value.split(",") if name.strip()]
     unknown = [name for name in names if name.lower() not in known]
     if unknown or not names:
-        raise ValueError(f"{', '.join(unknown) or 'the empty list'} is not known; choose from {', '.join(MODEL_NAMES)}")
+        choice = ", ".join(RecogniserName)
+        raise ValueError(f"{', '.join(unknown) or 'the empty list'} is not known; choose from {choice}")
     return tuple(dict.fromkeys(known[name.lower()] for name in names))
 
 
@@ -116,11 +111,19 @@ def _regex(value: str, root: Path) -> str:
     return value
 
 
-def compile_id_regex(pattern: str):
+class IdPattern(Protocol):
+    """A compiled pattern, of which this is used."""
+
+    def fullmatch(self, text: str, /) -> object:
+        """None where the text as a whole does not match."""
+
+
+def compile_id_regex(pattern: str) -> IdPattern:
     """Compiles a pattern in RE2, whose matching time is linear: no pattern and no ID can hang the service."""
     options = re2.Options()
     options.log_errors = False
-    return re2.compile(pattern, options)
+    compiled: IdPattern = re2.compile(pattern, options)
+    return compiled
 
 
 def _sim_func(value: str, root: Path) -> str:
@@ -140,7 +143,7 @@ def _password(value: str, root: Path) -> str:
 
 
 #: The keys in the order of the contract's table, each with what parses and checks its value.
-CHECKS: dict[str, Callable[[str, Path], object]] = {
+CHECKS: dict[str, Callable[[str, Path], Any]] = {
     "MODEL_PATH": _path,
     "MODEL_URL": _url,
     "MODEL_NAME": _file_name,
@@ -155,7 +158,7 @@ CHECKS: dict[str, Callable[[str, Path], object]] = {
     "DB_PATH": _existing_folder,
     "TARGET_WIDTH": _whole(32, 1024),
     "TARGET_HEIGHT": _whole(32, 1024),
-    "SELECTED_MODELS": _models,
+    "SELECTED_MODELS": _recognisers,
     "ID_REGEX": _regex,
     "NUM_AUG": _whole(0, 64),
     "SIM_FUNC": _sim_func,

@@ -1,6 +1,7 @@
 """A face, as the domain code of every service sees it. Frames and units as in protos/reco/types/v1/face.proto."""
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 
@@ -48,3 +49,11 @@ class FaceCrop:
 
     pixels: np.ndarray
     landmarks: np.ndarray
+
+
+class Verdict(Enum):
+    """What a face in a photo is taken for; UNDECIDABLE where the photo shows too little to judge."""
+
+    REAL = "real"
+    SPOOF = "spoof"
+    UNDECIDABLE = "undecidable"

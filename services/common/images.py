@@ -1,21 +1,45 @@
-"""Pictures from untrusted bytes."""
+"""Pictures from untrusted bytes: Pillow reads what a file says of itself, OpenCV decodes it."""
 
+import io
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngStream
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.WebPImagePlugin import WebPImageFile
 
 from services.common.errors import ImageTooLarge, InvalidImage
 
 #: Photos with more pixels are refused before they are decoded: a small file can claim a gigantic picture.
 MAX_PIXELS = 64_000_000
 
-FORMATS = "JPEG, PNG, WebP, BMP or TIFF"
+#: Bytes of a JPEG or TIFF file that are read for its header, at most. Whatever is read at once counts as at least so many:
+#: a header of a million tiny pieces takes long, too.
+MAX_HEADER_BYTES, LEAST_READ = 8 * 1024 * 1024, 4096
 
-#: Segments and stray marker bytes read in search of a JPEG's size; real files have less than a thousand.
-MAX_JPEG_SEGMENTS = 10_000
+#: What Pillow raises where a header is broken.
+BROKEN = (OSError, SyntaxError, ValueError, struct.error)
+
+#: Tags of TIFF 6.0 and EXIF.
+WIDTH, HEIGHT, ORIENTATION, TILE_WIDTH, TILE_HEIGHT = 256, 257, 274, 322, 323
+
+#: OpenCV's flags by how many times smaller a picture is decoded.
+REDUCTIONS = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+#: cv2.flip's code for an EXIF orientation; those from 5 on are transposed before.
+FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
 
 @dataclass(frozen=True)
@@ -36,7 +60,7 @@ class Header:
     @property
     def upright_size(self) -> tuple[int, int]:
         """(width, height) with the orientation applied."""
-        return (self.height, self.width) if self.orientation in (5, 6, 7, 8) else (self.width, self.height)
+        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
 
 
 @dataclass(frozen=True)
@@ -55,11 +79,12 @@ class ReducedPhoto:
     full_height: int
 
 
-def decode(data: bytes) -> np.ndarray:
+def decode(data: bytes, header: Header | None = None) -> np.ndarray:
     """Decodes a picture, upright (EXIF orientation applied). Transparency is ignored, 16 bits become 8.
 
     Args:
         data: a JPEG, PNG, WebP, BMP or TIFF file; of several pages or frames the first.
+        header: that of the data, where it was read before.
 
     Returns:
         uint8 (height, width, 3), BGR.
@@ -68,45 +93,26 @@ def decode(data: bytes) -> np.ndarray:
         InvalidImage: the bytes are no picture, or a broken or truncated one.
         ImageTooLarge: more than MAX_PIXELS.
     """
-    read_header(data)
-    return _imdecode(data, cv2.IMREAD_COLOR)
+    return _decode(data, header or read_header(data))
 
 
-def decode_reduced(data: bytes, shrink: float) -> ReducedPhoto:
+def decode_reduced(data: bytes, shrink: float, header: Header | None = None) -> ReducedPhoto:
     """Decodes a JPEG at 1/2, 1/4 or 1/8 of its sides if that is no less than 1/shrink of them; others at full size.
 
     The reduction happens in libjpeg's inverse DCT, each pixel being about the mean of the block it stands for.
 
     Args:
-        data: as for `decode`.
+        data, header: as for `decode`.
         shrink: how many times smaller the photo may become; 1 or less means full size.
 
     Raises:
         InvalidImage, ImageTooLarge: as `decode`.
     """
-    header = read_header(data)
-    factor = next((f for f in (8, 4, 2) if f <= shrink and header.format == "JPEG"), 1)
-    flags = {
-        1: cv2.IMREAD_COLOR,
-        2: cv2.IMREAD_REDUCED_COLOR_2,
-        4: cv2.IMREAD_REDUCED_COLOR_4,
-        8: cv2.IMREAD_REDUCED_COLOR_8,
-    }
-    pixels = _imdecode(data, flags[factor])
+    header = header or read_header(data)
+    factor = next((factor for factor in (8, 4, 2) if factor <= shrink and header.format == "JPEG"), 1)
+    pixels = _decode(data, header, factor)
     width, height = header.upright_size if factor > 1 else (pixels.shape[1], pixels.shape[0])
     return ReducedPhoto(pixels, factor, width, height)
-
-
-def decode_halved(data: bytes, shrink: float) -> ReducedPhoto:
-    """Decodes a picture at 1/2, 1/4, 1/8 … of its sides, the least that is no less than 1/shrink of them, whatever its
-    format: what the decoder cannot reduce is averaged.
-
-    Args, Raises: as `decode_reduced`.
-    """
-    photo = decode_reduced(data, shrink)
-    while 2 * photo.factor <= shrink and min(photo.pixels.shape[:2]) > 1:
-        photo = replace(photo, pixels=halve(photo.pixels), factor=2 * photo.factor)
-    return photo
 
 
 def halve(pixels: np.ndarray) -> np.ndarray:
@@ -134,33 +140,103 @@ def encode_bmp(pixels: np.ndarray) -> bytes:
 
 
 def read_header(data: bytes) -> Header:
-    """Reads format and size from a picture file's first bytes; no pixel is decoded.
+    """Reads format and size from a picture's file; no pixel is decoded.
 
     Raises:
         InvalidImage: none of the formats, or a broken header.
         ImageTooLarge: more than MAX_PIXELS.
     """
-    read = next((reader for magic, reader in _READERS if _matches(data, magic)), None)
+    name, read = next(((name, read) for begin, name, read in _FORMATS if _begins_with(data, begin)), ("", None))
     if read is None:
-        raise InvalidImage(f"not a {FORMATS} file")
+        raise InvalidImage("not a JPEG, PNG, WebP, BMP or TIFF file")
     try:
         header = read(data)
-    except (struct.error, IndexError):
-        raise InvalidImage("the picture's header is broken")
-    if header.width < 1 or header.height < 1:
-        raise InvalidImage(f"the {header.format} file says that it is {header.width}x{header.height} pixels")
+    except Image.DecompressionBombError:  # WebP's decoder makes room for the pixels before Pillow tells their number
+        raise ImageTooLarge(f"the picture has more pixels than the limit of {MAX_PIXELS // 1_000_000} million")
+    except BROKEN as err:
+        raise InvalidImage(f"the header of the {name} file is broken, or of a kind that we do not read") from err
     _check_size(header.width, header.height)
     return header
 
 
-def _imdecode(data: bytes, flags: int) -> np.ndarray:
+def _begins_with(data: bytes, begin: bytes) -> bool:
+    """Whether it does; `?` in `begin` stands for any byte."""
+    return len(data) >= len(begin) and all(b in (d, 0x3F) for b, d in zip(begin, data, strict=False))
+
+
+class _HeaderFile(io.BytesIO):
+    """A file of which no more than MAX_HEADER_BYTES can be read."""
+
+    taken = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        piece = super().read(size)
+        self.taken += max(len(piece), LEAST_READ)
+        if self.taken > MAX_HEADER_BYTES:
+            raise InvalidImage("the picture's header is too long")
+        return piece
+
+
+def _read_jpeg(data: bytes) -> Header:
+    picture = JpegImageFile(_HeaderFile(data))
+    return Header("JPEG", *picture.size, _exif_orientation(picture.info.get("exif", b"")))
+
+
+def _exif_orientation(data: bytes) -> int:
+    exif = Image.Exif()
     try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as err:
-        raise InvalidImage(f"the picture could not be decoded: {err.err}")
-    if pixels is None:
-        raise InvalidImage("the picture could not be decoded: it is broken, truncated or of a kind we do not read")
-    return pixels
+        exif.load(data)
+        orientation = exif.get(ORIENTATION)
+    except BROKEN:
+        return 1  # decoders ignore broken EXIF, so do we
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _read_png(data: bytes) -> Header:
+    """Only the first chunk is read: Pillow refuses texts and profiles that decoders skip."""
+    file = io.BytesIO(data)
+    file.seek(8)
+    chunks = PngStream(file)
+    chunks.call(*chunks.read())
+    return Header("PNG", *chunks.im_size)
+
+
+def _read_webp(data: bytes) -> Header:
+    return Header("WebP", *WebPImageFile(io.BytesIO(data)).size)
+
+
+def _read_bmp(data: bytes) -> Header:
+    return Header("BMP", *BmpImageFile(io.BytesIO(data)).size)
+
+
+def _read_tiff(data: bytes) -> Header:
+    """The first page's. Where a size stands twice, or has a type that Pillow does not know, a decoder may see another one:
+    such files are refused.
+    """
+    file = _HeaderFile(data)
+    tags = ImageFileDirectory_v2(file.read(8))
+    start, order = file.seek(tags.next), ">" if tags.prefix == b"MM" else "<"
+    (count,) = struct.unpack(order + "H", file.read(2))
+    listed = [tag for (tag,) in struct.iter_unpack(order + "H10x", file.read(12 * count))]
+    file.seek(start)
+    tags.load(file)
+    sizes: list[Any] = [tags.get(WIDTH), tags.get(HEIGHT), tags.get(TILE_WIDTH, 1), tags.get(TILE_HEIGHT, 1)]
+    told_once = all(listed.count(tag) == (tag in tags) for tag in (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT))
+    if not told_once or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ValueError("a size is missing, stands twice or is no number")
+    width, height, *tile = sizes
+    _check_size(*tile)  # a small picture can have gigantic tiles
+    return Header("TIFF", width, height)
+
+
+_FORMATS: tuple[tuple[bytes, str, Callable[[bytes], Header]], ...] = (
+    (b"\xff\xd8\xff", "JPEG", _read_jpeg),
+    (b"\x89PNG\r\n\x1a\n????IHDR", "PNG", _read_png),
+    (b"RIFF????WEBP", "WebP", _read_webp),
+    (b"BM", "BMP", _read_bmp),
+    (b"II*\0", "TIFF", _read_tiff),
+    (b"MM\0*", "TIFF", _read_tiff),
+)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -168,100 +244,15 @@ def _check_size(width: int, height: int) -> None:
         raise ImageTooLarge(f"{width}x{height} pixels are more than the limit of {MAX_PIXELS // 1_000_000} million")
 
 
-def _matches(data: bytes, magic: bytes) -> bool:
-    """Whether data begins with magic; `?` in magic stands for any byte."""
-    return len(data) >= len(magic) and all(m in (d, 0x3F) for d, m in zip(data, magic, strict=False))
-
-
-def _read_jpeg(data: bytes) -> Header:
-    """ITU T.81 annex B: marker segments up to the frame header (SOFn)."""
-    exif = b""
-    for marker, start, length in _jpeg_segments(data):
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack_from(">HH", data, start + 3)
-            return Header("JPEG", width, height, _exif_orientation(exif) if exif else 1)
-        if marker == 0xE1 and not exif and data[start + 2 : start + 8] == b"Exif\0\0":
-            exif = data[start + 8 : start + length]
-    raise InvalidImage("the JPEG file has no frame header")
-
-
-def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(marker, position of the length field, length) of each segment before the scan; at most MAX_JPEG_SEGMENTS."""
-    position = 2
-    for _ in range(MAX_JPEG_SEGMENTS):
-        position = data.find(b"\xff", position)
-        if position < 0:
-            return
-        marker = data[position + 1]
-        if marker in (0xD9, 0xDA):  # end, start of scan
-            return
-        if marker == 0xFF:
-            position += 1  # a fill byte
-        elif marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
-            position += 2  # these have no length
-        else:
-            (length,) = struct.unpack_from(">H", data, position + 2)
-            yield marker, position + 2, length
-            position += 2 + max(length, 2)
-
-
-def _exif_orientation(exif: bytes) -> int:
+def _decode(data: bytes, header: Header, factor: int = 1) -> np.ndarray:
+    """Decodes at 1/factor of the sides, upright."""
+    flags = REDUCTIONS[factor] | (cv2.IMREAD_IGNORE_ORIENTATION if header.format == "JPEG" else 0)
     try:
-        value = _tiff_tags(exif).get(0x0112, 1)
-    except struct.error:
-        return 1  # decoders ignore broken EXIF, so do we
-    return value if 1 <= value <= 8 else 1
-
-
-def _read_png(data: bytes) -> Header:
-    return Header("PNG", *struct.unpack_from(">II", data, 16))
-
-
-def _read_webp(data: bytes) -> Header:
-    """RFC 9649: lossy (VP8), lossless (VP8L) and extended (VP8X) files."""
-    chunk = data[12:16]
-    if chunk == b"VP8X":
-        low = struct.unpack_from("<HBHB", data, 24)
-        return Header("WebP", 1 + low[0] + (low[1] << 16), 1 + low[2] + (low[3] << 16))
-    if chunk == b"VP8L":
-        (bits,) = struct.unpack_from("<I", data, 21)
-        return Header("WebP", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF))
-    if chunk == b"VP8 ":
-        width, height = struct.unpack_from("<HH", data, 26)
-        return Header("WebP", width & 0x3FFF, height & 0x3FFF)
-    raise InvalidImage("the WebP file has no picture")
-
-
-def _read_bmp(data: bytes) -> Header:
-    (kind,) = struct.unpack_from("<I", data, 14)
-    width, height = struct.unpack_from("<HH" if kind == 12 else "<ii", data, 18)
-    return Header("BMP", width, abs(height))
-
-
-def _read_tiff(data: bytes) -> Header:
-    tags = _tiff_tags(data)
-    _check_size(tags.get(322, 1), tags.get(323, 1))  # a small picture can have gigantic tiles
-    return Header("TIFF", tags.get(256, 0), tags.get(257, 0))
-
-
-def _tiff_tags(data: bytes) -> dict[int, int]:
-    """The first directory's single numbers (TIFF 6.0, section 2), by tag."""
-    order = ">" if data[:2] == b"MM" else "<"
-    (start,) = struct.unpack_from(order + "I", data, 4)
-    (count,) = struct.unpack_from(order + "H", data, start)
-    tags = {}
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind, _ = struct.unpack_from(order + "HHI", data, entry)
-        if kind in (3, 4):  # SHORT, LONG
-            (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)
-    return tags
-
-
-_READERS = (
-    (b"\xff\xd8\xff", _read_jpeg),
-    (b"\x89PNG\r\n\x1a\n????IHDR", _read_png),
-    (b"RIFF????WEBP", _read_webp),
-    (b"BM", _read_bmp),
-    (b"II*\0", _read_tiff),
-    (b"MM\0*", _read_tiff),
-)
+        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as err:
+        raise InvalidImage(f"the picture could not be decoded: {err.err}")
+    if pixels is None:
+        raise InvalidImage("the picture could not be decoded: it is broken, truncated or of a kind we do not read")
+    if header.orientation >= 5:
+        pixels = cv2.transpose(pixels)
+    return cv2.flip(pixels, FLIPS[header.orientation]) if header.orientation in FLIPS else pixels

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2
@@ -25,6 +26,10 @@ RETRY_AFTER = "1"
 
 QUIET_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.")
 
+#: Of any service: what a request and an answer are it alone knows.
+Method = Callable[[Any, grpc.ServicerContext], Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # at run time it takes no parameters
+
 
 class Boundary(grpc.ServerInterceptor):
     """Gives each call its request id and deadline, maps RecoError to a status with ErrorInfo, and logs one line."""
@@ -33,26 +38,31 @@ class Boundary(grpc.ServerInterceptor):
         self._metrics = metrics
         self._tracing = tracing
 
-    def intercept_service(self, continuation, details):
-        handler = continuation(details)
-        if handler is None or details.method.startswith(QUIET_SERVICES) or handler.response_streaming:
+    def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], "Handler | None"],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "Handler | None":
+        handler, details = continuation(handler_call_details), handler_call_details
+        if handler is None or details.method.startswith(QUIET_SERVICES):
             return handler
-        guarded = self._guard(handler.stream_unary or handler.unary_unary, details)
-        make = (
-            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        return make(guarded, handler.request_deserializer, handler.response_serializer)
+        decode, encode = handler.request_deserializer, handler.response_serializer
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(self._guard(handler.unary_unary, details), decode, encode)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(self._guard(handler.stream_unary, details), decode, encode)
+        return handler
 
-    def _guard(self, method: Callable, details) -> Callable:
-        def guarded(request, context: grpc.ServicerContext):
-            metadata = dict(details.invocation_metadata or ())
+    def _guard(self, method: Method, details: grpc.HandlerCallDetails) -> Method:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Any:
+            metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
             call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining())
             with self._observed(details.method, metadata) as outcome:
                 try:
                     return method(request, context)
                 except RecoError as err:
                     outcome.code, outcome.why = err.status, f" {err.reason}: {err}"
-                    context.abort_with_status(_with_retry_after(err, rpc_status.to_status(status_of(err))))
+                    context.abort_with_status(_answer(err))
                 except Exception:
                     outcome.code = "INTERNAL"
                     log.exception("%s failed", details.method)
@@ -90,8 +100,17 @@ def status_of(err: RecoError) -> status_pb2.Status:
     return status_pb2.Status(code=code_pb2.Code.Value(err.status), message=str(err), details=[detail])
 
 
-def _with_retry_after(err: RecoError, status: grpc.Status) -> grpc.Status:
-    """Trailing metadata becomes an HTTP header on the way through Envoy."""
+@dataclass(frozen=True)
+class _Answer(grpc.Status):
+    """What gRPC sends of a failure; of `trailing_metadata` Envoy makes HTTP headers."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def _answer(err: RecoError) -> grpc.Status:
+    status = rpc_status.to_status(status_of(err))
     if err.status not in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"):
         return status
-    return status._replace(trailing_metadata=(*status.trailing_metadata, ("retry-after", RETRY_AFTER)))
+    return _Answer(status.code, status.details, (*status.trailing_metadata, ("retry-after", RETRY_AFTER)))

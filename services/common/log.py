@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 
 from services.common.call import request_id
 
@@ -29,6 +30,7 @@ def log_to_stdout(level: str = "INFO") -> None:
     handler = logging.StreamHandler(sys.stdout)
     attach(handler)
     logging.getLogger().setLevel(level)
+    warnings.filterwarnings("ignore", module="PIL")  # that a picture which somebody sent is odd is no event
 
 
 def attach(handler: logging.Handler) -> None:

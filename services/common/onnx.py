@@ -1,17 +1,16 @@
 """Running ONNX networks."""
 
-import fcntl
 import hashlib
 import logging
-import os
 import platform
-import tempfile
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from services.common.cache import make_once
 
 log = logging.getLogger("reco")
 
@@ -35,8 +34,22 @@ ORT_ERRORS = (
 )
 
 
+class Tensor(Protocol):
+    """What a network takes or gives; a size that is free is a name, or None."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def shape(self) -> list[int | str | None]: ...
+
+
 class Session(Protocol):
     """A network that is ready to run. Safe to call from several threads."""
+
+    def get_inputs(self) -> list[Tensor]: ...
+
+    def get_outputs(self) -> list[Tensor]: ...
 
     def run(self, outputs: list[str] | None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]: ...
 
@@ -49,7 +62,7 @@ def open_session(model: Path | bytes, threads: int = 1) -> Session:
     return _open(model, _options(threads))
 
 
-def open_shared_session(network: Path, cache: Path, threads: int = 1) -> Session:
+def open_shared_session(network: Path, sha256: str, cache: Path, threads: int = 1) -> Session:
     """Opens an ONNX file such that all processes on this machine which open it have one copy of its weights in memory.
 
     ONNX Runtime lays weights out anew for the processor when it opens a network, in memory of the process's own, even
@@ -59,20 +72,23 @@ def open_shared_session(network: Path, cache: Path, threads: int = 1) -> Session
     network is opened as by `open_session`.
 
     Args:
+        sha256: of the file.
         cache: made if missing; may be shared by machines.
     """
+    prepared = cache / f"{network.stem}-{sha256[:16]}-{runtime()}-p{PREPARING_REVISION}.onnx"
     try:
         options = _options(threads)
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL  # that is done
-        return _open(_prepared(network, cache), options)
+        return _open(make_once(prepared, lambda draft: _prepare(network, draft)), options)
     except (OSError, *ORT_ERRORS) as error:
         log.warning("%s is not shared with other processes: %s", network, error)
         return open_session(network, threads)
 
 
-def _open(model: Path | bytes, options: ort.SessionOptions) -> ort.InferenceSession:
+def _open(model: Path | bytes, options: ort.SessionOptions) -> Session:
     content = model if isinstance(model, bytes) else str(model)
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session: Session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session
 
 
 def _options(threads: int = 1) -> ort.SessionOptions:
@@ -84,43 +100,17 @@ def _options(threads: int = 1) -> ort.SessionOptions:
     return options
 
 
-def _prepared(network: Path, cache: Path) -> Path:
-    """The network as ONNX Runtime wants it on this processor, made now if the cache does not hold it."""
-    with network.open("rb") as file:  # of a network with its weights beside it the name tells those
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    target = cache / f"{network.stem}-{digest[:16]}-{runtime()}-p{PREPARING_REVISION}.onnx"
-    if not target.is_file():
-        cache.mkdir(parents=True, exist_ok=True)
-        with (cache / ".prepare.lock").open("w") as lock:  # one at a time: it takes twice the network's memory
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not target.is_file():
-                _prepare(network, target)
-    return target
-
-
 def _prepare(network: Path, target: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix=f".{target.stem}.", dir=target.parent) as folder:
-        written = Path(folder) / target.name
-        weights = written.with_suffix(".bin")
-        options = _options()
-        options.optimized_model_filepath = str(written)
-        for entry, value in {
-            "session.optimized_model_external_initializers_file_name": weights.name,
-            "session.optimized_model_external_initializers_min_size_in_bytes": str(LEAST_MAPPED),
-            "session.save_external_prepacked_constant_initializers": "1",
-        }.items():
-            options.add_session_config_entry(entry, value)
-        _open(network, options)
-        # The weights first: whoever finds the .onnx file must find them too. A tiny network has none to map.
-        for part in (weights, written):
-            if part.is_file():
-                _sync(part)
-                part.replace(target.parent / part.name)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    """Writes the network as ONNX Runtime wants it on this processor, its larger tensors into `<name>.bin` beside it."""
+    options = _options()
+    options.optimized_model_filepath = str(target)
+    for entry, value in {
+        "session.optimized_model_external_initializers_file_name": target.with_suffix(".bin").name,
+        "session.optimized_model_external_initializers_min_size_in_bytes": str(LEAST_MAPPED),
+        "session.save_external_prepacked_constant_initializers": "1",
+    }.items():
+        options.add_session_config_entry(entry, value)
+    _open(network, options)
 
 
 def runtime() -> str:

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from services.common.faces import FaceCrop
+from services.common.images import decode
 
 MAX_COUNT = 64
 
@@ -100,13 +101,14 @@ def _blur(pixels: np.ndarray, strength: float, random: np.random.Generator) -> n
 def _noise(pixels: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     grain = random.standard_normal(pixels.shape[:2], np.float32)[..., None] * np.float32(2 + 4 * strength)
     colour = random.standard_normal(pixels.shape, np.float32) * np.float32(1 + 2 * strength)
-    return (pixels + grain + colour).clip(0, 255).round().astype(np.uint8)
+    noisy: np.ndarray = pixels + grain + colour
+    return noisy.clip(0, 255).round().astype(np.uint8)
 
 
 def _compress(pixels: np.ndarray, strength: float, random: np.random.Generator) -> np.ndarray:
     quality = int(random.uniform(85 - 45 * strength, 90))
     _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    return decode(data.tobytes())
 
 
 _CHANGES: tuple[Callable[[np.ndarray, float, np.random.Generator], np.ndarray], ...] = (

@@ -6,15 +6,11 @@ pixels: dlib's chip is 0..150 both ways, ArcFace's template -7..155 by -30..131,
 -24..174 by -40..158 at 1.13 crop pixels a chip pixel for 224 x 224, so that no model's crop loses resolution.
 """
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
 from services.common.faces import Face, FaceCrop
-
-#: MTCNN's five points in the 150-pixel dlib chip, the mean of measurements on real faces.
-CHIP_LANDMARKS = ((47.2, 45.1), (100.7, 45.0), (73.3, 77.0), (49.4, 100.0), (99.0, 99.4))
+from services.common.geometry import CHIP_LANDMARKS, Similarity, between_pixel_centres
 
 #: The middle of a crop, in chip pixels, and how many chip pixels its shorter side shows: 224 / (170 / 150).
 CENTRE = (75.0, 59.0)
@@ -24,57 +20,20 @@ SHOWN = 197.6
 MIN_SPREAD = 0.05
 
 
-@dataclass(frozen=True)
-class Similarity:
-    """Rotation, scale and shift of the plane, as complex numbers: z -> turn * z + shift; x real, y imaginary."""
-
-    turn: complex
-    shift: complex
-
-    @property
-    def scale(self) -> float:
-        """Lengths after by lengths before."""
-        return abs(self.turn)
-
-    def apply(self, points: np.ndarray) -> np.ndarray:
-        """Maps (..., 2) points."""
-        moved = self.turn * (points[..., 0] + 1j * points[..., 1]) + self.shift
-        return np.stack([moved.real, moved.imag], axis=-1)
-
-    def inverse(self) -> "Similarity":
-        """The way back."""
-        return Similarity(1 / self.turn, -self.shift / self.turn)
-
-    def matrix(self) -> np.ndarray:
-        """float64 (2, 3), for OpenCV. OpenCV counts from pixel centres, we from the picture's corner."""
-        turn, shift = self.turn, self.shift + (self.turn - 1) * (0.5 + 0.5j)
-        return np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-
-
 def framing(face: Face, width: int, height: int) -> Similarity:
-    """How photo pixels map to crop pixels: the least-squares similarity (Umeyama 1991, without mirroring) that brings
-    the landmarks onto CHIP_LANDMARKS, then the crop's frame about them.
+    """How photo pixels map to crop pixels: such that the landmarks come onto CHIP_LANDMARKS, the crop's frame about them.
 
     Args:
         face: in the photo's pixels.
         width, height: of the crop, pixels. The shorter one decides the scale, the longer one shows more.
     """
-    to_chip = _fit(face.landmarks, np.array(CHIP_LANDMARKS))
+    to_chip = Similarity.fit(face.landmarks, np.array(CHIP_LANDMARKS))
     spread = np.ptp(face.landmarks, axis=0).max()
     if not spread > MIN_SPREAD * max(face.box.width, face.box.height):
         to_chip = _fit_box(face)
     zoom = min(width, height) / SHOWN
     shift = complex(width, height) / 2 - zoom * complex(*CENTRE)
     return Similarity(zoom * to_chip.turn, zoom * to_chip.shift + shift)
-
-
-def _fit(points: np.ndarray, targets: np.ndarray) -> Similarity:
-    here, there = (p[:, 0].astype(np.float64) + 1j * p[:, 1] for p in (points, targets))
-    centred = here - here.mean()
-    power = max((abs(centred) ** 2).sum(), 1e-12)
-    turn = (centred.conj() * (there - there.mean())).sum() / power
-    turn = turn if abs(turn) > 1e-6 else complex(1e-6)
-    return Similarity(turn, there.mean() - turn * here.mean())
 
 
 def _fit_box(face: Face) -> Similarity:
@@ -102,7 +61,7 @@ def cut_face(image: np.ndarray, face: Face, width: int, height: int) -> FaceCrop
         return FaceCrop(np.zeros((height, width, 3), np.uint8), landmarks)
     pixels = cv2.warpAffine(
         reduced,
-        mapping.matrix(),
+        between_pixel_centres(mapping.matrix()),
         (width, height),
         flags=cv2.INTER_CUBIC,
         borderMode=cv2.BORDER_CONSTANT,

@@ -1,19 +1,21 @@
 """The detector's work, one method a call: bytes of a photo in, frozen results out."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from deploy.models.networks.mtcnn import mtcnn_networks
 from services.common.errors import InvalidRequest
-from services.common.faces import Box, Face, FaceCrop
+from services.common.faces import Face, FaceCrop
 from services.common.images import ReducedPhoto, decode, decode_reduced, read_header
+from services.common.models import FinishedModel
 from services.common.onnx import open_session
 from services.detector import quality
 from services.detector.augmentation import MAX_COUNT, augment
 from services.detector.cropping import cut_face, framing
-from services.detector.mtcnn import DetectOptions, Mtcnn
+from services.detector.mtcnn import Bounds, DetectOptions, Mtcnn
+
+#: The model workshop's name of the networks.
+MODEL = "MTCNN"
 
 #: Sides of a crop, pixels.
 MIN_CROP, MAX_CROP = 32, 1024
@@ -111,22 +113,14 @@ class Detector:
     def _find(self, data: bytes, options: DetectOptions) -> tuple[ReducedPhoto, list[Face]]:
         """The photo, no larger than the search needs it, and the faces in the full photo's pixels."""
         header = read_header(data)
-        photo = decode_reduced(data, max(header.width, header.height) / options.search_side_px)
+        photo = decode_reduced(data, max(header.width, header.height) / options.search_side_px, header)
         return photo, [_scaled(face, photo.factor) for face in self._finder.detect(photo.pixels, options)]
 
 
-def open_detector(cache: Path, threads: int = 1) -> Detector:
-    """A detector whose networks are in `cache`, built there if need be.
-
-    Args:
-        cache: a folder, made if it is not there.
-        threads: that one call may use in a network.
-
-    Raises:
-        ModelUnavailable: the weights could not be had.
-    """
-    files = mtcnn_networks(cache)
-    return Detector(Mtcnn(*(open_session(path, threads) for path in (files.pnet, files.rnet, files.onet))))
+def open_finder(model: FinishedModel, bounds: Bounds | None = None) -> Mtcnn:
+    """A face finder of MTCNN's networks."""
+    pnet, rnet, onet = (open_session(model.path(network)) for network in ("pnet", "rnet", "onet"))
+    return Mtcnn(pnet, rnet, onet, bounds)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
@@ -145,9 +139,4 @@ def _sharp_enough(photo: ReducedPhoto, data: bytes, faces: list[Face], width: in
 def _scaled(face: Face, factor: float) -> Face:
     if factor == 1:
         return face
-    box = face.box
-    return Face(
-        Box(box.x * factor, box.y * factor, box.width * factor, box.height * factor),
-        (face.landmarks * factor).astype(np.float32),
-        face.confidence,
-    )
+    return Face(face.box.scaled(factor), (face.landmarks * factor).astype(np.float32), face.confidence)

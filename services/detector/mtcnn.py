@@ -1,4 +1,4 @@
-"""Finds faces with MTCNN: three networks, each looking closer at what the one before it left (arXiv 1604.02878)."""
+"""Finds faces with MTCNN: three networks, each judging more closely what the one before it left (arXiv 1604.02878)."""
 
 import enum
 from collections.abc import Iterable
@@ -15,16 +15,11 @@ from services.detector import ops, pyramid
 PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7
 LEVEL_OVERLAP, OVERLAP = 0.5, 0.7
 
-#: Of P-Net's windows (of one canvas, and of all) and of R-Net's only the best go on: a hostile picture cannot make the
-#: work endless.
-MAX_WINDOWS, MAX_FACES = 8192, 2048
-
 #: Boxes are moved so far, times their level, that those of one level alone can overlap.
 FAR = 1e6
 
-#: Windows that R-Net or O-Net looks at in one call, and pixels that P-Net does: bounds on memory.
+#: Windows that R-Net or O-Net judges in one call: a bound on memory.
 BATCH = 64
-STRIP_PIXELS = 500_000
 
 #: Above this many pixels FAITHFUL computes with 8 bits, not in floating point: a bound on memory.
 FLOAT_PIXELS = 20_000_000
@@ -33,7 +28,7 @@ FLOAT_PIXELS = 20_000_000
 class Mode(enum.Enum):
     """How the pyramid is searched."""
 
-    FAST = "fast"  # all levels on one canvas, one call of P-Net
+    FAST = "fast"  # all levels in one picture, one call of P-Net
     FAITHFUL = "faithful"  # step for step as the reference
 
 
@@ -57,7 +52,7 @@ class DetectOptions:
     max_side_px: int = 0
     min_confidence: float = 0.85
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 12 <= self.min_face_px <= 4096:
             raise InvalidRequest(f"min_face_px is {self.min_face_px}; 12 to 4096 fit")
         if not 0 <= self.max_side_px <= 4096:
@@ -77,13 +72,28 @@ class DetectOptions:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """What one search may take: a hostile picture cannot make the work endless, nor fill the memory.
+
+    Attributes:
+        windows: of P-Net's windows, of one patchwork and of all, so many go on: the best.
+        faces: of R-Net's.
+        strip_pixels: about how many pixels P-Net sees in one call; larger levels are searched in strips.
+    """
+
+    windows: int = 8192
+    faces: int = 2048
+    strip_pixels: int = 500_000
+
+
+@dataclass(frozen=True)
 class Windows:
     """Candidates of one stage: boxes (n, 4) in pixels of the searched picture and scores (n,)."""
 
     boxes: np.ndarray
     scores: np.ndarray
 
-    def best_apart(self, overlap: float, most: int = MAX_WINDOWS) -> "Windows":
+    def best_apart(self, overlap: float, most: int) -> "Windows":
         """The best `most`, best first, without those that a better one overlaps."""
         best = ops.best_first(self.scores)[:most]
         kept = best[ops.not_suppressed(self.boxes[best], overlap)]
@@ -93,9 +103,10 @@ class Windows:
 class Mtcnn:
     """The face finder. Safe to call from several threads."""
 
-    def __init__(self, pnet: Session, rnet: Session, onet: Session):
+    def __init__(self, pnet: Session, rnet: Session, onet: Session, bounds: Bounds | None = None):
         """Takes the sessions of the networks described by deploy.models.networks.mtcnn."""
         self._pnet, self._rnet, self._onet = pnet, rnet, onet
+        self._bounds = bounds or Bounds()
 
     def detect(self, image: np.ndarray, options: DetectOptions) -> list[Face]:
         """Faces in a photo, highest confidence first.
@@ -109,36 +120,36 @@ class Mtcnn:
         """
         size = pyramid.fitted(image, options.search_side_px)
         searched = pyramid.shrink(image, size)
-        paint = pyramid.paint_canvas if options.mode is Mode.FAST else pyramid.paint_levels
+        levels = pyramid.packed_levels if options.mode is Mode.FAST else pyramid.separate_levels
         if options.mode is Mode.FAITHFUL and searched.size <= 3 * FLOAT_PIXELS:
             searched = searched.astype(np.float32)
         scales = pyramid.pyramid_scales(*size, options.min_face_px)
-        windows = self._refine(searched, self._propose(paint(searched, scales)))
+        windows = self._refine(searched, self._propose(levels(searched, scales)))
         boxes, scores, landmarks = self._conclude(searched, windows, options.min_confidence)
         factors = np.divide(image.shape[1::-1], searched.shape[1::-1])
         boxes, landmarks = boxes * factors[[0, 1, 0, 1]], (landmarks * factors).astype(np.float32)
         return [_face(*found) for found in zip(boxes, scores, landmarks, strict=True)]
 
-    def _propose(self, canvases: Iterable[pyramid.Canvas]) -> Windows:
+    def _propose(self, patchworks: Iterable[pyramid.Patchwork]) -> Windows:
         """P-Net over the pyramid: square windows that may be faces."""
-        found = [self._search(canvas) for canvas in canvases]
+        found = [self._search(patchwork) for patchwork in patchworks]
         if not found:
             return Windows(np.empty((0, 4)), np.empty(0))
         boxes, scores, levels = (np.concatenate(parts) for parts in zip(*found, strict=True))
         kept = ops.not_suppressed(boxes + FAR * levels[:, None], LEVEL_OVERLAP)
-        apart = Windows(boxes[kept], scores[kept]).best_apart(OVERLAP)
+        apart = Windows(boxes[kept], scores[kept]).best_apart(OVERLAP, self._bounds.windows)
         return Windows(ops.square(apart.boxes), apart.scores)
 
-    def _search(self, canvas: pyramid.Canvas) -> tuple[np.ndarray, ...]:
-        """A canvas's windows, best first: boxes (n, 4) in pixels of the picture, scores (n,) and levels (n,)."""
-        found = ops.find_windows(self._run_pnet(canvas.pixels), canvas.places, PNET_THRESHOLD)
-        best = ops.best_first(found[1])[:MAX_WINDOWS]
+    def _search(self, patchwork: pyramid.Patchwork) -> tuple[np.ndarray, ...]:
+        """A patchwork's windows, best first: boxes (n, 4) in pixels of the picture, scores (n,) and levels (n,)."""
+        found = ops.find_windows(self._run_pnet(patchwork.pixels), patchwork.places, PNET_THRESHOLD)
+        best = ops.best_first(found[1])[: self._bounds.windows]
         return tuple(values[best] for values in found)
 
     def _run_pnet(self, picture: np.ndarray) -> np.ndarray:
-        """P-Net's logits (2) and regression (4), float32 (6, rows, columns), computed in strips of STRIP_PIXELS."""
+        """P-Net's logits (2) and regression (4), float32 (6, rows, columns), computed in strips."""
         height, width = picture.shape[:2]
-        step = max(64, STRIP_PIXELS // width // pyramid.STRIDE * pyramid.STRIDE)
+        step = max(64, self._bounds.strip_pixels // width // pyramid.STRIDE * pyramid.STRIDE)
         overlap = pyramid.WINDOW - pyramid.STRIDE  # a strip's last windows reach into the next one
         strips = []
         for top in range(0, max(height - overlap, 1), step):
@@ -151,10 +162,12 @@ class Mtcnn:
         regression, probability = _in_batches(self._rnet, ["regression", "probability"], image, windows.boxes, 24)
         chosen = probability[:, 1] > RNET_THRESHOLD
         moved = Windows(ops.move(windows.boxes, regression)[chosen], probability[chosen, 1].astype(np.float64))
-        apart = moved.best_apart(OVERLAP, MAX_FACES)
+        apart = moved.best_apart(OVERLAP, self._bounds.faces)
         return Windows(ops.square(apart.boxes), apart.scores)
 
-    def _conclude(self, image: np.ndarray, windows: Windows, threshold: float):
+    def _conclude(
+        self, image: np.ndarray, windows: Windows, threshold: float
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """O-Net: boxes (n, 4), scores (n,) and landmarks (n, 5, 2) of the faces, best first."""
         outputs = ["regression", "landmarks", "probability"]
         regression, fractions, probability = _in_batches(self._onet, outputs, image, windows.boxes, 48)
@@ -167,7 +180,9 @@ class Mtcnn:
         return boxes[kept], scores[order][kept], landmarks[kept]
 
 
-def _in_batches(session: Session, outputs: list[str], image: np.ndarray, boxes: np.ndarray, side: int):
+def _in_batches(
+    session: Session, outputs: list[str], image: np.ndarray, boxes: np.ndarray, side: int
+) -> list[np.ndarray]:
     """The outputs of a network for each box, cut out at side x side pixels."""
     batches = [boxes[i : i + BATCH] for i in range(0, len(boxes), BATCH)] or [boxes]
     results = [session.run(outputs, {"image": ops.cut_patches(image, batch, side)}) for batch in batches]

@@ -25,7 +25,7 @@ def find_windows(
 
     Args:
         maps: float32 (6, rows, columns): logits of no face and face, then the regression, fractions of the window.
-        places: of the levels on the canvas that P-Net saw.
+        places: of the levels in the patchwork that P-Net saw.
         threshold: windows must be above it, 0 to 1.
 
     Returns:
@@ -54,8 +54,9 @@ def _place_map(places: list[Placement], shape: tuple[int, int]) -> np.ndarray:
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
     """Over the first axis, in the precision given."""
-    powers = np.exp(logits - logits.max(axis=0))
-    return powers / powers.sum(axis=0)
+    powers: np.ndarray = np.exp(logits - logits.max(axis=0))
+    powers /= powers.sum(axis=0)
+    return powers
 
 
 def best_first(scores: np.ndarray) -> np.ndarray:
@@ -94,11 +95,13 @@ def _overlap(ours: np.ndarray, others: np.ndarray, threshold: float, by_smaller:
     shared = np.maximum(width, 0) * np.maximum(height, 0)
     our_area, their_area = _areas(ours)[:, None], _areas(others)
     whole = np.minimum(our_area, their_area) if by_smaller else our_area + their_area - shared
-    return shared > threshold * whole
+    overlapping: np.ndarray = shared > threshold * whole
+    return overlapping
 
 
 def _areas(boxes: np.ndarray) -> np.ndarray:
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    areas: np.ndarray = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return areas
 
 
 def square(boxes: np.ndarray) -> np.ndarray:
@@ -112,14 +115,16 @@ def square(boxes: np.ndarray) -> np.ndarray:
 def move(boxes: np.ndarray, regression: np.ndarray) -> np.ndarray:
     """Boxes moved by R-Net's or O-Net's regression, (n, 4) fractions of the box."""
     size = boxes[:, 2:] - boxes[:, :2] + 1
-    return boxes + regression * size[:, [0, 1, 0, 1]]
+    moved: np.ndarray = boxes + regression * size[:, [0, 1, 0, 1]]
+    return moved
 
 
 def place_landmarks(boxes: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """O-Net's (n, 10) fractions of the box, five x then five y, as (n, 5, 2) pixels."""
     points = landmarks.reshape(-1, 2, 5).transpose(0, 2, 1)
     size = boxes[:, 2:] - boxes[:, :2] + 1
-    return points * size[:, None, :] + boxes[:, None, :2] - 1
+    placed: np.ndarray = points * size[:, None, :] + boxes[:, None, :2] - 1
+    return placed
 
 
 def cut_patches(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
@@ -139,8 +144,9 @@ def cut_patches(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
     x, y = _sample_points(boxes, side, image.shape).transpose(1, 0, 2)
     map_x = np.broadcast_to(x[:, None, :], shape).reshape(-1, side)
     map_y = np.broadcast_to(y[:, :, None], shape).reshape(-1, side)
-    outside = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": [OUTSIDE] * 3}
-    patches = cv2.remap(image, map_x, map_y, cv2.INTER_LINEAR, **outside)
+    patches = cv2.remap(
+        image, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=[OUTSIDE] * 3
+    )
     return patches.reshape(*shape, 3).astype(np.float32)
 
 
@@ -151,6 +157,6 @@ def _sample_points(boxes: np.ndarray, side: int, shape: tuple[int, ...]) -> np.n
     size = np.array([[shape[1]], [shape[0]]])
     last = size - 1
     start, end = boxes[:, :2, None] / size * last, boxes[:, 2:, None] / size * last
-    points = start + (end - start) * (np.arange(side) / (side - 1))
+    points: np.ndarray = start + (end - start) * (np.arange(side) / (side - 1))
     points[(points < 0) | (points > last)] = -9
     return points.astype(np.float32)

@@ -1,4 +1,6 @@
-"""The sizes at which the face finder searches a picture, as P-Net is to see them."""
+"""The sizes at which the face finder searches a picture: each level alone, or all in one picture, a "patchwork"
+(C. Dubout and F. Fleuret, "Exact acceleration of linear object detectors", ECCV 2012).
+"""
 
 import math
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ import numpy as np
 
 from services.common.images import halve
 
-#: P-Net looks at windows of this many pixels, every STRIDE pixels.
+#: P-Net judges windows of this many pixels, every STRIDE pixels.
 WINDOW = 12
 STRIDE = 2
 SCALE_STEP = 0.709
@@ -22,7 +24,7 @@ SMALL_PRODUCT = 1 << 18
 
 @dataclass(frozen=True)
 class Placement:
-    """Where on a canvas a pyramid level lies."""
+    """Where in a patchwork a pyramid level lies."""
 
     level: int  # the largest is 0
     scale: float  # level pixels per picture pixel
@@ -33,12 +35,12 @@ class Placement:
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """Pyramid levels on one picture, for one call of P-Net.
+class Patchwork:
+    """Pyramid levels in one picture, for one call of P-Net.
 
     Attributes:
         pixels: float32 (height, width, 3) in the channel order of the picture that they are levels of.
-        places: where they are; even.
+        places: where they are; x and y are even.
     """
 
     pixels: np.ndarray
@@ -87,15 +89,14 @@ def level_sizes(image: np.ndarray, scales: list[float]) -> list[tuple[int, int]]
 
 
 def pack(sizes: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Lays (width, height) rectangles, largest first, on a canvas as wide as the first one, at even (x, y)."""
-    rooms = [(0, 0, _even(sizes[0][0]), sum(_even(height) for _, height in sizes))]  # x, y, width, height
+    """Where (width, height) rectangles, largest first, fit beside each other in one as wide as the first: even (x, y)."""
+    free = [(0, 0, _even(sizes[0][0]), sum(_even(height) for _, height in sizes))]  # x, y, width, height
     corners = []
     for width, height in sizes:
-        x, y, across, down = room = next(r for r in rooms if width <= r[2] and height <= r[3])
+        index = next(i for i, (_, _, across, down) in enumerate(free) if width <= across and height <= down)
+        x, y, across, down = free[index]
         right, bottom = _even(width), _even(height)
-        beside, below = (x + right, y, across - right, bottom), (x, y + bottom, across, down - bottom)
-        at = rooms.index(room)
-        rooms[at : at + 1] = beside, below
+        free[index : index + 1] = (x + right, y, across - right, bottom), (x, y + bottom, across, down - bottom)
         corners.append((x, y))
     return corners
 
@@ -104,11 +105,12 @@ def _even(n: int) -> int:
     return n + n % 2
 
 
-def paint_levels(image: np.ndarray, scales: list[float]) -> Iterator[Canvas]:
-    """A canvas for each level, as the reference has it."""
-    for level, (scale, part) in enumerate(zip(scales, level_sizes(image, scales), strict=True)):
+def separate_levels(image: np.ndarray, scales: list[float]) -> Iterator[Patchwork]:
+    """Each level alone, as the reference has it."""
+    for level, (scale, (width, height)) in enumerate(zip(scales, level_sizes(image, scales), strict=True)):
         # Pooling pads: where a side is odd the last windows reach a pixel beyond it.
-        yield Canvas(average(image, part), [Placement(level, scale, 0, 0, *map(_even, part))])
+        place = Placement(level, scale, 0, 0, _even(width), _even(height))
+        yield Patchwork(average(image, (width, height)), [place])
 
 
 def average(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -150,8 +152,8 @@ def _multiply(left: np.ndarray, right: np.ndarray, product: np.ndarray) -> None:
         np.matmul(left, right[:, at : at + columns], product[:, at : at + columns])
 
 
-def paint_canvas(image: np.ndarray, scales: list[float]) -> Iterator[Canvas]:
-    """One canvas with all levels, if there are any.
+def packed_levels(image: np.ndarray, scales: list[float]) -> Iterator[Patchwork]:
+    """One patchwork of all levels, if there are any.
 
     Args:
         image: uint8 (height, width, 3).
@@ -163,9 +165,10 @@ def paint_canvas(image: np.ndarray, scales: list[float]) -> Iterator[Canvas]:
     corners = pack(sizes)
     places = [Placement(level, scale, *corners[level], *sizes[level]) for level, scale in enumerate(scales)]
     width, height = max(p.x + p.width for p in places), max(p.y + p.height for p in places)
-    canvas = np.zeros((height, width, 3), np.float32)
-    for (x, y), (across, down) in zip(corners, sizes, strict=True):
-        image = halve_towards(image, (across, down))
-        level = cv2.resize(image, (across, down), interpolation=cv2.INTER_AREA)
-        canvas[y : y + down, x : x + across] = level
-    yield Canvas(canvas, places)
+    pixels = np.zeros((height, width, 3), np.float32)
+    for place in places:
+        size = place.width, place.height
+        image = halve_towards(image, size)
+        level = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        pixels[place.y : place.y + place.height, place.x : place.x + place.width] = level
+    yield Patchwork(pixels, places)

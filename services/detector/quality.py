@@ -94,8 +94,8 @@ def judge(measures: Measures) -> Quality:
 
 def _exposure(measures: Measures) -> float:
     """The lower of two judgements, smoothly: a photo is too dark, or washed out and blown."""
-    dark = 1 / (1 + (25 / max(measures.brightness, 1e-6)) ** 2.3)
-    bright = (1 - 0.95 * measures.shadows_to_lights**4.5) * (1 - 0.85 * measures.blown**1.6)
+    dark: float = 1 / (1 + (25 / max(measures.brightness, 1e-6)) ** 2.3)
+    bright: float = (1 - 0.95 * measures.shadows_to_lights**4.5) * (1 - 0.85 * measures.blown**1.6)
     return 1 / (1 / dark + 1 / bright - 1)
 
 
@@ -148,7 +148,8 @@ def noise_level(picture: np.ndarray) -> float:
     laplacian = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
     response = np.abs(cv2.filter2D(picture, cv2.CV_32F, laplacian))[: rows * 8, : columns * 8]
     blocks = cv2.resize(response, (columns, rows), interpolation=cv2.INTER_AREA)
-    return float(np.percentile(blocks, 15)) * (np.pi / 2) ** 0.5 / 6
+    deviation: float = float(np.percentile(blocks, 15)) * (np.pi / 2) ** 0.5 / 6
+    return deviation
 
 
 def _tones(picture: np.ndarray) -> tuple[float, float, float]:
@@ -173,8 +174,9 @@ def _weights(middle: float, across: float, down: float) -> np.ndarray:
     """
     places = (np.arange(EXPOSURE_SIDE) + 0.5) / EXPOSURE_SIDE
     columns, rows = np.exp(-(((places - 0.5) / across) ** 2) / 2), np.exp(-(((places - middle) / down) ** 2) / 2)
-    weights = np.outer(rows, columns).ravel()
-    return weights / weights.sum()
+    weights: np.ndarray = np.outer(rows, columns).ravel()
+    weights /= weights.sum()
+    return weights
 
 
 def blockiness(pixels: np.ndarray) -> float:
@@ -191,13 +193,14 @@ def blockiness(pixels: np.ndarray) -> float:
     gray = cv2.cvtColor(part, cv2.COLOR_BGR2GRAY)
     excesses, elsewhere = zip(_grid_steps(gray), _grid_steps(cv2.transpose(gray)), strict=True)
     relative = max(0.0, sum(excesses) / 2) / (sum(elsewhere) / 2 + 0.3)
-    return relative * min(1.0, (448 / max(sides)) ** 0.5)  # blocks show less where they are small in the photo
+    visible: float = min(1.0, (448 / max(sides)) ** 0.5)  # blocks show less where they are small in the photo
+    return relative * visible
 
 
 def _grid_steps(part: np.ndarray) -> tuple[float, float]:
     """By how much the mean step at the most conspicuous of the 8 phases is larger than far from it, and the latter."""
     means = cv2.blur(part, (3, 1))
-    steps = cv2.min(cv2.absdiff(means[:, 3:], means[:, :-3]), 20)
+    _, steps = cv2.threshold(cv2.absdiff(means[:, 3:], means[:, :-3]), 20, 0, cv2.THRESH_TRUNC)
     columns = cv2.reduce(steps, 0, cv2.REDUCE_SUM, dtype=cv2.CV_32S).ravel() / len(steps)
     phases = columns[: len(columns) // 8 * 8].reshape(-1, 8).mean(axis=0)
     far = np.array([np.roll(phases, -phase)[3:6].mean() for phase in range(8)])

@@ -4,11 +4,12 @@ from reco.detector.v1 import detector_pb2_grpc
 
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
+from services.common.models import Wanted, open_models
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
-from services.detector.model import open_detector
+from services.detector.model import MODEL, Detector, open_finder
 from services.detector.servicer import DetectorServicer
 from services.detector.settings import Settings
 
@@ -22,10 +23,12 @@ def main() -> None:
 
 
 def build(settings: Settings) -> Server:
-    """The detector's server, its networks loaded, not started yet."""
+    """The detector's server, its networks loaded, not started yet; raises ModelUnavailable where they cannot be had."""
     metrics = Metrics("detector")
     workers = Workers(settings.threads, metrics=metrics.queue("detector"))
-    servicer = DetectorServicer(open_detector(settings.cache), workers, DetectorMetrics(metrics.registry))
+    models = open_models(settings.cache, settings.models, settings.mirror)
+    detector = Detector(open_finder(models.get(Wanted(MODEL, settings.models))))
+    servicer = DetectorServicer(detector, workers, DetectorMetrics(metrics.registry))
     return Server(
         settings.server,
         {SERVICE: lambda server: detector_pb2_grpc.add_DetectorServiceServicer_to_server(servicer, server)},

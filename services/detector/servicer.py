@@ -4,13 +4,15 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
+import grpc
+import numpy as np
 from reco.detector.v1 import detector_pb2 as pb
 from reco.detector.v1 import detector_pb2_grpc
-from reco.types.v1 import face_pb2
+from reco.types.v1 import face_pb2, results_pb2
 
-from services.common.convert import from_crop, from_face
+from services.common.convert import from_box
 from services.common.errors import InvalidRequest
-from services.common.faces import FaceCrop
+from services.common.faces import LANDMARK_NAMES, Face, FaceCrop
 from services.common.images import encode_bmp, encode_png
 from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
@@ -39,19 +41,19 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         self._workers = workers
         self._metrics = metrics or DetectorMetrics()
 
-    def DetectFaces(self, request, context):
+    def DetectFaces(self, request: pb.DetectFacesRequest, context: grpc.ServicerContext) -> pb.DetectFacesResponse:
         found = self._workers.run(self._detector.detect_faces, request.image, _to_options(request.options))
         self._metrics.found(len(found.faces))
         size = face_pb2.ImageSize(width=found.width, height=found.height)
         return pb.DetectFacesResponse(image_size=size, faces=map(from_face, found.faces))
 
-    def ScoreImage(self, request, context):
+    def ScoreImage(self, request: pb.ScoreImageRequest, context: grpc.ServicerContext) -> pb.ScoreImageResponse:
         quality = self._workers.run(self._detector.score_image, request.image)
         self._metrics.scored(quality.score)
-        components = pb.ScoreImageResponse.Components(**asdict(quality.components))
+        components = results_pb2.Quality.Components(**asdict(quality.components))
         return pb.ScoreImageResponse(score=quality.score, components=components)
 
-    def PrepareFaces(self, request, context):
+    def PrepareFaces(self, request: pb.PrepareFacesRequest, context: grpc.ServicerContext) -> pb.PrepareFacesResponse:
         options = _to_options(request.options)
         if request.crop_format not in ENCODERS:
             raise InvalidRequest(f"crop_format {request.crop_format} is not known")
@@ -73,8 +75,13 @@ def _to_options(proto: pb.DetectOptions) -> DetectOptions:
     """Fields that are not set keep their defaults."""
     if proto.mode not in MODES:
         raise InvalidRequest(f"mode {proto.mode} is not known")
-    given = {"min_face_px": proto.min_face_px, "max_side_px": proto.max_side_px, "min_confidence": proto.min_confidence}
-    return DetectOptions(mode=MODES[proto.mode], **{name: value for name, value in given.items() if value})
+    default = DetectOptions()
+    return DetectOptions(
+        MODES[proto.mode],
+        proto.min_face_px or default.min_face_px,
+        proto.max_side_px or default.max_side_px,
+        proto.min_confidence or default.min_confidence,
+    )
 
 
 def _from_prepared(prepared: PreparedFace, from_face_crop: Callable[[FaceCrop], face_pb2.FaceCrop]) -> pb.PreparedFace:
@@ -83,3 +90,19 @@ def _from_prepared(prepared: PreparedFace, from_face_crop: Callable[[FaceCrop], 
         crop=from_face_crop(prepared.crop),
         augmented=map(from_face_crop, prepared.augmented),
     )
+
+
+def from_face(face: Face) -> face_pb2.Face:
+    """A face as a message."""
+    landmarks = _from_landmarks(face.landmarks)
+    return face_pb2.Face(box=from_box(face.box), landmarks=landmarks, confidence=face.confidence)
+
+
+def from_crop(crop: FaceCrop, encode: Callable[[np.ndarray], bytes] = encode_png) -> face_pb2.FaceCrop:
+    """A crop as a message; `encode` makes a picture's file of its pixels."""
+    return face_pb2.FaceCrop(image=encode(crop.pixels), landmarks=_from_landmarks(crop.landmarks))
+
+
+def _from_landmarks(landmarks: np.ndarray) -> face_pb2.Landmarks:
+    points = {name: face_pb2.Point(x=x, y=y) for name, (x, y) in zip(LANDMARK_NAMES, landmarks.tolist(), strict=True)}
+    return face_pb2.Landmarks(**points)

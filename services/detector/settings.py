@@ -14,11 +14,15 @@ class Settings:
 
     Attributes:
         threads: photos worked on at once.
+        cache: folder of finished models.
+        models, mirror: where the weights come from, if they are still to be made.
     """
 
     server: ServerOptions
     threads: int
     cache: Path
+    models: Path
+    mirror: str | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -27,4 +31,6 @@ class Settings:
             server=ServerOptions.of("detector", 50051),
             threads=int(get("RECO_DETECTOR_THREADS") or processors()),
             cache=Path(get("RECO_CACHE", "var/cache")),
+            models=Path(get("RECO_MODELS", "var/models")),
+            mirror=get("RECO_MIRROR") or None,
         )

@@ -47,14 +47,14 @@ class Match:
         """The distance in thresholds: comparable across models, up to 1 where the pair matches."""
         return self.distance / self.threshold
 
-    def rank(self) -> tuple:
+    def rank(self) -> tuple[float, str, str, str]:
         """Sorts the best first; equal distances in a fixed order."""
         return (self.relative, self.model, self.person_id, self.photo_id)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """How many of the pairs that were looked at match, and the best of them all (None where there was no pair)."""
+    """How many of the pairs that were compared match, and the best of them all (None where there was no pair)."""
 
     matching: int = 0
     best: Match | None = None
@@ -78,7 +78,8 @@ class Fusion:
 def unit(vectors: np.ndarray) -> np.ndarray:
     """float64 (n, d): the rows of (n, d) at length 1; no row may be all zero."""
     wide = vectors.astype(np.float64)
-    return wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    directions: np.ndarray = wide / np.linalg.norm(wide, axis=1, keepdims=True)
+    return directions
 
 
 def distances(metric: Metric, probes: np.ndarray, gallery: np.ndarray) -> np.ndarray:
@@ -94,8 +95,7 @@ def distances(metric: Metric, probes: np.ndarray, gallery: np.ndarray) -> np.nda
     Returns:
         float64 (p, g).
     """
-    prepare = np.float64 if metric is Metric.EUCLIDEAN else unit
-    left, right = prepare(probes), prepare(gallery)
+    left, right = (side.astype(np.float64) if metric is Metric.EUCLIDEAN else unit(side) for side in (probes, gallery))
     squares = np.empty((len(left), len(right)))
     for row, probe in zip(squares, left, strict=True):
         difference = right - probe
@@ -104,7 +104,7 @@ def distances(metric: Metric, probes: np.ndarray, gallery: np.ndarray) -> np.nda
 
 
 def compare(criterion: Criterion, probes: np.ndarray, person_id: str, gallery: Templates) -> Pairs:
-    """Looks at every pair of a probe (float32 (p, d)) and a photo of the person."""
+    """Compares every pair of a probe (float32 (p, d)) and a photo of the person."""
     if not len(probes) or not len(gallery):
         return Pairs()
     table = distances(criterion.metric, probes, gallery.vectors)

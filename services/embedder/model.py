@@ -263,6 +263,6 @@ def _check_ids(*ids: str) -> None:
             raise InvalidRequest("ids must have 1 to 255 printable characters and no spaces around them")
 
 
-def _check_some(field: str, values: Sequence) -> None:
+def _check_some(field: str, values: Sequence[object]) -> None:
     if not values:
         raise InvalidRequest(f"{field}: at least one is needed")

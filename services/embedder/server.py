@@ -1,31 +1,30 @@
 """Puts the embedder together."""
 
 import logging
-from functools import partial
+import threading
+from collections.abc import Callable
 from hashlib import blake2b
 
 from reco.embedder.v1 import embedder_pb2_grpc
 
-from deploy.models.weights import WeightStore
 from services.common.database import Database
 from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
+from services.common.models import Models, Wanted, open_models
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.embedder.gallery.store import Gallery
 from services.embedder.gallery.templates import model_key
-from services.embedder.integer_products import IntegerProducts
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Embedder
-from services.embedder.recognition import catalogue as models
-from services.embedder.recognition import recogniser as recogniser
-from services.embedder.recognition.registry import Recognisers
+from services.embedder.recognition import catalogue, recogniser
+from services.embedder.recognition.registry import Recogniser, Recognisers
 from services.embedder.search.exact import ExactIndex
-from services.embedder.search.follow import LiveIndexes
+from services.embedder.search.follow import LocalIndexes
 from services.embedder.search.index import Indexes
-from services.embedder.search.milvus.collections import Ledger
+from services.embedder.search.milvus.collections import CollectionTable
 from services.embedder.servicer import EmbedderServicer
 from services.embedder.settings import Settings
 
@@ -46,20 +45,12 @@ def build(settings: Settings) -> Server:
     counted = EmbedderMetrics(metrics.registry)
     env_file = EnvFile(settings.env_file)
     database = Database(env_file.root)
-    store = WeightStore(settings.models, settings.mirror)
-    load = partial(
-        recogniser.load,
-        store=store,
-        cache=settings.cache,
-        threads=settings.threads,
-        mirror=not settings.one_view,
-        queue=metrics.queue,
-    )
-    recognisers = Recognisers(models.find, load)
+    models = open_models(settings.cache, settings.models, settings.mirror)
+    recognisers = Recognisers(catalogue.find, _loader(settings, models, metrics))
     gallery = Gallery(lambda: database.engine(env_file.sql()))
     indexes = _indexes(settings, gallery, counted)
     servicer = EmbedderServicer(Embedder(recognisers, gallery, indexes), counted)
-    _warm_up(env_file, recognisers, indexes)
+    _warm_up(env_file, lambda name: models.find(Wanted(name, settings.models)) is not None, recognisers, indexes)
     return Server(
         settings.server,
         {SERVICE: lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(servicer, server)},
@@ -71,8 +62,8 @@ def build(settings: Settings) -> Server:
 def _indexes(settings: Settings, gallery: Gallery, counted: EmbedderMetrics) -> Indexes:
     """In this process, or where VECTOR_URI is set in Milvus, whose client is loaded only then."""
     if not settings.vector_uri:
-        products, directory = IntegerProducts(settings.cache), settings.cache / "index"
-        return LiveIndexes(gallery, lambda dimension: ExactIndex(dimension, products, directory), counted.indexed)
+        directory = settings.cache / "index"
+        return LocalIndexes(gallery, lambda dimension: ExactIndex(dimension, directory), counted.indexed)
     try:
         from services.embedder.search.milvus.index import Milvus
         from services.embedder.search.milvus.shared import SharedIndexes
@@ -80,15 +71,43 @@ def _indexes(settings: Settings, gallery: Gallery, counted: EmbedderMetrics) -> 
         raise SystemExit(f"VECTOR_URI is set, which needs requirements/milvus.txt to be installed: {err}") from err
     place = blake2b(settings.vector_uri.encode(), digest_size=16).hexdigest()
     milvus = Milvus(settings.vector_uri, settings.vector_token)
-    return SharedIndexes(gallery, Ledger(gallery, place), milvus, counted.indexed)
+    return SharedIndexes(gallery, CollectionTable(gallery, place), milvus, counted.indexed)
 
 
-def _warm_up(env_file: EnvFile, recognisers: Recognisers, indexes: Indexes) -> None:
-    """Loads the models that `.env` selects, and whom they know; what cannot be loaded now is when it is asked for."""
+def _loader(settings: Settings, models: Models, metrics: Metrics) -> Callable[[str], Recogniser]:
+    def load(name: str) -> Recogniser:
+        spec = catalogue.find(name)
+        return recogniser.load(
+            spec.one_view() if settings.one_view else spec,
+            models.get(Wanted(name, settings.models)),
+            settings.cache,
+            threads=settings.threads,
+            queue=metrics.queue,
+        )
+
+    return load
+
+
+def _warm_up(env_file: EnvFile, is_finished: Callable[[str], bool], recognisers: Recognisers, indexes: Indexes) -> None:
+    """Loads the models that `.env` selects, and whom they know.
+
+    One that is still to be made is loaded when it is, in the background: the others are served meanwhile.
+    """
+
+    def load(name: str) -> None:
+        try:
+            loaded = recognisers.get(name)
+            indexes.current(model_key(loaded.name, loaded.version), loaded.dimension)
+        except RecoError as err:
+            log.warning("not every selected model is ready: %s", err)
+
     try:
-        for name in env_file.pick("SELECTED_MODELS")["selected_models"]:
-            recogniser = recognisers.get(name)
-            recogniser.warm_up()
-            indexes.current(model_key(recogniser.name, recogniser.version), recogniser.dimension)
+        selected = env_file.pick("SELECTED_MODELS")["selected_models"]
     except RecoError as err:
-        log.warning("not every selected model is ready: %s", err)
+        log.warning("no model is loaded yet: %s", err)
+        return
+    for name in selected:
+        if is_finished(name):
+            load(name)
+        else:
+            threading.Thread(target=load, args=(name,), name=f"load-{name}", daemon=True).start()

@@ -3,20 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from typing import TypeVar
 
+import grpc
 import numpy as np
 from reco.embedder.v1 import embedder_pb2 as pb
 from reco.embedder.v1 import embedder_pb2_grpc
-from reco.types.v1 import face_pb2
+from reco.types.v1 import face_pb2, results_pb2
 
-from services.common.convert import to_crop
 from services.common.errors import ImageTooLarge, InvalidRequest
-from services.common.faces import FaceCrop
-from services.common.images import read_header
+from services.common.faces import LANDMARK_NAMES, FaceCrop
+from services.common.images import decode, read_header
 from services.embedder.gallery.templates import Template
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Claim, Embedder, Enrollment, GalleryPhoto, Sample
+
+Item = TypeVar("Item")
 
 #: Limits of a request.
 MAX_CROP_SIDE = 1024
@@ -38,26 +41,28 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         self._embedder = embedder
         self._metrics = metrics or EmbedderMetrics()
 
-    def EmbedFaces(self, request, context):
+    def EmbedFaces(self, request: pb.EmbedFacesRequest, context: grpc.ServicerContext) -> pb.EmbedFacesResponse:
         faces = [Sample(_crop(face)) for face in _limited("faces", request.faces, MAX_FACES)]
         rows = self._embedder.embed(request.models, faces)
         return pb.EmbedFacesResponse(faces=[_from_templates(row) for row in rows])
 
-    def EnrollFaces(self, request, context):
+    def EnrollFaces(self, request: pb.EnrollFacesRequest, context: grpc.ServicerContext) -> pb.EnrollFacesResponse:
         photos = tuple(_to_photo(photo) for photo in _limited("photos", request.photos, MAX_PHOTOS))
         keep = frozenset(request.keep_photo_ids)
         stored = self._embedder.enroll(Enrollment(request.person_id, tuple(request.models), photos, keep))
         return pb.EnrollFacesResponse(stored_photos=stored)
 
-    def RemovePerson(self, request, context):
+    def RemovePerson(self, request: pb.RemovePersonRequest, context: grpc.ServicerContext) -> pb.RemovePersonResponse:
         return pb.RemovePersonResponse(removed_photos=self._embedder.remove(request.person_id))
 
-    def FindUnenrolled(self, request, context):
+    def FindUnenrolled(
+        self, request: pb.FindUnenrolledRequest, context: grpc.ServicerContext
+    ) -> pb.FindUnenrolledResponse:
         people = _limited("person_ids", request.person_ids, MAX_PEOPLE)
         found = self._embedder.find_unenrolled(people, request.models)
         return pb.FindUnenrolledResponse(person_ids=found, generation=self._embedder.generation(request.models))
 
-    def VerifyFaces(self, request, context):
+    def VerifyFaces(self, request: pb.VerifyFacesRequest, context: grpc.ServicerContext) -> pb.VerifyFacesResponse:
         claim = _to_claim(request)
         verification = self._embedder.verify(claim)
         self._metrics.compared(verification.best, claim.metric)
@@ -66,10 +71,12 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
             matching_pairs=verification.matching_pairs,
             matching_augmented_pairs=verification.matching_augmented_pairs,
             best=_from_match(verification.best) if verification.best else None,
-            fusion=pb.Fusion(**asdict(verification.fusion)) if verification.fusion else None,
+            fusion=results_pb2.Fusion(**asdict(verification.fusion)) if verification.fusion else None,
         )
 
-    def IdentifyFaces(self, request, context):
+    def IdentifyFaces(
+        self, request: pb.IdentifyFacesRequest, context: grpc.ServicerContext
+    ) -> pb.IdentifyFacesResponse:
         probes = [_to_sample(probe) for probe in _limited("probes", request.probes, MAX_FACES)]
         metric = _to_metric(request.distance)
         matches = self._embedder.identify(request.models, metric, probes)
@@ -77,10 +84,12 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         generation = self._embedder.generation(request.models)
         return pb.IdentifyFacesResponse(matches=map(_from_match, matches), generation=generation)
 
-    def DropTemplates(self, request, context):
+    def DropTemplates(
+        self, request: pb.DropTemplatesRequest, context: grpc.ServicerContext
+    ) -> pb.DropTemplatesResponse:
         return pb.DropTemplatesResponse(dropped_templates=self._embedder.drop_templates())
 
-    def RebuildIndex(self, request, context):
+    def RebuildIndex(self, request: pb.RebuildIndexRequest, context: grpc.ServicerContext) -> pb.RebuildIndexResponse:
         sizes = self._embedder.rebuild_index(request.models)
         indexes = [pb.RebuildIndexResponse.ModelIndex(model=size.model, templates=size.templates) for size in sizes]
         return pb.RebuildIndexResponse(indexes=indexes)
@@ -112,7 +121,7 @@ def _to_template(proto: pb.Template) -> Template:
     return Template(proto.model, proto.model_version, np.array(proto.vector, dtype=np.float32))
 
 
-def _to_metric(proto: int) -> Metric:
+def _to_metric(proto: pb.Distance) -> Metric:
     if proto not in METRICS:
         raise InvalidRequest("distance: one of DISTANCE_COSINE, DISTANCE_EUCLIDEAN, DISTANCE_EUCLIDEAN_L2 is needed")
     return METRICS[proto]
@@ -129,10 +138,19 @@ def _decode_crop(proto: face_pb2.FaceCrop) -> FaceCrop:
     header = read_header(proto.image)
     if max(header.width, header.height) > MAX_CROP_SIDE:
         raise ImageTooLarge(f"a face crop may have at most {MAX_CROP_SIDE} x {MAX_CROP_SIDE} pixels")
-    return to_crop(proto)
+    return FaceCrop(decode(proto.image, header), _to_landmarks(proto.landmarks))
 
 
-def _limited(field: str, values: Sequence, most: int) -> Sequence:
+def _to_landmarks(proto: face_pb2.Landmarks) -> np.ndarray:
+    """float32 (5, 2)."""
+    points = [getattr(proto, name) for name in LANDMARK_NAMES]
+    landmarks = np.array([(point.x, point.y) for point in points], dtype=np.float32)
+    if not np.isfinite(landmarks).all():
+        raise InvalidRequest("landmarks must be finite numbers")
+    return landmarks
+
+
+def _limited(field: str, values: Sequence[Item], most: int) -> Sequence[Item]:
     if len(values) > most:
         raise InvalidRequest(f"{field}: {len(values)} of them, at most {most} are taken")
     return values

@@ -1,4 +1,4 @@
-"""Why the pipeline refuses. Each class is one legacy code (legacy.py) and one canonical status with a reason."""
+"""Why the pipeline refuses. Each class has a canonical status and a reason; api/codes.py has the reason's code."""
 
 from services.common.errors import InvalidRequest, RecoError
 

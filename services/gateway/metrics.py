@@ -2,14 +2,14 @@
 
 from prometheus_client import CollectorRegistry, Counter
 
-from services.gateway.pipeline.verify import Outcome, VerifyOptions
+from services.gateway.pipeline.verify import VerificationOutcome, VerifyOptions
 
 OUTCOMES = {
-    Outcome.VERIFIED: "verified",
-    Outcome.FOUND_SAME: "found_same",
-    Outcome.FOUND_OTHER: "found_other",
-    Outcome.FOUND_NONE: "unknown",
-    Outcome.SPOOF: "spoof",
+    VerificationOutcome.VERIFIED: "verified",
+    VerificationOutcome.FOUND_SAME: "found_same",
+    VerificationOutcome.FOUND_OTHER: "found_other",
+    VerificationOutcome.FOUND_NONE: "unknown",
+    VerificationOutcome.SPOOF: "spoof",
 }
 
 #: Where nobody was searched for, a face that does not match is not known to be unknown.
@@ -32,7 +32,7 @@ class GatewayMetrics:
         """A request of the contract was answered with a code."""
         self._codes.labels(endpoint, str(code)).inc()
 
-    def verified(self, outcome: Outcome, options: VerifyOptions) -> None:
+    def verified(self, outcome: VerificationOutcome, options: VerifyOptions) -> None:
         """A verification came to an end."""
-        unsearched = outcome is Outcome.FOUND_NONE and options.skip_search
+        unsearched = outcome is VerificationOutcome.FOUND_NONE and options.skip_search
         self._verifications.labels(NOT_VERIFIED if unsearched else OUTCOMES[outcome]).inc()

@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 from reco.gateway.v1 import gateway_pb2_grpc, legacy_pb2_grpc
 
@@ -17,21 +17,24 @@ from services.common.tracing import open_tracing
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.pipeline.enroll import Enrollments
-from services.gateway.pipeline.rebuild import Maintenance
-from services.gateway.pipeline.reconcile import Galleries
-from services.gateway.pipeline.upload import Intake
-from services.gateway.pipeline.verify import Verifications
+from services.gateway.pipeline.enroll import Enroller
+from services.gateway.pipeline.pipeline import Pipeline
+from services.gateway.pipeline.rebuild import Rebuilder
+from services.gateway.pipeline.reconcile import Reconciler
+from services.gateway.pipeline.upload import Uploader
+from services.gateway.pipeline.verify import Verifier
 from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
+from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage
 from services.gateway.storage.log_file import SharedFileHandler
-from services.gateway.storage.workspace import Workspace, Workspaces
+from services.gateway.storage.types import Workspace, Workspaces
+from services.gateway.storage.workspace import EnvWorkspaces
 
 log = logging.getLogger("reco")
 
-#: Seconds between looks for enrollments that somebody committed and did not finish.
-SWEEP_INTERVAL = 3.0
+#: Seconds between searches for enrollments that were committed and not finished.
+RECONCILE_INTERVAL = 3.0
 
 
 def main() -> None:
@@ -52,14 +55,12 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     embedder = EmbedderClient(open_channel(settings.embedder, calls, tracing))
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
-    workspaces = Workspaces(env_file, Database(env_file.root), log_file)
-    galleries = Galleries(detector, embedder, executor)
-    intake = Intake(detector, executor)
-    enrollments = Enrollments(detector, embedder, galleries, executor)
-    verifications = Verifications(detector, liveness, embedder, galleries, executor)
-    legacy = LegacyServicer(workspaces, intake, enrollments, verifications, Maintenance(galleries), counted)
-    typed = GatewayServicer(workspaces, intake, enrollments, verifications, counted)
-    threading.Thread(target=_sweep, args=(workspaces, galleries), name="sweep", daemon=True).start()
+    workspaces = EnvWorkspaces(env_file, Database(env_file.root), log_file)
+    pipeline = build_pipeline(detector, liveness, embedder, executor)
+    legacy = LegacyServicer(workspaces, pipeline, counted)
+    typed = GatewayServicer(workspaces, pipeline, counted)
+    reconciling = (workspaces, pipeline.reconciler)
+    threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
     return Server(
         settings.server,
         {
@@ -75,17 +76,31 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     )
 
 
-def _sweep(workspaces: Workspaces, galleries: Galleries) -> None:
-    """Finishes or removes what processes that died have left; a request that comes first does it for its own person."""
-    swept: Workspace | None = None
+def build_pipeline(
+    detector: DetectorStage, liveness: LivenessStage, embedder: EmbedderStage, executor: Executor
+) -> Pipeline:
+    """The pipeline on these stages; photos of one request are worked on side by side on the executor."""
+    reconciler = Reconciler(detector, embedder, executor)
+    return Pipeline(
+        uploader=Uploader(detector, executor),
+        enroller=Enroller(detector, embedder, reconciler, executor),
+        verifier=Verifier(detector, liveness, embedder, reconciler, executor),
+        rebuilder=Rebuilder(embedder, reconciler),
+        reconciler=reconciler,
+    )
+
+
+def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
+    """Finishes or deletes what processes that died have left; a request that comes first does it for its own person."""
+    cleaned: Workspace | None = None
     while True:
         try:
             workspace = workspaces.open()
-            if workspace is not swept:
-                galleries.sweep(workspace)
-                galleries.adopt_all(workspace)
-                swept = workspace
-            galleries.recover(workspace)
+            if workspace is not cleaned:
+                reconciler.clean_up(workspace)
+                reconciler.embed_all_missing(workspace)
+                cleaned = workspace
+            reconciler.finish_enrollments(workspace)
         except (RecoError, OSError) as err:
-            log.debug("nothing was swept: %s", err)
-        time.sleep(SWEEP_INTERVAL)
+            log.debug("not everything could be reconciled: %s", err)
+        time.sleep(RECONCILE_INTERVAL)

@@ -1,24 +1,23 @@
-"""Liveness models of the original toolkit: a Keras network in an `.h5` file that sees the face alone.
+"""Liveness models of the original toolkit: a classifier that sees the face alone (a Keras `.h5` file, made ONNX).
 
 What it is given and how it is judged is PuertoRECO's (github.com/chubek/puertoreco, scripts/reco/prepare_img.py and
 scripts/liveness/predict_label.py): the detector's box cut at the photo's edges and stretched to 224 x 224, BGR pixels
 from 0 to 255 as they are (a network that wants them scaled has a layer for it), and one number out: the probability of
-a spoof, which it is from 0.7 on. The file is converted to ONNX once, see deploy.models.keras.convert.
+a spoof, which it is from 0.7 on.
 """
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from deploy.models.keras.convert import cached_onnx
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box
+from services.common.faces import Box, Verdict
+from services.common.models import FinishedModel
 from services.common.onnx import ORT_ERRORS, Session, open_shared_session
 from services.liveness import ops
-from services.liveness.minifasnet import Liveness, Verdict
+from services.liveness.minifasnet import Liveness
 
 #: Scores (1 - probability of a spoof) above this are REAL.
 THRESHOLD = 0.3
@@ -30,13 +29,13 @@ MIN_VISIBLE = 0.5
 BATCH = 8
 
 
-class KerasLiveness:
+class FaceClassifier:
     """The model, ready to run. Safe to call from several threads.
 
     Attributes:
         name, version: the file's name; the first digits of its SHA-256.
         threshold: scores above it are REAL.
-        enough: the longer side of the network's input: a smaller face would be enlarged.
+        least_face: the longer side of the network's input: a smaller face would be enlarged.
     """
 
     def __init__(self, session: Session, name: str, version: str, threshold: float = THRESHOLD) -> None:
@@ -59,26 +58,24 @@ class KerasLiveness:
         if result.shape[1:] != [1]:
             raise ModelUnavailable(f"{name} gives {result.shape[1:]}, not one probability")
         self._input = pixels.name
-        self._size = tuple(side if isinstance(side, int) else SIDE for side in pixels.shape[2:0:-1])
-        self.enough = max(self._size)
+        height, width = (side if isinstance(side, int) else SIDE for side in pixels.shape[1:3])
+        self._size = width, height
+        self.least_face = max(self._size)
 
     @classmethod
-    def load(cls, file: Path, cache: Path, threshold: float = THRESHOLD) -> "KerasLiveness":
-        """Opens an `.h5` file; converts it first if that was not done yet (half a minute).
-
-        Args:
-            cache: where the converted network is kept.
+    def load(cls, model: FinishedModel, cache: Path, threshold: float = THRESHOLD) -> "FaceClassifier":
+        """Opens a finished model; `cache` is where weights are kept that processes share.
 
         Raises:
-            ModelUnavailable: the file cannot be read or converted, or is no such model.
+            ModelUnavailable: it is none that judges faces.
         """
-        network = cached_onnx(file, cache)
+        (network,) = model.networks
+        facts = model.networks[network]
         try:
-            with file.open("rb") as content:
-                version = hashlib.file_digest(content, "sha256").hexdigest()[:16]
-            return cls(open_shared_session(network, cache), file.name, version, threshold)
+            session = open_shared_session(model.path(network), facts.sha256, cache)
         except (OSError, *ORT_ERRORS) as error:
-            raise ModelUnavailable(f"{network} cannot be loaded: {error}") from error
+            raise ModelUnavailable(f"{model.path(network)} cannot be loaded: {error}") from error
+        return cls(session, model.name, facts.weights_sha256[:16], threshold)
 
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]:
         """Judges faces.

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter
 
-from services.liveness.minifasnet import Liveness, Verdict
+from services.common.faces import Verdict
+from services.liveness.minifasnet import Liveness
 
 
 class LivenessMetrics:

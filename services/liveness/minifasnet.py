@@ -4,18 +4,15 @@ Two small networks of Silent-Face-Anti-Spoofing (Minivision, Apache-2.0), one th
 that sees 4 times, vote; class 1 of three is "real".
 """
 
-import enum
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from deploy.models.formats import pth
-from deploy.models.networks.minifasnet import SIDE, MiniFasNetwork
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box
+from services.common.faces import Box, Verdict
+from services.common.models import FinishedModel
+from services.common.onnx import ORT_ERRORS, Session, open_session
 from services.liveness import ops
 
 #: Scores from here on are REAL. The authors take the likeliest class, which is 0.5. Measured with MTCNN boxes on 122
@@ -40,17 +37,11 @@ MIN_VISIBLE = 0.5
 
 #: A photo is decoded smaller only as long as its faces keep this many pixels: four then make one that a network sees.
 #: Measured: of 49 living faces reduced to three or four two changed sides (one each way), of 31 printed ones none.
-ENOUGH = 120
+LEAST_FACE = 120
 
+#: Side of what a network sees, pixels, and which of its classes is a living face.
+SIDE = 80
 REAL_CLASS = 1
-
-
-class Verdict(enum.Enum):
-    """What a face in a photo is taken for."""
-
-    REAL = "real"
-    SPOOF = "spoof"
-    UNDECIDABLE = "undecidable"
 
 
 @dataclass(frozen=True)
@@ -72,16 +63,17 @@ class MiniFasNet:
     Attributes:
         name, version: the model's; the version tells the weights.
         threshold: scores at or above it are REAL.
-        enough: see services.liveness.model.LivenessModel.
+        least_face: see services.liveness.model.LivenessModel.
     """
 
     name = "MiniFASNet"
-    enough = ENOUGH
+    least_face = LEAST_FACE
 
-    def __init__(self, networks: Mapping[float, MiniFasNetwork], version: str, threshold: float = THRESHOLD) -> None:
+    def __init__(self, networks: Mapping[float, Session], version: str, threshold: float = THRESHOLD) -> None:
         """
         Args:
-            networks: by the scale of the crop that each sees.
+            networks: by the scale of the crop that each sees; each takes `pixels`, float32 (n, SIDE, SIDE, 3), BGR, 0 to
+                255, and gives the probabilities of its classes, float32 (n, 3).
             version: tells these networks from others.
             threshold: 0 to 1.
 
@@ -95,15 +87,17 @@ class MiniFasNet:
         self._networks = dict(networks)
 
     @classmethod
-    def load(cls, files: Mapping[float, Path], threshold: float = THRESHOLD, cache: Path | None = None) -> "MiniFasNet":
-        """Opens `.pth` files, by the scale of the crop that each network sees; `cache`: see native.load.
+    def load(cls, model: FinishedModel, threshold: float = THRESHOLD) -> "MiniFasNet":
+        """Opens a finished model, whose networks are named by the scale of the crop that each sees.
 
         Raises:
-            ModelUnavailable: a file cannot be read or holds something else.
+            ModelUnavailable: a network cannot be opened.
         """
-        contents = {scale: _read(path) for scale, path in files.items()}
-        version = "-".join(hashlib.sha256(content).hexdigest()[:8] for content in contents.values())
-        networks = {scale: _open(files[scale], content, cache) for scale, content in contents.items()}
+        version = "-".join(network.weights_sha256[:8] for network in model.networks.values())
+        try:
+            networks = {float(scale): open_session(model.path(scale)) for scale in model.networks}
+        except (OSError, ValueError, *ORT_ERRORS) as error:
+            raise ModelUnavailable(f"{model.name} in {model.folder} cannot be loaded: {error}") from error
         return cls(networks, version, threshold)
 
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]:
@@ -130,11 +124,12 @@ class MiniFasNet:
         if not boxes:
             return []
         votes = [self._probabilities(image, boxes, scale)[:, REAL_CLASS] for scale in self._networks]
-        return np.mean(votes, axis=0, dtype=np.float64).tolist()
+        scores: list[float] = np.array(votes).mean(axis=0, dtype=np.float64).tolist()
+        return scores
 
     def _probabilities(self, image: np.ndarray, boxes: Sequence[Box], scale: float) -> np.ndarray:
         crops = np.stack([ops.crop_around(image, box, scale, SIDE) for box in boxes])
-        return self._networks[scale].probabilities(crops)
+        return self._networks[scale].run(None, {"pixels": crops.astype(np.float32)})[0]
 
 
 def _decidable(box: Box, height: int, width: int) -> bool:
@@ -143,17 +138,3 @@ def _decidable(box: Box, height: int, width: int) -> bool:
         and ops.visible_share(box, height, width) >= MIN_VISIBLE
         and min(box.width, box.height) >= MIN_SIDE
     )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelUnavailable(f"{path} cannot be read: {error}") from error
-
-
-def _open(path: Path, content: bytes, cache: Path | None) -> MiniFasNetwork:
-    try:
-        return MiniFasNetwork(pth.read_state_dict(content), cache)
-    except (pth.BrokenWeights, KeyError, ModelUnavailable) as error:
-        raise ModelUnavailable(f"{path} does not hold a MiniFASNet: {error}") from error

@@ -8,14 +8,15 @@ from typing import Protocol
 
 import numpy as np
 
-from deploy.models.sources import MINIFASNET_URL, keras_file, minifasnet_files
-from deploy.models.weights import WeightStore
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box
-from services.common.images import decode_halved
+from services.common.models import FinishedModel, Models, Wanted
 from services.common.onnx import ORT_ERRORS
-from services.liveness import face_classifier as keras_h5
+from services.liveness import face_classifier, ops
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
+
+#: The model workshop's name of the model that is meant by any MODEL_NAME but a Keras file's.
+MINIFASNET = "MiniFASNet"
 
 
 class LivenessModelUnavailable(ModelUnavailable):
@@ -28,13 +29,13 @@ class LivenessModel(Protocol):
     """Judges faces; see services.liveness.minifasnet.MiniFasNet for the terms.
 
     Attributes:
-        enough: pixels that the shorter side of a face keeps where its photo is decoded at a fraction of its size.
+        least_face: pixels that the shorter side of a face keeps where its photo is decoded at a fraction of its size.
     """
 
     name: str
     version: str
     threshold: float
-    enough: int
+    least_face: int
 
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]: ...
 
@@ -53,6 +54,11 @@ class ModelSettings:
     url: str
     name: str
 
+    @property
+    def is_keras(self) -> bool:
+        """Whether a model like the original's is meant."""
+        return self.name.lower().endswith(".h5")
+
 
 def check_photo(model: LivenessModel, data: bytes, boxes: Sequence[Box]) -> list[Liveness]:
     """Judges faces of a photo's file; `boxes` in the pixels of the upright photo, sides above 0.
@@ -63,7 +69,7 @@ def check_photo(model: LivenessModel, data: bytes, boxes: Sequence[Box]) -> list
     Raises:
         InvalidImage, ImageTooLarge: see services.common.images.decode.
     """
-    photo = decode_halved(data, min(min(box.width, box.height) for box in boxes) / model.enough)
+    photo = ops.decode_halved(data, min(min(box.width, box.height) for box in boxes) / model.least_face)
     return model.check(photo.pixels, [box.scaled(1 / photo.factor) for box in boxes])
 
 
@@ -71,26 +77,25 @@ class LivenessModels:
     """The liveness model that the settings name now. Safe to call from several threads."""
 
     def __init__(
-        self,
-        settings: Callable[[], ModelSettings],
-        mirror: str | None = None,
-        threshold: float | None = None,
-        cache: Path | None = None,
+        self, settings: Callable[[], ModelSettings], models: Models, cache: Path, threshold: float | None = None
     ) -> None:
         """
         Args:
             settings: reads the settings; asked at every call.
-            mirror: RECO_MIRROR, see deploy.models.weights.WeightStore.
+            models: gives finished models.
+            cache: where weights are kept that processes share.
             threshold: scores from here on are REAL, 0 to 1; None for the model's own.
-            cache: see native.load.
         """
         self._settings = settings
-        self._mirror = mirror
-        self._threshold = threshold
+        self._models = models
         self._cache = cache
+        self._threshold = threshold
         self._lock = threading.Lock()
         self._loaded: tuple[ModelSettings, LivenessModel] | None = None
-        self._store: tuple[Path, WeightStore] | None = None
+
+    def is_finished(self) -> bool:
+        """Whether the model that is meant can be opened at once. Raises whatever reading the settings raises."""
+        return self._models.find(_wanted(self._settings())) is not None
 
     def current(self) -> LivenessModel:
         """The model, loaded if it is not or if the settings are others than before. The first call can take long.
@@ -103,37 +108,30 @@ class LivenessModels:
         settings = self._settings()
         loaded = self._loaded
         if loaded is None or loaded[0] != settings:
-            with self._lock:
-                loaded = self._loaded
-                if loaded is None or loaded[0] != settings:
-                    loaded = self._loaded = (settings, _warmed(self._load(settings)))
+            loaded = self._load(settings)
         return loaded[1]
 
-    def _load(self, settings: ModelSettings) -> LivenessModel:
-        if settings.name.lower().endswith(".h5"):
-            return self._load_keras(settings)
-        threshold = THRESHOLD if self._threshold is None else self._threshold
+    def _load(self, settings: ModelSettings) -> tuple[ModelSettings, LivenessModel]:
         try:
-            store = self._store_in(settings.path)
-            files = {scale: store.get(file) for scale, file in minifasnet_files(settings.url).items()}
-            return MiniFasNet.load(files, threshold, self._cache)
+            finished = self._models.get(_wanted(settings))
+            with self._lock:
+                if self._loaded is None or self._loaded[0] != settings:
+                    self._loaded = (settings, _warmed(self._open(settings, finished)))
+                return self._loaded
         except ModelUnavailable as error:
-            raise LivenessModelUnavailable(str(error)) from error
+            advice = f" Or set MODEL_NAME={MINIFASNET}." if settings.is_keras else ""
+            raise LivenessModelUnavailable(f"{error}{advice}") from error
 
-    def _load_keras(self, settings: ModelSettings) -> LivenessModel:
-        threshold = keras_h5.THRESHOLD if self._threshold is None else self._threshold
-        try:
-            file = self._store_in(settings.path).get(keras_file(settings.name, settings.url))
-            return keras_h5.KerasLiveness.load(file, settings.path / "converted", threshold)
-        except ModelUnavailable as error:
-            advice = f"Or set MODEL_NAME=MiniFASNet and MODEL_URL={MINIFASNET_URL}."
-            raise LivenessModelUnavailable(f"{error} {advice}") from error
+    def _open(self, settings: ModelSettings, finished: FinishedModel) -> LivenessModel:
+        if settings.is_keras:
+            own = face_classifier.THRESHOLD if self._threshold is None else self._threshold
+            return face_classifier.FaceClassifier.load(finished, self._cache, own)
+        return MiniFasNet.load(finished, THRESHOLD if self._threshold is None else self._threshold)
 
-    def _store_in(self, folder: Path) -> WeightStore:
-        """The folder's store; kept, because it remembers for a while what it tried in vain."""
-        if self._store is None or self._store[0] != folder:
-            self._store = (folder, WeightStore(folder, self._mirror))
-        return self._store[1]
+
+def _wanted(settings: ModelSettings) -> Wanted:
+    name = settings.name.rpartition("/")[2] if settings.is_keras else MINIFASNET
+    return Wanted(name, settings.path, settings.url)
 
 
 def _warmed(model: LivenessModel) -> LivenessModel:

@@ -1,6 +1,7 @@
 """Puts the liveness service together."""
 
 import logging
+import threading
 
 from reco.liveness.v1 import liveness_pb2_grpc
 
@@ -8,6 +9,7 @@ from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
+from services.common.models import open_models
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.common.workers import Workers
@@ -34,11 +36,9 @@ def build(settings: Settings) -> Server:
     def model_settings() -> ModelSettings:
         return ModelSettings(*env_file.pick("MODEL_PATH", "MODEL_URL", "MODEL_NAME").values())
 
-    models = LivenessModels(model_settings, settings.mirror, settings.threshold, settings.cache)
-    try:
-        models.current()
-    except RecoError as err:
-        log.warning("without a liveness model for now: %s", err)
+    finished = open_models(settings.cache, settings.models, settings.mirror)
+    models = LivenessModels(model_settings, finished, settings.cache, settings.threshold)
+    _warm_up(models)
     metrics = Metrics("liveness")
     workers = Workers(settings.threads, metrics=metrics.queue("liveness"))
     servicer = LivenessServicer(models, workers, LivenessMetrics(metrics.registry))
@@ -48,3 +48,23 @@ def build(settings: Settings) -> Server:
         metrics,
         open_tracing("liveness", settings.server.otlp),
     )
+
+
+def _warm_up(models: LivenessModels) -> None:
+    """Loads the model; one that is still to be made is loaded when it is, in the background."""
+
+    def load() -> None:
+        try:
+            models.current()
+        except RecoError as err:
+            log.warning("without a liveness model for now: %s", err)
+
+    try:
+        is_finished = models.is_finished()
+    except RecoError as err:
+        log.warning("without a liveness model for now: %s", err)
+        return
+    if is_finished:
+        load()
+    else:
+        threading.Thread(target=load, name="load-liveness", daemon=True).start()

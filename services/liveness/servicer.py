@@ -1,21 +1,24 @@
 """reco.liveness.v1.LivenessService: proto to domain and back, nothing else."""
 
+import grpc
 from reco.liveness.v1 import liveness_pb2 as pb
 from reco.liveness.v1 import liveness_pb2_grpc
+from reco.types.v1 import results_pb2
 
 from services.common.convert import to_box
 from services.common.errors import InvalidRequest
+from services.common.faces import Verdict
 from services.common.workers import Workers
 from services.liveness.metrics import LivenessMetrics
-from services.liveness.minifasnet import Liveness, Verdict
+from services.liveness.minifasnet import Liveness
 from services.liveness.model import LivenessModels, check_photo
 
 MAX_BOXES = 256
 
 VERDICTS = {
-    Verdict.REAL: pb.FaceLiveness.VERDICT_REAL,
-    Verdict.SPOOF: pb.FaceLiveness.VERDICT_SPOOF,
-    Verdict.UNDECIDABLE: pb.FaceLiveness.VERDICT_UNDECIDABLE,
+    Verdict.REAL: results_pb2.FaceLiveness.VERDICT_REAL,
+    Verdict.SPOOF: results_pb2.FaceLiveness.VERDICT_SPOOF,
+    Verdict.UNDECIDABLE: results_pb2.FaceLiveness.VERDICT_UNDECIDABLE,
 }
 
 
@@ -28,7 +31,9 @@ class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
         self._workers = workers
         self._metrics = metrics or LivenessMetrics()
 
-    def CheckLiveness(self, request, context):
+    def CheckLiveness(
+        self, request: pb.CheckLivenessRequest, context: grpc.ServicerContext
+    ) -> pb.CheckLivenessResponse:
         if not 1 <= len(request.boxes) <= MAX_BOXES:
             raise InvalidRequest(f"boxes: 1 to {MAX_BOXES} are needed")
         boxes = [to_box(box) for box in request.boxes]
@@ -40,5 +45,5 @@ class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
         )
 
 
-def _from_liveness(face: Liveness) -> pb.FaceLiveness:
-    return pb.FaceLiveness(verdict=VERDICTS[face.verdict], score=face.score)
+def _from_liveness(face: Liveness) -> results_pb2.FaceLiveness:
+    return results_pb2.FaceLiveness(verdict=VERDICTS[face.verdict], score=face.score)

@@ -14,6 +14,8 @@ class Settings:
 
     Attributes:
         threads: photos worked on at once.
+        cache: folder of finished models, and of weights that processes share.
+        models: where finished models go if the cache is read-only.
     """
 
     server: ServerOptions
@@ -22,6 +24,7 @@ class Settings:
     mirror: str | None
     threshold: float | None
     cache: Path
+    models: Path
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -34,6 +37,7 @@ class Settings:
             mirror=get("RECO_MIRROR") or None,
             threshold=_share(threshold) if threshold else None,
             cache=Path(get("RECO_CACHE", "var/cache")),
+            models=Path(get("RECO_MODELS", "var/models")),
         )
 
 

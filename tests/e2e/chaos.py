@@ -185,7 +185,7 @@ def _photos() -> list[bytes]:
 
 def run(folder: Path, settings: dict[str, str], url: str, kills: int, crowd: int, seed: int) -> Counter[str]:
     """All trials on services of their own; returns the counts."""
-    System(folder, **settings, NUM_AUG=str(AUGMENTATIONS))  # only for its folders and .env
+    System(folder).write_env(**settings, NUM_AUG=str(AUGMENTATIONS))  # only for its folders and .env
     with Services(folder / ".env", ("detector", "embedder", "gateway")) as services:
         chaos = Chaos(services, folder, url, seed)
         chaos.measure()

@@ -22,7 +22,7 @@ class Envoy:
         self.port, self._admin_port = free_port(), free_port()
         self._folder = folder
         self._gateways = gateways
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes]
 
     def _configuration(self) -> str:
         place = {
@@ -42,7 +42,7 @@ class Envoy:
             another = copy.deepcopy(first)
             another["endpoint"]["address"]["socket_address"]["port_value"] = port
             endpoints["lb_endpoints"].append(another)
-        return yaml.safe_dump(configuration)
+        return str(yaml.safe_dump(configuration))
 
     def wait(self, healthy: int) -> None:
         """Waits until Envoy sees that many gateways serving."""
@@ -56,7 +56,7 @@ class Envoy:
     def _says(url: str, end: str) -> bool:
         try:
             with urllib.request.urlopen(url, timeout=1) as answer:
-                return answer.read().decode().strip().endswith(end)
+                return bool(answer.read().decode().strip().endswith(end))
         except OSError:
             return False
 
@@ -67,7 +67,8 @@ class Envoy:
         path = self._folder / "envoy.yaml"
         path.write_text(self._configuration())
         binary = Path(sys.executable).parent / "envoy"
-        command = [binary, "-c", path, "--log-level", "warning", "--concurrency", "2", "--use-dynamic-base-id"]
+        command: list[str | Path] = [binary, "-c", path, "--log-level", "warning"]
+        command += ["--concurrency", "2", "--use-dynamic-base-id"]
         with self._log().open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         self.wait(len(self._gateways))

@@ -1,6 +1,7 @@
 """A receiver of traces that speaks OpenTelemetry's protocol, as a collector does."""
 
 import threading
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -15,14 +16,16 @@ PATIENCE = 30
 class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
     """Keeps the spans that it is sent; a context manager that listens."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._server = grpc.server(ThreadPoolExecutor(8))
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, self._server)
         self.endpoint = f"http://127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._came = threading.Condition()
         self._spans: list[tuple[str, Span]] = []
 
-    def Export(self, request, context):
+    def Export(
+        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
+    ) -> trace_service_pb2.ExportTraceServiceResponse:
         sent = [
             (attributes(resource.resource.attributes)["service.name"], span)
             for resource in request.resource_spans
@@ -76,6 +79,6 @@ class Receiver(trace_service_pb2_grpc.TraceServiceServicer):
         self._server.stop(0).wait()
 
 
-def attributes(pairs: list[KeyValue]) -> dict[str, str]:
+def attributes(pairs: Iterable[KeyValue]) -> dict[str, str]:
     """Those of a span or a resource, as text."""
     return {pair.key: pair.value.string_value or str(pair.value.int_value) for pair in pairs}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from deploy.local.client import Client
 from deploy.local.demo import astronaut, jpeg
@@ -98,14 +99,14 @@ class Load:
     def _upload(self, person: str) -> str:
         answer = self._client.upload(person, {"a.jpg": self._photo})
         _expect(119, answer, "upload_code")
-        return answer["upload_results"]["upload_id"]
+        return str(answer["upload_results"]["upload_id"])
 
 
 class Refused(Exception):
     """An answer other than the one that a system at rest gives."""
 
 
-def _expect(code: int, answer: dict, key: str) -> None:
+def _expect(code: int, answer: dict[str, Any], key: str) -> None:
     if answer[key] != code:
         raise Refused(str(answer))
 
@@ -119,7 +120,7 @@ def run(folder: Path, settings: dict[str, str], end: Callable[[Services, str], N
         end: how a copy is ended: Services.stop or Services.kill.
         rounds: times that each copy is ended.
     """
-    System(folder, **settings, NUM_AUG="1")  # only for its folders and .env
+    System(folder).write_env(**settings, NUM_AUG="1")  # only for its folders and .env
     with Services(folder / ".env", COPIES) as services:
         gateways = [port for name, port in services.ports.items() if name.startswith("gateway")]
         with Envoy(folder, gateways) as envoy:

@@ -25,7 +25,7 @@ class Services:
         self._stages = stages
         self.ports = {name: free_port() for name in names}
         self._folder = env_file.parent
-        self._processes: dict[str, subprocess.Popen] = {}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._environment = {
             **PROCESS,
             **os.environ,

@@ -22,29 +22,33 @@ class System:
     """A running system; a context manager that stops it and checks that it stopped cleanly."""
 
     def __init__(
-        self, folder: Path, mirror: Path | None = None, environment: Mapping[str, str] | None = None, **settings: str
+        self,
+        folder: Path,
+        mirror: Path | None = None,
+        environment: Mapping[str, str] | None = None,
+        **settings: str | None,
     ):
         """
         Args:
             folder: empty; gets `.env`, the database, uploads, photos and the log of the run.
             mirror: RECO_MIRROR.
             environment: more variables for all processes.
-            settings: values of `.env` other than those of .env.example.
+            settings: see `write_env`.
         """
         self.folder = folder
         self.port, self.admin_port, self.base_port = free_port(), free_ports(5), free_ports(4)
         self.client = Client(f"http://localhost:{self.port}")
         self._environment = {"RECO_MIRROR": str(mirror or ""), **(environment or {})}
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes]
         for name in ("db", "uploads", "log"):
             (folder / "var" / name).mkdir(parents=True, exist_ok=True)
         self.write_env(**settings)
 
-    def write_env(self, **settings: str) -> None:
+    def write_env(self, **settings: str | None) -> None:
         """Writes `.env` anew: .env.example with these values changed; None leaves a key out."""
         lines = (ROOT / ".env.example").read_text().splitlines()
-        pairs = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
-        pairs |= settings
+        example = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+        pairs = {**example, **settings}
         text = "".join(f"{key}={value}\n" for key, value in pairs.items() if value is not None)
         unfinished = self.folder / ".env.new"
         unfinished.write_text(text)
@@ -95,7 +99,7 @@ class System:
         else:
             url = f"http://127.0.0.1:{self.admin_port + 1 + PORT_ORDER.index(name)}/metrics"
         with urllib.request.urlopen(url, timeout=10) as answer:
-            return answer.read().decode()
+            return str(answer.read().decode())
 
     @property
     def images(self) -> Path:

@@ -10,7 +10,7 @@ from reco.embedder.v1 import embedder_pb2 as pb
 from reco.embedder.v1 import embedder_pb2_grpc
 from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
-from services.common.convert import from_crop
+from services.detector.servicer import from_crop
 from services.gateway.stages.channels import reason_of
 from tests.e2e.services import Services
 from tests.e2e.system import System

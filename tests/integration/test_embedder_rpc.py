@@ -10,13 +10,13 @@ from reco.embedder.v1 import embedder_pb2_grpc
 from reco.types.v1 import face_pb2
 from sqlalchemy import make_url
 
-from services.common.convert import from_crop
 from services.common.database import open_engine
 from services.common.server import Server, ServerOptions
+from services.detector.servicer import from_crop
 from services.embedder.gallery.store import Gallery
 from services.embedder.model import Embedder
-from services.embedder.search.follow import LiveIndexes
-from services.embedder.search.milvus.collections import Ledger
+from services.embedder.search.follow import LocalIndexes
+from services.embedder.search.milvus.collections import CollectionTable
 from services.embedder.servicer import EmbedderServicer
 from services.gateway.stages.channels import reason_of
 from tests.fakes import FakeRecogniser, fake_crop, fake_recognisers
@@ -31,7 +31,7 @@ def serving(url, milvus, *recognisers):
     """`milvus`: keeps the search index; None: the embedder itself does."""
     engine = open_engine(make_url(url))
     gallery = Gallery(lambda: engine)
-    indexes = shared(gallery, milvus) if milvus else LiveIndexes(gallery, new_exact_index)
+    indexes = shared(gallery, milvus) if milvus else LocalIndexes(gallery, new_exact_index)
     servicer = EmbedderServicer(Embedder(fake_recognisers(*recognisers), gallery, indexes))
 
     def add(server):
@@ -48,7 +48,7 @@ def serving(url, milvus, *recognisers):
 def shared(gallery, milvus):
     from services.embedder.search.milvus.shared import SharedIndexes
 
-    return SharedIndexes(gallery, Ledger(gallery, "here"), milvus)
+    return SharedIndexes(gallery, CollectionTable(gallery, "here"), milvus)
 
 
 @pytest.fixture

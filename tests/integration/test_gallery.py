@@ -118,21 +118,21 @@ def test_many_templates_stream_in_batches(gallery):
 
 
 def test_enrollments_of_several_processes_come_one_after_the_other(engine):
-    galleries = [Gallery(lambda: engine) for _ in range(4)]  # each makes the tables if it is the first
+    copies = [Gallery(lambda: engine) for _ in range(4)]  # each makes the tables if it is the first
     begin = threading.Barrier(4)
 
     def enroll(number):
         begin.wait()
         for turn in range(10):
-            galleries[number].enroll("anna", [photo(f"{number}-{turn}-{part}") for part in range(3)], ())
-            galleries[number].enroll(f"own {number}", [photo(str(turn))], ())
+            copies[number].enroll("anna", [photo(f"{number}-{turn}-{part}") for part in range(3)], ())
+            copies[number].enroll(f"own {number}", [photo(str(turn))], ())
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(enroll, range(4)))
-    anna = galleries[0].templates_of("anna", D).photo_ids
+    anna = copies[0].templates_of("anna", D).photo_ids
     assert len(anna) == 3
     assert len({name.rsplit("-", 1)[0] for name in anna}) == 1
-    assert galleries[0].revision().number == 80
+    assert copies[0].revision().number == 80
 
 
 def test_a_follower_never_misses_a_change(gallery):

@@ -5,6 +5,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,9 +15,9 @@ from services.common.database import reading, writing
 from services.embedder.gallery.store import StoredPhoto
 from services.embedder.gallery.tables import collections
 from services.embedder.matching import Metric
-from services.embedder.search.follow import LiveIndexes
+from services.embedder.search.follow import LocalIndexes
 from services.embedder.search.index import Hit, IndexUnavailable
-from services.embedder.search.milvus.collections import Ledger
+from services.embedder.search.milvus.collections import CollectionTable
 from tests.indexes import new_exact_index
 from tests.milvus import LiteServer, require_milvus
 
@@ -35,14 +36,36 @@ def shared(gallery, milvus):
     return embedder(gallery, milvus)
 
 
-def embedder(gallery, milvus):
+def embedder(gallery, milvus, patience=15, **instead):
+    """Another embedder's indexes; `instead`: methods of MilvusIndex by name, as Tampered takes them."""
     from services.embedder.search.milvus.shared import SharedIndexes
 
-    return SharedIndexes(gallery, Ledger(gallery, "here"), milvus)
+    return SharedIndexes(gallery, CollectionTable(gallery, "here", patience), Tampered(milvus, instead))
+
+
+class Tampered:
+    """A Milvus, or an index in it, some of whose methods are replaced by functions of it and their arguments."""
+
+    def __init__(self, plain, instead):
+        self._plain = plain
+        self._instead = instead
+
+    def open(self, name):
+        return Tampered(self._plain.open(name), self._instead)
+
+    def __getattr__(self, name):
+        return partial(self._instead[name], self._plain) if name in self._instead else getattr(self._plain, name)
+
+    def __len__(self):
+        return len(self._plain)
+
+
+class Killed(BaseException):
+    """Ends a process wherever it is."""
 
 
 class Names:
-    """The collections in the books."""
+    """The collections in the table."""
 
     def __init__(self, gallery):
         self._gallery = gallery
@@ -106,7 +129,7 @@ def test_whoever_enrols_everybody_finds(gallery, milvus, shared):
 def test_the_same_answers_as_in_process_while_people_come_and_go(gallery, milvus, shared):
     dice, rng = random.Random(0), np.random.default_rng(0)
     copies = [shared, embedder(gallery, milvus)]
-    reference = LiveIndexes(gallery, new_exact_index)
+    reference = LocalIndexes(gallery, new_exact_index)
     faces = [vectors(dice.randrange(12), dice.choice((1, 2, 6))) for _ in range(20)]  # some of them several times
     for turn in range(20):
         for _ in range(dice.choice((1, 1, 5, 70))):
@@ -132,9 +155,7 @@ def test_more_changes_than_go_into_one_step(gallery, milvus, shared):
     assert len(shared.current(D, DIMENSION)) == 150
 
 
-def test_a_writer_killed_before_it_could_note_what_it_wrote(gallery, milvus, shared, monkeypatch):
-    from services.embedder.search.milvus.index import MilvusIndex
-
+def test_a_writer_killed_before_it_could_note_what_it_wrote(gallery, milvus, shared):
     enroll(gallery, "anna", vectors(1))
     enroll(gallery, "bob", vectors(2))
     assert found(shared, 1, 2) == ["anna", "bob"]
@@ -142,48 +163,37 @@ def test_a_writer_killed_before_it_could_note_what_it_wrote(gallery, milvus, sha
     enroll(gallery, "bob", vectors(3, 2))
     enroll(gallery, "carl", vectors(4))
 
-    class Killed(BaseException):
-        pass
-
-    plain = MilvusIndex.apply
-
     def written_and_killed(index, changes):
-        plain(index, changes)
+        index.apply(changes)
         raise Killed
 
     def killed_halfway(index, changes):
-        plain(index, dict(list(changes.items())[:1]))
+        index.apply(dict(list(changes.items())[:1]))
         raise Killed
 
     for killed in (killed_halfway, written_and_killed):
-        monkeypatch.setattr(MilvusIndex, "apply", killed)
         with pytest.raises(Killed):
-            found(embedder(gallery, milvus), 1)
-    monkeypatch.setattr(MilvusIndex, "apply", plain)
+            found(embedder(gallery, milvus, apply=killed), 1)
     assert found(shared, 1, 2, 3, 4) == [None, None, "bob", "carl"]
     assert len(shared.current(D, DIMENSION)) == 3
 
 
-def test_an_older_state_never_overwrites_a_newer_one(gallery, milvus, shared, monkeypatch):
+def test_an_older_state_never_overwrites_a_newer_one(gallery, milvus, shared):
     """One embedder has read a change and is slow to write it; the person changes again, and another one searches."""
-    from services.embedder.search.milvus.index import MilvusIndex
-
-    assert found(shared, 1) == [None]
-    plain, reached, go_on = MilvusIndex.apply, threading.Event(), threading.Event()
+    reached, go_on = threading.Event(), threading.Event()
 
     def slow(index, changes):
-        if not reached.is_set():
-            reached.set()
-            assert go_on.wait(20)
-        plain(index, changes)
+        reached.set()
+        assert go_on.wait(20)
+        index.apply(changes)
 
-    monkeypatch.setattr(MilvusIndex, "apply", slow)
+    assert found(shared, 1) == [None]
     enroll(gallery, "anna", vectors(1))
     with ThreadPoolExecutor(3) as pool:
-        first = pool.submit(found, shared, 1)
+        first = pool.submit(found, embedder(gallery, milvus, apply=slow), 1)
         assert reached.wait(20)
         change = pool.submit(enroll, gallery, "anna", vectors(2))  # on SQLite it waits for the writer
-        second = pool.submit(found, embedder(gallery, milvus), 2)
+        second = pool.submit(found, shared, 2)
         assert not wait([second], timeout=1.5).done  # it waits for the first, and does not overtake it
         go_on.set()
         change.result(30), first.result(30), second.result(30)
@@ -208,21 +218,18 @@ def test_embedders_that_enrol_and_search_at_once(gallery, milvus, shared):
     assert len(in_milvus(milvus)) == len(Names(gallery).all()) == 1
 
 
-def test_searches_are_answered_by_the_old_collection_while_a_new_one_is_filled(gallery, milvus, shared, monkeypatch):
-    from services.embedder.search.milvus.index import MilvusIndex
-
+def test_searches_are_answered_by_the_old_collection_while_a_new_one_is_filled(gallery, milvus, shared):
     enroll(gallery, "anna", vectors(1))
     assert found(shared, 1) == ["anna"]
     (before,) = Names(gallery).all()
-    plain, answers = MilvusIndex.add, []
+    answers = []
 
     def searched_meanwhile(index, people):
-        plain(index, people)
+        index.add(people)
         enroll(gallery, "bob", vectors(2))
-        answers.append((found(embedder(gallery, milvus), 1, 2), index.name))
+        answers.append((found(shared, 1, 2), index.name))
 
-    monkeypatch.setattr(MilvusIndex, "add", searched_meanwhile)
-    shared.rebuild(D, DIMENSION)
+    embedder(gallery, milvus, add=searched_meanwhile).rebuild(D, DIMENSION)
     (after,) = Names(gallery).all()
     assert answers == [(["anna", "bob"], after)]
     assert after != before
@@ -271,25 +278,15 @@ def test_the_removed_are_erased_at_once_from_every_collection(gallery, milvus, s
     assert found(shared, 1) == [None]
 
 
-def test_what_a_killed_embedder_left_half_filled(gallery, milvus, shared, monkeypatch):
-    from services.embedder.search.milvus import collections as ledger
-    from services.embedder.search.milvus.index import MilvusIndex
-
-    enroll(gallery, "anna", vectors(1))
-
-    class Killed(BaseException):
-        pass
-
-    def killed(*_):
+def test_what_a_killed_embedder_left_half_filled(gallery, milvus, shared):
+    def killed(index):
         raise Killed
 
-    monkeypatch.setattr(MilvusIndex, "flush", killed)
+    enroll(gallery, "anna", vectors(1))
     with pytest.raises(Killed):
-        found(embedder(gallery, milvus), 1)
-    monkeypatch.undo()
+        found(embedder(gallery, milvus, flush=killed), 1)
     (left,) = Names(gallery).all()
-    monkeypatch.setattr(ledger, "SILENT", -1)  # it has not been heard of for long
-    assert found(shared, 1) == ["anna"]
+    assert found(embedder(gallery, milvus, patience=0), 1) == ["anna"]
     assert left in in_milvus(milvus)  # though somebody may still be at it
     with gallery.transaction(writing) as connection:
         connection.execute(update(collections).where(collections.c.name == left).values(touched=1))
@@ -307,21 +304,18 @@ def test_one_fills_and_the_others_wait(gallery, milvus, shared):
     assert len(in_milvus(milvus)) == len(Names(gallery).all()) == 1
 
 
-def test_an_epoch_that_ends_while_a_collection_is_filled(gallery, milvus, shared, monkeypatch):
-    from services.embedder.search.milvus.index import MilvusIndex
-
+def test_an_epoch_that_ends_while_a_collection_is_filled(gallery, milvus, shared):
     enroll(gallery, "anna", vectors(1))
-    plain, once = MilvusIndex.add, []
+    once = []
 
     def dropped_meanwhile(index, people):
         if not once:
             once.append(True)
             gallery.drop_all()
-            embedder(gallery, milvus).forget()
-        plain(index, people)
+            shared.forget()
+        index.add(people)
 
-    monkeypatch.setattr(MilvusIndex, "add", dropped_meanwhile)
-    assert found(shared, 1) == [None]
+    assert found(embedder(gallery, milvus, add=dropped_meanwhile), 1) == [None]
     enroll(gallery, "bob", vectors(1))
     assert found(shared, 1) == ["bob"]
     assert len(in_milvus(milvus)) == len(Names(gallery).all()) == 1

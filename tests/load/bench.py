@@ -12,13 +12,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from services.common.images import decode
 from tests.e2e.system import ROOT, System
 from tests.load import bench_search, bench_services, bench_stages, bench_system, report
 from tests.load.figures import Figure, at_most, load_before
@@ -62,7 +63,7 @@ def measure(data: Path, parts: list[str]) -> Iterator[Figure]:
         if "detection" in parts:
             yield from with_original(1, lambda original: bench_stages.detection(stages, original))
         if "batching" in parts:
-            yield from bench_stages.batching(stages, data / "weights")
+            yield from bench_stages.batching(stages)
             yield from bench_stages.detector_batching(stages)
         if "search" in parts:
             yield from search()
@@ -86,7 +87,7 @@ def system_figures(data: Path, parts: list[str], stages: bench_stages.Stages, fo
         yield from bench_system.starting(folder / ".env")
 
 
-def with_original(threads: int, figures) -> Iterator[Figure]:
+def with_original(threads: int, figures: Callable[[Original], Iterator[Figure]]) -> Iterator[Figure]:
     """The figures that what users have today is needed for; says so where it is not to be had."""
     with ExitStack() as stack:
         try:
@@ -113,7 +114,7 @@ def search() -> Iterator[Figure]:
 
 def enlarge(photo: Path, folder: Path) -> Path:
     """The photo at 12 million pixels, with a sensor's noise (else it would be decoded faster than a phone's)."""
-    pixels = cv2.imread(str(photo))
+    pixels = decode(photo.read_bytes())
     zoom = (LARGE_PIXELS / (pixels.shape[0] * pixels.shape[1])) ** 0.5
     large = cv2.resize(pixels, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     noise = np.random.default_rng(0).normal(0, 4, large.shape[:2]).astype(np.float32)

@@ -15,18 +15,18 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import Engine, insert, make_url
 
 from services.common.database import open_engine, writing
-from services.embedder.gallery.store import Gallery, tables
+from services.embedder.gallery import tables
+from services.embedder.gallery.store import Gallery
 from services.embedder.gallery.templates import Templates
-from services.embedder.integer_products import IntegerProducts
 from services.embedder.matching import Metric
 from services.embedder.search.exact import ExactIndex
-from services.embedder.search.follow import LiveIndex
-from tests.e2e.system import ROOT
+from services.embedder.search.follow import LocalIndex
 
 PHOTOS = 10
 MODEL = "bench:1"
@@ -36,13 +36,16 @@ TURN = 5
 #: Distance within which to search: that of a model's threshold. Half of the queries are of people who are not enrolled.
 THRESHOLD = 0.3
 
+Answer = TypeVar("Answer")
+
 
 def person(number: int, dimension: int, photos: int = PHOTOS) -> np.ndarray:
     """float32 (photos, dimension), unit length; pairs of one person are some 0.2 apart in cosine, of two some 0.75."""
     rng = np.random.default_rng(number)
     shared = np.random.default_rng(0).normal(size=dimension) * 0.5
     vectors = shared + rng.normal(size=dimension) * 0.8 + rng.normal(size=(photos, dimension)) * 0.45
-    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    unit: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return unit.astype(np.float32)
 
 
 def batches(people: int, dimension: int) -> Iterator[dict[str, Templates]]:
@@ -78,10 +81,10 @@ def rivals(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], int]]:
     return found | {"faiss IndexFlatIP": lambda query: int(flat.search(query[None], 1)[1][0, 0])}
 
 
-def timed(times: list[tuple[float, float]], function: Callable, *args: object) -> object:
+def timed(times: list[tuple[float, float]], function: Callable[[np.ndarray], Answer], query: np.ndarray) -> Answer:
     """Calls the function and notes the milliseconds that passed, and those that processors worked for us."""
     wall, work = time.perf_counter(), time.process_time()
-    result = function(*args)
+    result = function(query)
     times.append((1000 * (time.perf_counter() - wall), 1000 * (time.process_time() - work)))
     return result
 
@@ -106,7 +109,7 @@ def measure(index: ExactIndex, vectors: np.ndarray, asked: np.ndarray) -> tuple[
         **rivals(vectors),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
-    found: dict[str, list] = {name: [] for name in contenders}
+    found: dict[str, list[Any]] = {name: [] for name in contenders}
     for start in range(0, len(asked), TURN):
         for name, search in contenders.items():
             time.sleep(0.1)  # the threads of who came before go on spinning for a while
@@ -126,8 +129,7 @@ def measure(index: ExactIndex, vectors: np.ndarray, asked: np.ndarray) -> tuple[
 
 def new_index(options: argparse.Namespace) -> ExactIndex:
     """An empty one."""
-    products = IntegerProducts(ROOT / "var" / "cache")
-    return ExactIndex(options.dimension, products, options.directory, options.threads)
+    return ExactIndex(options.dimension, options.directory, options.threads)
 
 
 def run(templates: int, options: argparse.Namespace) -> Searched:
@@ -165,9 +167,9 @@ def start(templates: int, options: argparse.Namespace) -> float:
         gallery.revision()  # makes the tables
         for number, batch in enumerate(batches(templates // PHOTOS, options.dimension)):
             fill(engine, batch, number * BATCH_PEOPLE)
-        live = LiveIndex(gallery, MODEL, lambda: new_index(options))
+        local = LocalIndex(gallery, MODEL, lambda: new_index(options))
         started = time.perf_counter()
-        count = len(live.current())
+        count = len(local.current())
         seconds = time.perf_counter() - started
         engine.dispose()
     assert count == templates
@@ -188,7 +190,7 @@ def fill(engine: Engine, people: dict[str, Templates], revision: int) -> None:
     ]
     with writing(engine) as connection:
         connection.execute(insert(tables.templates), rows)
-        connection.execute(insert(tables.galleries), changed)
+        connection.execute(insert(tables.people), changed)
 
 
 def main() -> None:

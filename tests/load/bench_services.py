@@ -5,27 +5,33 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import grpc
+from google.protobuf.message import Message
 from reco.detector.v1 import detector_pb2
 from reco.embedder.v1 import embedder_pb2
 from reco.liveness.v1 import liveness_pb2
 
-from deploy.models.sources import MINIFASNET_URL
-from services.common.convert import from_crop
+from services.common.convert import from_box
 from services.common.workers import Workers, processors
-from services.detector.model import open_detector
-from services.detector.servicer import DetectorServicer
+from services.detector.model import MODEL, Detector, open_finder
+from services.detector.mtcnn import DetectOptions
+from services.detector.servicer import DetectorServicer, from_crop
+from services.embedder.gallery.store import Gallery
 from services.embedder.model import Embedder
-from services.embedder.recognition import catalogue as models
-from services.embedder.recognition import recogniser as recogniser
+from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.registry import Recognisers
+from services.embedder.search.index import Indexes
 from services.embedder.servicer import EmbedderServicer
-from services.liveness.model import LivenessModels, ModelSettings
+from services.liveness.minifasnet import MiniFasNet
+from services.liveness.model import MINIFASNET, LivenessModels
 from services.liveness.servicer import LivenessServicer
-from tests.e2e.system import ROOT, System
-from tests.load.bench_stages import CACHE, CLIENTS, Stages, store
+from tests.e2e.system import System
+from tests.load.bench_stages import CACHE, CLIENTS, Stages
 from tests.load.figures import Figure, at_least, interleaved
+from tests.models import finished
 
 #: Seconds that CLIENTS threads call a service at once: fewer would not fill the batches of the embedder's workers.
 SECONDS = 2.5
@@ -43,7 +49,9 @@ def throughput(system: System, stages: Stages, mirror: Path) -> Iterator[Figure]
         "embedder": (local_embedder(), "EmbedFaces"),
     }.items():
         with grpc.insecure_channel(system.address(name)) as channel:
-            remote = channel.unary_unary(f"/reco.{name}.v1.{name.title()}Service/{method}")
+            remote: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+                f"/reco.{name}.v1.{name.title()}Service/{method}"
+            )
             local, request = getattr(servicer, method), requests[name]
             contenders = {
                 "service": partial(rate, partial(remote, request.SerializeToString())),
@@ -55,31 +63,32 @@ def throughput(system: System, stages: Stages, mirror: Path) -> Iterator[Figure]
         yield at_least(what, 85, 100 * measured["service"] / measured["process"], " %", note)
 
 
-def make_requests(stages: Stages) -> dict[str, object]:
+def make_requests(stages: Stages) -> dict[str, Message]:
     """A photo to prepare, to judge, and its face to embed."""
     photo = stages.small.read_bytes()
     prepare = detector_pb2.PrepareFacesRequest(image=photo, width=224, height=224)
-    found = local_detector().PrepareFaces(prepare, None).faces[0]
+    found = stages.detector.prepare_faces(photo, 224, 224, 0, DetectOptions()).faces[0]
     return {
         "detector": prepare,
-        "liveness": liveness_pb2.CheckLivenessRequest(image=photo, boxes=[found.face.box]),
+        "liveness": liveness_pb2.CheckLivenessRequest(image=photo, boxes=[from_box(found.face.box)]),
         "embedder": embedder_pb2.EmbedFacesRequest(models=["Dlib"], faces=[from_crop(stages.crop)]),
     }
 
 
 def local_detector() -> DetectorServicer:
-    return DetectorServicer(open_detector(CACHE), Workers(processors()))
+    return DetectorServicer(Detector(open_finder(finished(MODEL))), Workers(processors()))
 
 
 def local_liveness(mirror: Path) -> LivenessServicer:
-    settings = ModelSettings(ROOT / "var" / "models", MINIFASNET_URL, "MiniFASNet")
-    return LivenessServicer(LivenessModels(lambda: settings, str(mirror), cache=CACHE), Workers(processors()))
+    model = MiniFasNet.load(finished(MINIFASNET, mirror))
+    models = cast(LivenessModels, SimpleNamespace(current=lambda: model))  # all that is asked of them
+    return LivenessServicer(models, Workers(processors()))
 
 
 def local_embedder() -> EmbedderServicer:
     """One that can embed only: it has no gallery."""
-    recognisers = Recognisers(models.find, lambda spec: recogniser.load(spec, store(), CACHE))
-    return EmbedderServicer(Embedder(recognisers, None, None))
+    recognisers = Recognisers(catalogue.find, lambda name: recogniser.load(catalogue.find(name), finished(name), CACHE))
+    return EmbedderServicer(Embedder(recognisers, cast(Gallery, None), cast(Indexes, None)))
 
 
 def rate(call: Callable[[], object]) -> float:

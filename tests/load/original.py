@@ -5,11 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
+from typing import Any
 
-from deploy.models.formats.dlib_dat import find_package_file
 from tests.e2e.system import ROOT
+from tests.packages import DLIB_FILE, package_file
 
 VENV = ROOT / ".venv-bench"
+PYTHON = VENV / "bin" / "python"
 HOME = ROOT / "var" / "bench"
 
 
@@ -26,34 +29,39 @@ class Original:
         environment = {**os.environ, "DEEPFACE_HOME": str(HOME), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": ""}
         if threads:
             environment["OMP_NUM_THREADS"] = str(threads)
-        command = [VENV / "bin" / "python", ROOT / "tests" / "load" / "original_worker.py", str(threads)]
+        worker = ROOT / "tests" / "load" / "original_worker.py"
         with open(HOME / "worker.log", "wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True
+                [PYTHON, worker, str(threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=environment,
+                text=True,
             )
 
-    def ask(self, do: str, **order: object) -> dict:
+    def ask(self, do: str, **order: object) -> dict[str, Any]:
         """The worker's answer.
 
         Raises:
             Absent: it died.
         """
-        try:
-            self._process.stdin.write(json.dumps({"do": do, **order}) + "\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass
-        line = self._process.stdout.readline()
+        orders, answers = self._process.stdin, self._process.stdout
+        assert orders and answers, "both are pipes"
+        with suppress(BrokenPipeError):
+            orders.write(json.dumps({"do": do, **order}) + "\n")
+            orders.flush()
+        line = answers.readline()
         if not line:
             raise Absent("the worker died: " + (HOME / "worker.log").read_text()[-300:])
-        return json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
     def __enter__(self) -> "Original":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.stdin.close()
-        self._process.wait()
+        self._process.communicate()
 
 
 def _prepare() -> None:
@@ -61,14 +69,15 @@ def _prepare() -> None:
     stamp = VENV / ".installed"
     if not stamp.exists() or stamp.read_text() != requirements.read_text():
         print("installing what users have today into .venv-bench (once, minutes) …", file=sys.stderr)
-        pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        for command in ([sys.executable, "-m", "venv", VENV], [*pip, "-r", requirements]):
+        make = [sys.executable, "-m", "venv", str(VENV)]
+        pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
+        for command in (make, pip):
             if subprocess.run(command).returncode:
                 raise Absent("TensorFlow, mtcnn and deepface could not be installed into .venv-bench")
         stamp.write_text(requirements.read_text())
     weights = HOME / ".deepface" / "weights" / "dlib_face_recognition_resnet_model_v1.dat"
     weights.parent.mkdir(parents=True, exist_ok=True)
-    packaged = find_package_file()
+    packaged = package_file("face_recognition_models", DLIB_FILE)
     if packaged is None:
         raise Absent("dlib's weights are not installed")
     if not weights.exists():

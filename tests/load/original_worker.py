@@ -9,6 +9,8 @@ import os
 import sys
 import time
 
+import numpy as np
+
 
 def main() -> None:
     """Answers until the input ends."""
@@ -32,7 +34,7 @@ class Tools:
             tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
         self._mtcnn = MTCNN()
 
-    def detect(self, photo: str, max_side: int) -> dict:
+    def detect(self, photo: str, max_side: int) -> dict[str, object]:
         """Faces of a photo shrunk to max_side (0: as it is): xyxy boxes, and milliseconds of processor time."""
         picture = _read(photo)
         if max_side:
@@ -42,7 +44,7 @@ class Tools:
         faces = self._mtcnn.detect_faces(picture, fit_to_image=False, box_format="xyxy", output_type="numpy")
         return {"ms": 1000 * (time.process_time() - started), "boxes": [list(map(float, face[1:5])) for face in faces]}
 
-    def verify(self, photo: str, gallery: list[str]) -> dict:
+    def verify(self, photo: str, gallery: list[str]) -> dict[str, object]:
         """Faces found at full size, cut out, and compared with each enrolled face: milliseconds that passed."""
         import cv2
         from deepface import DeepFace
@@ -57,14 +59,16 @@ class Tools:
         return {"ms": 1000 * (time.perf_counter() - started), "verified": sum(map(bool, verdicts))}
 
 
-def _read(path: str):
+def _read(path: str) -> np.ndarray:
     """uint8 RGB."""
     import cv2
 
-    return cv2.imread(path)[..., ::-1]
+    picture = cv2.imread(path)
+    assert picture is not None, path
+    return picture[..., ::-1]
 
 
-def _shrink(picture, max_side: int):
+def _shrink(picture: np.ndarray, max_side: int) -> np.ndarray:
     import cv2
 
     ratio = max_side / max(picture.shape[:2])

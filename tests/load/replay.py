@@ -21,13 +21,14 @@ class Replay(grpc.GenericRpcHandler):
         self._server.add_generic_rpc_handlers((self,))
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
-    def service(self, call: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, call: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
         return grpc.unary_unary_rpc_method_handler(lambda request, context: self._answer(call.method, request))
 
     def _answer(self, method: str, request: bytes) -> bytes:
         if method not in self._answers:
             stage = method.split(".")[1]  # /reco.detector.v1.DetectorService/…
-            self._answers[method] = self._channels[stage].unary_unary(method)(request, timeout=60)
+            call: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channels[stage].unary_unary(method)
+            self._answers[method] = call(request, timeout=60)
         return self._answers[method]
 
     def __enter__(self) -> "Replay":

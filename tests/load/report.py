@@ -44,12 +44,12 @@ def draw(figures: Sequence[Figure], path: Path) -> None:
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    shown = [one for one in figures if one.share][::-1]
+    shown = [(one, one.share) for one in figures if one.share][::-1]
     _, axes = pyplot.subplots(figsize=(11, 0.36 * len(shown) + 1.2), layout="constrained")
-    colours = ["#2f7d4f" if one.met else "#b5533c" for one in shown]
-    shares = [min(max(one.share, 0.1), 100) for one in shown]
-    axes.barh([one.what.lstrip("… ") for one in shown], [share - 1 for share in shares], left=1, color=colours)
-    for row, (one, share) in enumerate(zip(shown, shares, strict=True)):
+    colours = ["#2f7d4f" if one.met else "#b5533c" for one, _ in shown]
+    shares = [min(max(share, 0.1), 100) for _, share in shown]
+    axes.barh([one.what.lstrip("… ") for one, _ in shown], [share - 1 for share in shares], left=1, color=colours)
+    for row, ((one, _), share) in enumerate(zip(shown, shares, strict=True)):
         axes.annotate(one.value.split(" (")[0], (max(share, 1), row), (4, 0), textcoords="offset points", va="center")
     axes.axvline(1, color="black", linewidth=1)
     axes.set_xscale("log")

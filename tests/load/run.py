@@ -166,19 +166,21 @@ def rpcs(bench: Bench, only: str) -> Iterator[Result]:
 
 def by_ghz(program: Path, config: Path, address: str) -> Result:
     """Runs one configuration."""
-    command = [program, "--config", config, "--format", "json", address]
+    command: list[str | Path] = [program, "--config", config, "--format", "json", address]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     report = json.loads(ended.stdout)
     times = {one["percentage"]: one["latency"] / 1e6 for one in report.get("latencyDistribution") or []}
     good = report.get("statusCodeDistribution", {}).get("OK", 0)
-    percentiles = [times.get(share, float("nan")) for share in (50, 95, 99)]
-    return Result(config.stem, report["count"], report["rps"], *percentiles, report["count"] - good)
+    p50, p95, p99 = (times.get(share, float("nan")) for share in (50, 95, 99))
+    return Result(config.stem, report["count"], report["rps"], p50, p95, p99, report["count"] - good)
 
 
 def rest(bench: Bench, only: str) -> Iterator[Result]:
     """The three endpoints; raises ToolMissing."""
     wanted = [make for make in (uploads, enrollments, verifications) if only in f"rest {make.__name__}"]
-    program = tools.wrk() if wanted else None
+    if not wanted:
+        return
+    program = tools.wrk()
     for make in wanted:
         yield by_wrk(program, f"http://127.0.0.1:{bench.system.port}", make(bench))
 
@@ -213,8 +215,17 @@ def by_wrk(program: Path, base: str, endpoint: Endpoint) -> Result:
     with tempfile.TemporaryDirectory() as folder:
         for number, body in enumerate(endpoint.bodies, start=1):
             (Path(folder) / str(number)).write_bytes(body)
-        command = [program, "-t", "1", "-c", str(CONNECTIONS), "-d", f"{REST_SECONDS}s", "--timeout", "20s"]
-        command += ["-s", HERE / "rest.lua", base + endpoint.path, "--", folder, endpoint.content_type]
+        command: list[str | Path] = [program, "-t", "1", "-c", str(CONNECTIONS), "-d", f"{REST_SECONDS}s"]
+        command += [
+            "--timeout",
+            "20s",
+            "-s",
+            HERE / "rest.lua",
+            base + endpoint.path,
+            "--",
+            folder,
+            endpoint.content_type,
+        ]
         command += [str(endpoint.code), "once" if endpoint.once else "again"]
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     seen = json.loads(ended.stdout.strip().splitlines()[-1])

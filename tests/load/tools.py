@@ -35,8 +35,10 @@ def ghz() -> Path:
 
 def wrk() -> Path:
     """The program; raises ToolMissing."""
-    if not shutil.which("wrk"):
+    program = shutil.which("wrk")
+    if not program:
         installed = subprocess.run([ROOT / "deploy" / "local" / "apt-install", "wrk"], capture_output=True, text=True)
         if installed.returncode:
             raise ToolMissing(f"wrk is not installed: {installed.stderr.strip()}")
-    return Path(shutil.which("wrk"))
+        program = "/usr/bin/wrk"
+    return Path(program)

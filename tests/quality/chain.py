@@ -11,12 +11,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from deploy.models.weights import WeightStore
 from services.common.faces import Face, FaceCrop
-from services.detector.model import open_detector
+from services.detector.model import MODEL, Detector, open_finder
 from services.detector.mtcnn import DetectOptions
-from services.embedder.recognition import catalogue as models
-from services.embedder.recognition import recogniser as recogniser
+from services.embedder.recognition import catalogue, recogniser
+from tests.models import finished
 
 CROP = 224  # pixels, both sides: the detector's default
 
@@ -27,9 +26,9 @@ class Chain:
 
     Attributes:
         models: names.
-        mirror: see Recogniser.
+        mirror: whether a template is the mean over a model's views.
         folder: of weights (models/) and networks made here (cache/).
-        weights_mirror: see WeightStore.
+        weights_mirror: see deploy.models.weights.WeightStore.
         options: of the search for faces.
     """
 
@@ -83,12 +82,13 @@ def _embed_photo(task: tuple[Chain, Path]) -> list[np.ndarray]:
 
 
 @cache
-def _detector(folder: Path):
+def _detector(folder: Path) -> Detector:
     cv2.setNumThreads(1)
-    return open_detector(folder / "cache")
+    return Detector(open_finder(finished(MODEL, folder=folder)))
 
 
 @cache
-def _load(chain: Chain, name: str) -> recogniser.Recogniser:
-    store = WeightStore(chain.folder / "models", chain.weights_mirror)
-    return recogniser.load(models.find(name), store, chain.folder / "cache", mirror=chain.mirror)
+def _load(chain: Chain, name: str) -> recogniser.OnnxRecogniser:
+    model = finished(name, chain.weights_mirror or "", chain.folder)
+    spec = catalogue.find(name)
+    return recogniser.load(spec if chain.mirror else spec.one_view(), model, chain.folder / "cache")

@@ -38,12 +38,13 @@ def false_claims(
     """
     usable = np.all([np.isfinite(templates).all(axis=1) for templates, _ in models], axis=0)
     people: dict[Path, list[int]] = {}
-    for number in np.flatnonzero(usable):
-        people.setdefault(photos[number].parent, []).append(int(number))
+    for number in np.flatnonzero(usable).tolist():
+        people.setdefault(photos[number].parent, []).append(number)
     chosen = np.array([numbers[:size] for numbers in people.values() if len(numbers) >= size])
     if len(chosen) < 2:
         return None
-    matching = sum(_matching(templates[chosen.ravel()], threshold, size) for templates, threshold in models)
+    counts = [_matching(templates[chosen.ravel()], threshold, size) for templates, threshold in models]
+    matching = np.sum(counts, axis=0)
     others = matching[~np.eye(len(chosen), dtype=bool)]
     return FalseClaims(len(others), float((others >= 1).mean()), float((others >= 2).mean()))
 
@@ -51,6 +52,7 @@ def false_claims(
 def _matching(templates: np.ndarray, threshold: float, size: int) -> np.ndarray:
     """int (people, people): pairs that match, of one's photos and another's."""
     vectors = unit(templates)
-    matches = 1 - vectors @ vectors.T <= threshold
+    matches: np.ndarray = 1 - vectors @ vectors.T <= threshold
     count = len(templates) // size
-    return matches.reshape(count, size, count, size).sum(axis=(1, 3))
+    pairs: np.ndarray = matches.reshape(count, size, count, size).sum(axis=(1, 3))
+    return pairs

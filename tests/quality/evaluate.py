@@ -17,6 +17,7 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from tests.quality.lfw import PairList, all_pairs, pairs_of, read_pairs
 from tests.quality.metrics import Distances, best_accuracy, folded_accuracy
 
 TARGETS = (1e-2, 1e-3, 1e-4)
+
+#: What is written as JSON.
+Report = dict[str, Any]
 
 
 def pair_distances(metric: Metric, templates: np.ndarray, pairs: PairList) -> np.ndarray:
@@ -52,9 +56,9 @@ def pair_distances(metric: Metric, templates: np.ndarray, pairs: PairList) -> np
     return result
 
 
-def score(templates: np.ndarray, pairs: PairList) -> dict:
+def score(templates: np.ndarray, pairs: PairList) -> Report:
     """Everything we say of one model: a dict for JSON, by distance."""
-    report = {"photos_without_a_face": int((~np.isfinite(templates).all(axis=1)).sum())}
+    report: Report = {"photos_without_a_face": int((~np.isfinite(templates).all(axis=1)).sum())}
     for metric in Metric:
         values = pair_distances(metric, templates, pairs)
         distances = Distances.of(values, pairs.same)
@@ -72,11 +76,11 @@ def score(templates: np.ndarray, pairs: PairList) -> dict:
     return report
 
 
-def _as_dict(found: HeldOut | None) -> dict | None:
-    return found and asdict(found)
+def _as_dict(found: HeldOut | None) -> Report | None:
+    return asdict(found) if found else None
 
 
-def _accuracy(values: np.ndarray, pairs: PairList) -> dict:
+def _accuracy(values: np.ndarray, pairs: PairList) -> Report:
     if pairs.has_folds:
         accuracy, error = folded_accuracy(values, pairs.same, pairs.folds)
         return {"kind": "mean of folds, threshold from the other folds", "value": accuracy, "standard_error": error}
@@ -84,7 +88,7 @@ def _accuracy(values: np.ndarray, pairs: PairList) -> dict:
     return {"kind": "best threshold on these very pairs", "value": accuracy, "threshold": threshold}
 
 
-def current_thresholds(name: str, templates: np.ndarray, pairs: PairList) -> dict:
+def current_thresholds(name: str, templates: np.ndarray, pairs: PairList) -> Report:
     """FMR and FNMR at the thresholds that the model's record has now."""
     rates = {}
     for metric in Metric:
@@ -98,7 +102,7 @@ def current_thresholds(name: str, templates: np.ndarray, pairs: PairList) -> dic
     return rates
 
 
-def print_report(name: str, report: dict) -> None:
+def print_report(name: str, report: Report) -> None:
     print(f"\n{name} {report['version']}   photos without a face: {report['photos_without_a_face']}")
     for metric in Metric:
         row, now = report[metric], report["current_thresholds"][metric]
@@ -116,7 +120,7 @@ def print_report(name: str, report: dict) -> None:
         print(f"    threshold in use {now['threshold']}: FMR {now['fmr']:.4%}, FNMR {now['fnmr']:.4f}")
 
 
-def _said(found: dict | None) -> str:
+def _said(found: Report | None) -> str:
     if found is None:
         return "too few people or pairs"
     least, most = found["fnmr_of_folds"]
@@ -201,7 +205,7 @@ def write_report(chain: Chain, templates: dict[str, np.ndarray], pairs: PairList
     """Prints what we know of each model, and writes it to `folder`."""
     genuine, impostor = int(pairs.same.sum()), int((~pairs.same).sum())
     print(f"{genuine} genuine, {impostor} impostor pairs")
-    report = {"genuine": genuine, "impostor": impostor, "all_views": chain.mirror, "models": {}}
+    report: Report = {"genuine": genuine, "impostor": impostor, "all_views": chain.mirror, "models": {}}
     for name, version in versions(chain).items():
         now = current_thresholds(name, templates[name], pairs)
         one = {"version": version, **score(templates[name], pairs), "current_thresholds": now}

@@ -16,19 +16,18 @@ import json
 import os
 import random
 import sys
-import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.models.networks.mtcnn import mtcnn_networks
-from deploy.models.sources import minifasnet_files
-from services.common.faces import Box
+from services.common.faces import Box, Verdict
 from services.common.images import decode
-from services.common.onnx import open_session
+from services.detector.model import MODEL, open_finder
 from services.detector.mtcnn import DetectOptions, Mtcnn
-from services.liveness.minifasnet import Liveness, MiniFasNet, Verdict
+from services.liveness.minifasnet import Liveness, MiniFasNet
+from services.liveness.model import MINIFASNET
+from tests.models import finished
 
 ATTACKS = ("print", "replay")
 LIVING = ("live", "lfw", "deepface")
@@ -58,12 +57,8 @@ class Judge:
     model: MiniFasNet
 
     @classmethod
-    def load(cls, data: Path, cache: Path) -> "Judge":
-        networks = mtcnn_networks(cache)
-        finder = Mtcnn(*(open_session(path) for path in (networks.pnet, networks.rnet, networks.onet)))
-        folder = data / "weights" / "minifasnet"
-        files = {scale: folder / file.name for scale, file in minifasnet_files().items()}
-        return cls(finder, MiniFasNet.load(files, cache=cache))
+    def load(cls, data: Path) -> "Judge":
+        return cls(open_finder(finished(MODEL)), MiniFasNet.load(finished(MINIFASNET, data / "weights")))
 
     def __call__(self, photo: Path) -> Judged:
         image = decode(photo.read_bytes())
@@ -83,7 +78,7 @@ def photos_of(data: Path, kind: str, count: int) -> list[Path]:
 
 def error_rate(judged: Iterable[Judged], attack: bool, threshold: float) -> float:
     """APCER of attacks, BPCER of others; 0 to 1; nan where there is no verdict at all."""
-    scores = [item.face.score for item in judged if _decided(item)]
+    scores = [score for item in judged if (score := _score(item)) is not None]
     wrong = sum((score >= threshold) == attack for score in scores)
     return wrong / len(scores) if scores else float("nan")
 
@@ -151,7 +146,9 @@ def held_out_rates(judged: Verdicts) -> Iterator[str]:
     yield "| photos | judged | thresholds | errors | rate |"
     yield "|---|---|---|---|---|"
     for kind in judged:
-        parts = [(threshold, list(filter(_decided, inside[kind]))) for threshold, inside in found]
+        parts = [
+            (threshold, [item for item in inside[kind] if _score(item) is not None]) for threshold, inside in found
+        ]
         parts = [(threshold, items) for threshold, items in parts if items]
         count = sum(len(items) for _, items in parts)
         errors = sum(round(error_rate(items, kind in ATTACKS, threshold) * len(items)) for threshold, items in parts)
@@ -163,7 +160,7 @@ def held_out_rates(judged: Verdicts) -> Iterator[str]:
 def write(judged: Verdicts, model: MiniFasNet, folder: Path) -> None:
     """liveness.json: the scores (null: no face, or undecidable); liveness.png: error rates by threshold."""
     folder.mkdir(parents=True, exist_ok=True)
-    scores = {kind: [item.face.score if _decided(item) else None for item in items] for kind, items in judged.items()}
+    scores = {kind: [_score(item) for item in items] for kind, items in judged.items()}
     report = {
         "model": f"{model.name} {model.version}",
         "threshold_in_use": model.threshold,
@@ -185,7 +182,7 @@ def write(judged: Verdicts, model: MiniFasNet, folder: Path) -> None:
     for kind, items in judged.items():
         attack = kind in ATTACKS
         rates = [error_rate(items, attack, threshold) for threshold in thresholds]
-        label = f"{'APCER' if attack else 'BPCER'} {kind} ({sum(map(_decided, items))})"
+        label = f"{'APCER' if attack else 'BPCER'} {kind} ({len(items) - [_score(item) for item in items].count(None)})"
         axes.plot(thresholds, rates, linestyle="--" if attack else "-", label=label)
     axes.axvline(model.threshold, color="grey", linewidth=1)
     axes.set(xlabel="threshold (grey: in use)", ylabel="error rate", xlim=(0, 1), ylim=(0, 0.5))
@@ -195,8 +192,9 @@ def write(judged: Verdicts, model: MiniFasNet, folder: Path) -> None:
     pyplot.close(figure)
 
 
-def _decided(item: Judged) -> bool:
-    return item.face is not None and item.face.verdict is not Verdict.UNDECIDABLE
+def _score(item: Judged) -> float | None:
+    """None where there is no face, or no verdict on it."""
+    return item.face.score if item.face and item.face.verdict is not Verdict.UNDECIDABLE else None
 
 
 def _area(box: Box) -> float:
@@ -213,8 +211,7 @@ def main() -> int:
     if not set(kinds) & set(ATTACKS) or not set(kinds) & set(LIVING):
         print(f"{arguments.data} has no photos of attacks and living faces (spoof/, faces/): liveness is not measured")
         return 0
-    with tempfile.TemporaryDirectory() as cache:
-        judge = Judge.load(arguments.data, Path(cache))
+    judge = Judge.load(arguments.data)
     judged = {kind: [judge(photo) for photo in photos_of(arguments.data, kind, arguments.photos)] for kind in kinds}
     model = judge.model
     print(f"\n# Liveness: {model.name} {model.version}, threshold in use {model.threshold}\n")

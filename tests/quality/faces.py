@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from deploy.local.demo import FACE_CENTRE, another_face, astronaut
+from services.common.images import decode
 
 ROOT = Path(__file__).resolve().parents[2]
 SIDE = 250
@@ -21,7 +22,8 @@ def portraits(count: int, data: Path | None = None) -> list[np.ndarray]:
     """
     data = data or Path(os.environ.get("RECO_TEST_DATA", ROOT.parent / "shared" / "data"))
     paths = sorted((data / "faces" / "lfw_dev").glob("*/*.jpg"))
-    return [cv2.imread(str(path)) for path in paths[:: len(paths) // count][:count]] if paths else _astronauts()
+    chosen = paths[:: len(paths) // count][:count] if paths else []
+    return [decode(path.read_bytes()) for path in chosen] or _astronauts()
 
 
 def _astronauts() -> list[np.ndarray]:

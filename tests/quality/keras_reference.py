@@ -6,7 +6,9 @@ python -m tests.quality.keras_reference liveness|lambda FILE.h5
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,13 +19,17 @@ from deploy.models.keras.export import quieten
 def main() -> None:
     quieten()
     what, *rest = sys.argv[1:]
-    {"weights": write_weights, "outputs": write_outputs, "liveness": write_liveness, "lambda": write_lambda}[what](
-        *rest
-    )
+    writers: dict[str, Callable[..., None]] = {
+        "weights": write_weights,
+        "outputs": write_outputs,
+        "liveness": write_liveness,
+        "lambda": write_lambda,
+    }
+    writers[what](*rest)
 
 
 def write_weights(network: str, path: str) -> None:
-    def save(model) -> None:
+    def save(model: Any) -> None:
         randomise(model)
         model.save_weights(path)
 
@@ -33,7 +39,7 @@ def write_weights(network: str, path: str) -> None:
     keras_networks.call_builder(network, save)
 
 
-def randomise(model) -> None:
+def randomise(model: Any) -> None:
     """Biases and normalisation statistics are zeros and ones in a new network, which would hide faults."""
     random = np.random.default_rng(7)
     for weight in model.weights:

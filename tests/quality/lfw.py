@@ -51,8 +51,7 @@ def read_pairs(file: Path, folder: Path) -> PairList:
         ends = [_photo(folder, name, first), _photo(folder, other[0] if other else name, second)]
         left, right = (index.setdefault(path, len(index)) for path in ends)
         rows.append((left, right, not other, number // fold_size))
-    left, right, same, folds = (np.array(column) for column in zip(*rows, strict=True))
-    return PairList(tuple(index), left, right, same, folds)
+    return PairList(tuple(index), *(np.array(column) for column in zip(*rows, strict=True)))
 
 
 def _photo(folder: Path, name: str, number: str) -> Path:

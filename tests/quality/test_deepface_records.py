@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.models.keras import convert as keras_onnx
+from deploy.models.keras.convert import converter
 from services.embedder.recognition import catalogue as models
 
 #: deepface takes dlib's own file, packed; ours comes with a package, or from that package's source, by its hash.
@@ -15,7 +15,7 @@ FROM_DEEPFACE = tuple(name for name in models.names() if name != "Dlib")
 
 @pytest.fixture(scope="module")
 def deepface() -> Path:
-    folders = list(keras_onnx.converter().parents[1].glob("lib/python*/site-packages/deepface"))
+    folders = list(converter().parents[1].glob("lib/python*/site-packages/deepface"))
     if not folders:
         pytest.skip("deepface is not installed (.venv-convert); `make test` installs it")
     return folders[0]

@@ -9,16 +9,15 @@ import pytest
 from reco.detector.v1 import detector_pb2
 
 from deploy.local import demo
-from deploy.models.networks import mtcnn as weights
-from services.common.errors import InvalidRequest, ModelUnavailable
+from services.common.errors import InvalidRequest
 from services.common.faces import Box, Face
 from services.common.images import decode
 from services.common.limits import MAX_MESSAGE_BYTES
-from services.common.onnx import open_session
 from services.common.workers import Workers
-from services.detector.model import MAX_REDUCED_PIXELS, Detector, open_detector
-from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
+from services.detector.model import MAX_REDUCED_PIXELS, MODEL, Detector, open_finder
+from services.detector.mtcnn import Bounds, DetectOptions, Mode, Mtcnn
 from services.detector.servicer import DetectorServicer
+from tests.models import finished
 
 #: What mtcnn 1.0.0 says (TensorFlow 2.21; `detect_faces(…, output_type="numpy", fit_to_image=False,
 #: box_format="xyxy")`): left, top, right, bottom, confidence, five x, five y.
@@ -47,19 +46,13 @@ REFERENCE = {
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("networks")
+def mtcnn() -> Mtcnn:
+    return open_finder(finished(MODEL))
 
 
 @pytest.fixture(scope="module")
-def mtcnn(cache: Path) -> Mtcnn:
-    files = weights.mtcnn_networks(cache)
-    return Mtcnn(*(open_session(path) for path in (files.pnet, files.rnet, files.onet)))
-
-
-@pytest.fixture(scope="module")
-def detector(cache: Path) -> Detector:
-    return open_detector(cache)
+def detector(mtcnn: Mtcnn) -> Detector:
+    return Detector(mtcnn)
 
 
 def astronaut(variant: str) -> np.ndarray:
@@ -120,12 +113,13 @@ def test_faithful_beside_the_reference(mtcnn, photos):
         assert np.abs(found - np.array(expected)[:, 1:]).max() < 0.02, path
 
 
-def test_strips_change_nothing(mtcnn, monkeypatch):
+@pytest.mark.parametrize("strip_pixels", [50_000, 10_000_000])
+def test_strips_change_nothing(mtcnn, strip_pixels):
     """P-Net over a large level is computed in strips, to bound memory."""
     image = cv2.resize(astronaut("three"), None, fx=2, fy=2)
-    whole = rows(mtcnn.detect(image, DetectOptions.reference()))
-    monkeypatch.setattr("services.detector.mtcnn.STRIP_PIXELS", 50_000)
-    assert np.abs(rows(mtcnn.detect(image, DetectOptions.reference())) - whole).max() < 0.01
+    other = open_finder(finished(MODEL), Bounds(strip_pixels=strip_pixels))
+    found, expected = (rows(finder.detect(image, DetectOptions.reference())) for finder in (other, mtcnn))
+    assert np.abs(found - expected).max() < 0.01
 
 
 def test_fast_is_near_faithful(mtcnn, photos):
@@ -265,22 +259,3 @@ def test_pictures_without_room_for_a_face(mtcnn, mode, shape):
 def test_sixty_megapixels_in_bounded_time(detector):
     data = cv2.imencode(".jpg", np.full((6000, 10_000, 3), 128, np.uint8))[1].tobytes()
     assert detector.detect_faces(data, DetectOptions()).faces == []
-
-
-def test_networks_are_built_once(cache, mtcnn, monkeypatch):
-    monkeypatch.setattr(weights, "read_weights", lambda _: pytest.fail("read again"))
-    files = weights.mtcnn_networks(cache)
-    assert {path.name for path in cache.iterdir()} == {files.pnet.name, files.rnet.name, files.onet.name}
-
-
-def test_other_weights_are_refused(tmp_path, monkeypatch):
-    package = tmp_path / "site" / "mtcnn"
-    (package / "assets" / "weights").mkdir(parents=True)
-    (package / "__init__.py").write_text("raise AssertionError('imported')")
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    with pytest.raises(ModelUnavailable, match="missing"):
-        weights.mtcnn_networks(tmp_path / "cache")
-    for name in ("pnet", "rnet", "onet"):
-        (package / "assets" / "weights" / f"{name}.lz4").write_bytes(b"no weights")
-    with pytest.raises(ModelUnavailable, match="not the file"):
-        weights.mtcnn_networks(tmp_path / "cache")

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -9,15 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from deploy.models.keras import convert as keras_onnx
-from deploy.models.keras.convert import ConverterMissing, cached_onnx
-from deploy.models.weights import WeightStore
+from deploy.models.keras.convert import convert, converter
+from deploy.models.sources import networks_of
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box
-from services.embedder.recognition import catalogue as models
-from services.embedder.recognition import recogniser as recogniser
-from services.liveness.minifasnet import Verdict
+from services.common.faces import Box, Verdict
+from services.common.models import find, open_models
+from services.embedder.recognition import catalogue, recogniser
 from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings
+from tests.models import finished
 from tests.quality.faces import portraits
 from tests.unit.fileserver import FileServer, Handler, serving
 
@@ -32,11 +32,11 @@ FACES = 5
 @pytest.fixture(scope="module")
 def reference():
     """Runs tests.quality.keras_reference in the environment that has TensorFlow."""
-    if not keras_onnx.converter().is_file():
+    if not converter().is_file():
         pytest.skip("TensorFlow is not installed (.venv-convert); `make test` installs it")
 
     def run(*arguments) -> None:
-        command = [keras_onnx.converter(), "-m", "tests.quality.keras_reference", *map(str, arguments)]
+        command = [converter(), "-m", "tests.quality.keras_reference", *map(str, arguments)]
         done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
         assert done.returncode == 0, done.stderr.decode()[-3000:]
 
@@ -64,10 +64,11 @@ def test_there_are_faces_without_the_shared_photos(tmp_path):
 def test_recognisers_are_keras(name, reference, faces, tmp_path):
     if name not in ALWAYS and not os.environ.get("CONVERT"):
         pytest.skip("large; `make test CONVERT=1` runs it")
-    spec = models.find(name)
-    weights = tmp_path / spec.keras[0].name
+    spec = catalogue.find(name).one_view()
+    weights = tmp_path / "models" / networks_of(name)["recogniser"][1].name
+    weights.parent.mkdir()
     reference("weights", name, weights)
-    ours = recogniser.load(spec, WeightStore(tmp_path, None), tmp_path / "cache", mirror=False)
+    ours = recogniser.load(spec, finished(name, folder=tmp_path), tmp_path / "cache")
     chips = [cv2.resize(face, (spec.alignment.width, spec.alignment.height)) for face in faces]
     np.save(tmp_path / "in.npy", recogniser.normalise(np.stack(chips), spec.normalisation))
     reference("outputs", name, weights, tmp_path / "in.npy", tmp_path / "out.npy")
@@ -78,32 +79,20 @@ def test_recognisers_are_keras(name, reference, faces, tmp_path):
     assert (1 - cosines).max() < 1e-5
     assert np.abs(mine - theirs).max() < 1e-3 * np.abs(theirs).max()
     assert np.ptp(theirs, axis=0).max() > 0  # else anything would pass
-    for part in (tmp_path / "cache").glob("*"):  # hundreds of megabytes
-        part.unlink()
-
-
-def test_a_converted_file_is_kept(reference, tmp_path, monkeypatch):
-    reference("weights", "DeepID", tmp_path / "deepid_keras_weights.h5")
-    first = cached_onnx(tmp_path / "deepid_keras_weights.h5", tmp_path / "cache", "DeepID")
-    monkeypatch.setenv("RECO_CONVERT_PYTHON", "/nowhere")
-    (tmp_path / "other name.h5").write_bytes((tmp_path / "deepid_keras_weights.h5").read_bytes())
-    assert cached_onnx(tmp_path / "other name.h5", tmp_path / "cache", "DeepID") == first
-    assert {path.suffix for path in first.parent.glob("deepid*")} == {".onnx", ".bin"}
-
-
-def test_says_what_to_do_without_the_converter(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECO_CONVERT_PYTHON", "/nowhere")
-    (tmp_path / "arcface_weights.h5").write_bytes(b"weights")
-    with pytest.raises(ConverterMissing, match="make models MODELS=ArcFace"):
-        recogniser.load(models.find("ArcFace"), WeightStore(tmp_path, None), tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache")  # hundreds of megabytes
 
 
 @pytest.mark.usefixtures("reference")
 def test_broken_weights_are_unavailable_and_leave_nothing(tmp_path):
     (tmp_path / "w.h5").write_bytes(b"<html>no weights</html>")
     with pytest.raises(ModelUnavailable, match="could not be converted"):
-        cached_onnx(tmp_path / "w.h5", tmp_path / "cache", "DeepID")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".keras.lock"]
+        convert(tmp_path / "w.h5", tmp_path / "w.onnx", "DeepID")
+    assert [path.name for path in tmp_path.iterdir()] == ["w.h5"]
+
+
+def liveness_models(settings: ModelSettings, folder: Path) -> LivenessModels:
+    """Those of a liveness service whose cache is in a folder of the test's own."""
+    return LivenessModels(lambda: settings, open_models(folder / "cache", folder / "models", None), folder / "cache")
 
 
 def test_liveness_file_is_fetched_converted_and_keras(reference, faces, tmp_path):
@@ -113,7 +102,7 @@ def test_liveness_file_is_fetched_converted_and_keras(reference, faces, tmp_path
     boxes = [Box(30, 50, 130, 130), Box(220, 200, 130, 130), Box(390, 390, 100, 100)]
     with serving(FileServer((tmp_path / "made.h5").read_bytes())) as server:
         settings = ModelSettings(tmp_path / "models", f"{server.url}/uc?id=1", "liveness_best.h5")
-        model = LivenessModels(lambda: settings).current()
+        model = liveness_models(settings, tmp_path).current()
     found = model.check(photo, boxes)
     crops = np.stack([cv2.resize(face, (224, 224)) for face in faces[:2]]).astype(np.float32)
     np.save(tmp_path / "in.npy", crops)
@@ -127,9 +116,8 @@ def test_liveness_file_is_fetched_converted_and_keras(reference, faces, tmp_path
 
 def test_liveness_file_with_code_in_it_is_refused(reference, tmp_path):
     reference("lambda", tmp_path / "code.h5")
-    models_ = LivenessModels(lambda: ModelSettings(tmp_path, "", "code.h5"))
     with pytest.raises(LivenessModelUnavailable, match="Lambda"):
-        models_.current()
+        liveness_models(ModelSettings(tmp_path, "", "code.h5"), tmp_path).current()
 
 
 class OneOfEach(Handler):
@@ -166,4 +154,4 @@ def test_make_models_end_to_end(reference, tmp_path):
     assert "ArcFace: arcface_weights.onnx could not be had" in done.stderr
     assert [bytes_from for _, bytes_from in server.requests if bytes_from]  # it went on where it had stopped
     assert not (tmp_path / "models" / "arcface_weights.h5").exists()
-    assert len(list((tmp_path / "cache").glob(f"deepid-*-r{keras_onnx.EXPORT_REVISION}.onnx"))) == 1
+    assert find(tmp_path / "cache" / "models", "DeepID", tmp_path / "models")

@@ -5,16 +5,15 @@ import functools
 import cv2
 import pytest
 
-from services.common.faces import Box
+from services.common.faces import Box, Verdict
 from services.common.images import decode
 from services.detector.mtcnn import DetectOptions
-from services.liveness.minifasnet import Verdict
 from tests.quality.evaluate_liveness import ATTACKS, Judge, error_rate, photos_of, summary
 
 
 @pytest.fixture(scope="module")
-def judge(photos, tmp_path_factory):
-    return Judge.load(photos, tmp_path_factory.mktemp("networks"))
+def judge(photos):
+    return Judge.load(photos)
 
 
 @pytest.fixture(scope="module")

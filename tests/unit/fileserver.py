@@ -1,6 +1,7 @@
 """An http server for tests of downloads."""
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -14,21 +15,23 @@ class FileServer(ThreadingHTTPServer):
         self.status = 200
         self.content_type = "application/octet-stream"
         self.etag = '"one"'
-        self.cuts = []  # each transfer takes one off: bytes after which it is cut
-        self.requests = []  # (path, Range header)
+        self.cuts: list[int] = []  # each transfer takes one off: bytes after which it is cut
+        self.requests: list[tuple[str, str | None]] = []  # (path, Range header)
 
-    def handle_error(self, *_):
+    def handle_error(self, *_: object) -> None:
         """A client that goes away is no news."""
 
     @property
-    def url(self):
+    def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self):
+    server: FileServer
+
+    def do_GET(self) -> None:
         server = self.server
         server.requests.append((self.path, self.headers.get("Range")))
         if server.status != 200:
@@ -47,16 +50,16 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: server.cuts.pop(0)] if server.cuts else body)
         self.close_connection = True
 
-    def _start(self, server):
+    def _start(self, server: FileServer) -> int:
         wanted = self.headers.get("Range")
         return int(wanted[6:-1]) if wanted and self.headers.get("If-Range") == server.etag else 0
 
-    def log_message(self, *_):
+    def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def serving(server):
+def serving(server: FileServer) -> Iterator[FileServer]:
     """Runs a server in a thread of its own."""
     with server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))

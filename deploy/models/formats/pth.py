@@ -13,15 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deploy.models.formats import BrokenFile
+
 MAGIC = 0x1950A86A20F9469CFC6C
 VERSION = 1001
 #: What unpickling raises for bytes that are no pickle, or not one for this reader.
 UNREADABLE = (pickle.UnpicklingError, EOFError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
-DTYPES = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
-
-
-class BrokenWeights(Exception):
-    """The file is not what its reader admits: damaged, of another format, or made to run something."""
+DTYPES: dict[str, np.dtype[np.generic]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 # What a pickle can get hold of must have nothing that its BUILD could change: tuples, strings, empty slots.
@@ -32,7 +30,7 @@ class _Block(NamedTuple):
 
     key: str
     kind: str
-    count: int
+    length: int
 
 
 class _Tensor(NamedTuple):
@@ -52,34 +50,34 @@ def read_state_dict(data: bytes) -> dict[str, np.ndarray]:
         float32 or int64 arrays, C-contiguous and read-only (they share `data`).
 
     Raises:
-        BrokenWeights: anything else than a dictionary of whole, contiguous tensors, or any other callable in it.
+        BrokenFile: anything else than a dictionary of whole, contiguous tensors, or any other callable in it.
     """
     file = io.BytesIO(data)
     if _load(file) != MAGIC or _load(file) != VERSION:
-        raise BrokenWeights("not a .pth file of the format before PyTorch 1.6")
+        raise BrokenFile("not a .pth file of the format before PyTorch 1.6")
     _load(file)
     tensors, keys = _load(file), _load(file)
     if not isinstance(tensors, OrderedDict) or not all(isinstance(tensor, _Tensor) for tensor in tensors.values()):
-        raise BrokenWeights("it holds something else than tensors by name")
+        raise BrokenFile("it holds something else than tensors by name")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise BrokenWeights("its data blocks have no names")
+        raise BrokenFile("its data blocks have no names")
     arrays = _read_blocks(data, file.tell(), keys, {tensor.block.key: tensor.block for tensor in tensors.values()})
     return {name: arrays[tensor.block.key].reshape(tensor.shape) for name, tensor in tensors.items()}
 
 
 def _read_blocks(data: bytes, offset: int, keys: list[str], blocks: dict[str, _Block]) -> dict[str, np.ndarray]:
     if set(keys) != set(blocks):
-        raise BrokenWeights("its tensors and its data blocks do not fit together")
+        raise BrokenFile("its tensors and its data blocks do not fit together")
     arrays = {}
     for key in keys:
         block = blocks[key]
         dtype = DTYPES[block.kind]
-        start, offset = offset + 8, offset + 8 + block.count * dtype.itemsize
-        if offset > len(data) or int.from_bytes(data[start - 8 : start], "little") != block.count:
-            raise BrokenWeights("a data block is cut short")
-        arrays[key] = np.frombuffer(data, dtype, block.count, start)
+        start, offset = offset + 8, offset + 8 + block.length * dtype.itemsize
+        if offset > len(data) or int.from_bytes(data[start - 8 : start], "little") != block.length:
+            raise BrokenFile("a data block is cut short")
+        arrays[key] = np.frombuffer(data, dtype, block.length, start)
     if offset != len(data):
-        raise BrokenWeights("something follows the last data block")
+        raise BrokenFile("something follows the last data block")
     return arrays
 
 
@@ -87,7 +85,7 @@ def _load(file: io.BytesIO) -> object:
     try:
         return _Reader(file).load()
     except UNREADABLE as error:
-        raise BrokenWeights(f"its pickle cannot be read: {error}") from error
+        raise BrokenFile(f"its pickle cannot be read: {error}") from error
 
 
 class _Rebuild:
@@ -99,7 +97,7 @@ class _Rebuild:
         if not isinstance(block, _Block) or not isinstance(shape, tuple) or not all(type(n) is int for n in shape):
             raise pickle.UnpicklingError("a tensor without data or shape")
         steps = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
-        if offset != 0 or stride != steps or math.prod(shape) != block.count or min(shape, default=1) < 1:
+        if offset != 0 or stride != steps or math.prod(shape) != block.length or min(shape, default=1) < 1:
             raise pickle.UnpicklingError("a tensor that is not the whole of its data block, in order")
         return _Tensor(block, shape)
 

@@ -4,32 +4,36 @@
     .venv-convert/bin/python -m deploy.models.keras.export - liveness_best.h5 cache/liveness.onnx
 
 The first builds the network with deepface's own code and reads its weights from the file; the second reads a whole
-Keras model, which must hold no code (Lambda layers). The weights go into a second file, `<name>.bin`. Nothing is written
-unless both networks agree. TensorFlow's graph is converted without its weights, which are put back afterwards: tf2onnx
-copies a graph dozens of times (VGG-Face: 18 GB with its weights, 2 without).
+Keras model, which must hold no code (Lambda layers). Nothing is written unless both
+networks agree. TensorFlow's graph is converted without its weights, which are put back afterwards: tf2onnx copies a graph
+dozens of times (VGG-Face: 18 GB with its weights, 2 without).
 """
 
 import argparse
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from deploy.models.keras.networks import BUILDERS, ExportError, read, read_exactly, without_local_loops
+from deploy.models.keras.networks import BUILDERS, ExportError, KerasModel, read, read_exactly, without_local_loops
+
+if TYPE_CHECKING:  # else imported where it is needed: after `quieten`
+    import numpy as np
+    import onnx
 
 #: Largest 1 - cos between the outputs of both networks.
 TOLERANCE = 1e-5
 OPSET = 17
-#: Tensors from this many bytes on go into the second file.
-LEAST_EXTERNAL = 1024
 
 
 def main() -> int:
     """Converts; returns 1, and says why on stderr, where that is not possible."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("network", choices=[*BUILDERS, "-"], help="deepface's name; - for a file with a whole model")
     parser.add_argument("weights", type=Path)
-    parser.add_argument("target", type=Path, help="the .onnx file; its .bin is put beside it")
+    parser.add_argument("target", type=Path, help="the .onnx file")
     options = parser.parse_args()
     quieten()
     try:
@@ -60,11 +64,13 @@ def export(network: str, weights: Path, target: Path) -> float:
     Raises:
         ExportError: they do not agree, or there is something in the model that cannot be converted.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    import onnx
+
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         written = Path(folder) / target.name
         model = read(network, weights)
-        _write(_convert(model), written)
+        onnx.save(_convert(model), written)
+        onnx.checker.check_model(written)
         pictures, results = _try_out(written)
         difference = least_difference(
             results,
@@ -74,13 +80,11 @@ def export(network: str, weights: Path, target: Path) -> float:
         )
         if not difference < TOLERANCE:
             raise ExportError(f"the converted network differs from Keras by {difference:.1e}")
-        # The weights first: whoever finds the .onnx file must find them too.
-        written.with_suffix(".bin").replace(target.with_suffix(".bin"))
         written.replace(target)
     return difference
 
 
-def _convert(model):
+def _convert(model: KerasModel) -> "onnx.ModelProto":
     """An ONNX model with all its weights in it."""
     import tensorflow as tf
     import tf2onnx
@@ -93,14 +97,14 @@ def _convert(model):
     graph = function.graph.as_graph_def()
     weights = _hollow(graph, function)
     result = function.outputs[0].name
-    onnx_model, _ = tf2onnx.convert.from_graph_def(
+    converted: tuple[onnx.ModelProto, Any] = tf2onnx.convert.from_graph_def(
         graph, input_names=["pixels:0", *weights], output_names=[result], opset=OPSET
     )
-    _fill(onnx_model, weights)
-    return onnx_model
+    _fill(converted[0], weights)
+    return converted[0]
 
 
-def _hollow(graph, function) -> dict:
+def _hollow(graph: Any, function: Any) -> dict[str, "np.ndarray"]:
     """Makes plain inputs of the graph's variables; returns their values by input name."""
     from tensorflow import dtypes
 
@@ -125,7 +129,7 @@ def _hollow(graph, function) -> dict:
     return weights
 
 
-def _fill(model, weights: dict) -> None:
+def _fill(model: "onnx.ModelProto", weights: dict[str, "np.ndarray"]) -> None:
     """Puts the weights back as constants of the ONNX graph, and does at once what the graph would do to them alone."""
     import numpy as np
     from onnx import numpy_helper
@@ -153,25 +157,7 @@ def _fill(model, weights: dict) -> None:
         model.graph.initializer.remove(tensor)
 
 
-def _write(model, path: Path) -> None:
-    import onnx
-
-    onnx.save_model(
-        model,
-        str(path),
-        save_as_external_data=True,
-        location=path.with_suffix(".bin").name,
-        size_threshold=LEAST_EXTERNAL,
-    )
-    path.with_suffix(".bin").touch()  # a tiny network has no large tensors
-    onnx.checker.check_model(str(path))
-    for written in (path, path.with_suffix(".bin")):
-        written.chmod(0o644)
-        with written.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-def _try_out(path: Path):
+def _try_out(path: Path) -> tuple["np.ndarray", tuple["np.ndarray", "np.ndarray"]]:
     """(pictures of small and of large numbers, (what ONNX Runtime gives for them together, and singly))"""
     import numpy as np
     import onnxruntime
@@ -186,7 +172,7 @@ def _try_out(path: Path):
     return pictures, (together, singly)
 
 
-def least_difference(results, *references) -> float:
+def least_difference(results: Sequence["np.ndarray"], *references: Callable[[], Any]) -> float:
     """How far all results are from the first reference that they agree with; where there is none, from the nearest.
 
     Args:
@@ -202,7 +188,7 @@ def least_difference(results, *references) -> float:
     return least
 
 
-def cosine_difference(one, other) -> float:
+def cosine_difference(one: Any, other: Any) -> float:
     """The largest 1 - cos between rows; for single numbers, whose cosine says nothing, their largest difference."""
     import numpy as np
 

@@ -6,7 +6,9 @@ import sys
 import tempfile
 import types
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 #: deepface's module and function that build each network and give its embedding layer.
 BUILDERS = {
@@ -21,6 +23,10 @@ BUILDERS = {
 }
 
 
+#: TensorFlow is not installed where types are checked, so its own are any.
+KerasModel = Any
+KerasLayer = Any
+
 #: TensorFlow's functions that a model's file may call: they compute, and reach for no file.
 ARITHMETIC = ("math.", "nn.", "__operators__.", "cast", "reshape", "concat")
 
@@ -29,7 +35,7 @@ class ExportError(Exception):
     """The network cannot be converted; the text says why."""
 
 
-def read(network: str, weights: Path, precision: str = "float32"):
+def read(network: str, weights: Path, precision: str = "float32") -> KerasModel:
     """A Keras network with the weights of a file.
 
     Args:
@@ -43,7 +49,7 @@ def read(network: str, weights: Path, precision: str = "float32"):
     return load_whole(weights, precision) if network == "-" else build(network, weights)
 
 
-def read_exactly(network: str, weights: Path):
+def read_exactly(network: str, weights: Path) -> KerasModel:
     """As `read`, in float64 where TensorFlow can: what the network gives then is a yardstick.
 
     In float32 it is none: GhostFaceNet with random weights, one of five faces, fed singly, was 5.6e-4 (1 - cos) from its
@@ -55,7 +61,7 @@ def read_exactly(network: str, weights: Path):
         return read(network, weights)
 
 
-def build(network: str, weights: Path | None = None):
+def build(network: str, weights: Path | None = None) -> KerasModel:
     """deepface's Keras network up to its embedding, with the weights of a file.
 
     Args:
@@ -67,7 +73,7 @@ def build(network: str, weights: Path | None = None):
         return call_builder(network, lambda whole: whole.load_weights(str(file)) if file else None)
 
 
-def load_whole(path: Path, precision: str = "float32"):
+def load_whole(path: Path, precision: str = "float32") -> KerasModel:
     """A Keras model from an .h5 file that holds no code; in that precision, whatever the file says.
 
     Raises:
@@ -89,7 +95,7 @@ def load_whole(path: Path, precision: str = "float32"):
     return model
 
 
-def _in_precision(config, precision: str):
+def _in_precision(config: Any, precision: str) -> Any:
     """A model's description (parsed JSON) with every floating-point type and policy replaced."""
     if isinstance(config, list):
         return [_in_precision(part, precision) for part in config]
@@ -102,7 +108,7 @@ def _in_precision(config, precision: str):
     return changed
 
 
-def _code_in(config) -> set[str]:
+def _code_in(config: Any) -> set[str]:
     """Names of what runs code in a model's description (parsed JSON)."""
     if isinstance(config, list):
         return set().union(*map(_code_in, config))
@@ -128,23 +134,30 @@ def _unzipped(weights: Path, folder: Path) -> Path:
         return Path(archive.extract(names[0], folder))
 
 
-def call_builder(network: str, load):
+def call_builder(network: str, load: Callable[[KerasModel], None]) -> KerasModel:
     """Runs deepface's builder. `load` takes the place of its module that fetches weights: it never reaches for the web.
 
     deepface's module for comparing templates, which needs packages that are of no use here, is left out likewise.
     """
+
+    def load_model_weights(model: KerasModel, weight_file: str) -> KerasModel:
+        load(model)
+        return model
+
     fetching = types.ModuleType("deepface.commons.weight_utils")
-    fetching.download_weights_if_necessary = lambda file_name, source_url, compress_type=None: file_name
-    fetching.load_model_weights = lambda model, weight_file: (load(model), model)[1]
-    for module in (fetching, types.ModuleType("deepface.modules.verification")):
-        sys.modules[module.__name__] = module
+    fetching.__dict__.update(
+        download_weights_if_necessary=lambda file_name, source_url, compress_type=None: file_name,
+        load_model_weights=load_model_weights,
+    )
+    for stand_in in (fetching, types.ModuleType("deepface.modules.verification")):
+        sys.modules[stand_in.__name__] = stand_in
     module, function = BUILDERS[network]
     for name in [name for name in sys.modules if name.startswith("deepface.models.facial_recognition.tf.")]:
         del sys.modules[name]  # it would go on with the `load` of an earlier call
     return getattr(importlib.import_module(f"deepface.models.facial_recognition.tf.{module}"), function)()
 
 
-def without_local_loops(model):
+def without_local_loops(model: KerasModel) -> KerasModel:
     """The same network with every LocallyConnected2D as one product of matrices, not thousands in a loop."""
     import tf_keras
 
@@ -160,11 +173,11 @@ def without_local_loops(model):
     return clone
 
 
-def _cloned(layer):
+def _cloned(layer: KerasLayer) -> KerasLayer:
     return layer.__class__.from_config(layer.get_config())
 
 
-def _patches_layer(original):
+def _patches_layer(original: KerasLayer) -> KerasLayer:
     """What `original` does, on all patches at once. Its kernel is (places, rows * columns * channels, filters)."""
     import tensorflow as tf
     import tf_keras
@@ -174,11 +187,11 @@ def _patches_layer(original):
     places, (rows, columns), (down, across) = original.output_shape, original.kernel_size, original.strides
     height, width = places[1:3]
 
-    class Patches(tf_keras.layers.Layer):
-        def build(self, _):
+    class Patches(tf_keras.layers.Layer):  # type: ignore[misc]  # TensorFlow has no types here
+        def build(self, _: Any) -> None:
             self.kernel, self.bias = original.kernel, original.bias
 
-        def call(self, inputs):
+        def call(self, inputs: Any) -> Any:
             starts = [(y, x) for y in range(rows) for x in range(columns)]
             ends = [(y + (height - 1) * down + 1, x + (width - 1) * across + 1) for y, x in starts]
             parts = [

@@ -1,202 +1,157 @@
-"""dlib's ResNet for faces, run by this project's own convolutions: as dlib computes it, several times faster.
+"""dlib's ResNet for faces as an ONNX model.
 
-It takes float32 (n, side, side, 3) BGR pixels, 0 to 255, and gives float32 (n, 128), as dlib's
-`face_recognition_model_v1.compute_face_descriptor` does for RGB chips of that size. Affine layers, and the input's
-(pixel - mean) / 256 and channel order, are folded into the convolutions: exact but for rounding, since the first
-convolution has no padding.
+Affine layers, and the input's (pixel - mean) / 256 and channel order, are part of the convolutions: exact but for
+rounding, since the first convolution has no padding.
 """
 
-from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
+from dataclasses import dataclass
 
 import numpy as np
+import onnx
 
-from deploy.models.formats.dlib_dat import (
-    AddSkipped,
-    Affine,
-    Convolution,
-    Dense,
-    Layer,
-    Network,
-    Pooling,
-    Relu,
-    read_network,
-)
-from services.common.errors import ModelUnavailable
-from services.common.networks import convolution
-from services.common.networks.lanes import WIDTH
-from services.common.networks.program import Bordered, Builder, Program, require
+from deploy.models.formats import BrokenFile
+from deploy.models.formats.dlib_dat import AddSkipped, Affine, Convolution, Dense, Layer, Network, Pooling, Relu
+from deploy.models.networks.graph import Filters, Graph
 
 #: Raise it when the same file comes to give other templates, by more than rounding.
 REVISION = 2
-#: Images worked on together.
-BATCH = 8
+#: Channels, and rows or columns, that no value of such a network exceeds.
+MOST = 4096
 
 
-class DlibNetwork:
-    """A network, ready to run; used as ONNX Runtime's sessions are. Safe to call from several threads."""
+def build(network: Network) -> onnx.ModelProto:
+    """The network, which gives what dlib's `face_recognition_model_v1.compute_face_descriptor` does for an RGB chip.
 
-    def __init__(self, network: Network, cache: Path | None = None) -> None:
-        """
-        Args:
-            cache: see native.load.
+    Returns:
+        A model that takes `pixels`, float32 (n, rows, columns, 3), BGR, 0 to 255, and gives `template`, float32 (n, 128).
 
-        Raises:
-            ModelUnavailable: the layers do not fit each other, or are of kinds that are not known here.
-        """
-        builder, rest = _Builder(network), network.layers
-        while rest:
-            rest = rest[builder.add(rest) :]
-        self._shape = ["n", *network.size, 3]
-        self._program, self._dense = builder.program(cache), builder.dense
-
-    @classmethod
-    def load(cls, dat: Path, cache: Path | None = None) -> "DlibNetwork":
-        """Reads a `.dat` file; `cache`: see native.load.
-
-        Raises:
-            ModelUnavailable: it cannot be read, or is broken.
-        """
-        try:
-            return cls(read_network(dat.read_bytes()), cache)
-        except OSError as error:
-            raise ModelUnavailable(f"{dat} cannot be read: {error}") from error
-        except ModelUnavailable as error:
-            raise ModelUnavailable(f"{dat}: {error}") from error
-
-    def get_inputs(self) -> list[SimpleNamespace]:
-        """Its one input."""
-        return [SimpleNamespace(name="pixels", shape=self._shape)]
-
-    def run(self, outputs: None, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """The templates of `feeds["pixels"]`, float32 (n, side, side, 3); to the bit the same whatever else is in it.
-
-        Raises:
-            ModelUnavailable: the pixels are of another size.
-        """
-        pixels = feeds["pixels"]
-        if list(pixels.shape[1:]) != self._shape[1:]:
-            raise ModelUnavailable(f"the network takes {self._shape[1:]}, not {pixels.shape[1:]}")
-        return [np.stack([face @ self._dense for face in self._program.run(pixels)])]  # the same in any company
-
-
-class _Builder:
-    """Makes steps of layers.
-
-    A residual block's result is added to its input where that lies, or to a new value made of the input by pooling. So
-    two or three values of a shape are enough, and none is below zero.
+    Raises:
+        BrokenFile: the layers do not fit each other, or are of kinds that are not known here.
     """
+    layers, rest = _DlibGraph(network), network.layers
+    while rest:
+        rest = rest[layers.add(rest) :]
+    return layers.model()
+
+
+@dataclass(frozen=True)
+class _Value:
+    """What a layer gives: its name in the graph, and (channels, rows, columns)."""
+
+    name: str
+    shape: tuple[int, int, int]
+
+
+class _DlibGraph:
+    """Adds layer after layer to a graph."""
 
     def __init__(self, network: Network) -> None:
-        require(network.size[0] == network.size[1], "its input is no square")
-        self.dense: np.ndarray | None = None
         self._mean = network.mean
-        self._builder = Builder(BATCH)
-        self._values: list[Bordered] = []
-        self._input = self._output = self._new(network.size[0], 3, 3)
-        self._block: Bordered | None = None  # the input of the residual block
+        self._graph = Graph("pixels", *network.size)
+        self._value = _Value("", (3, *network.size))
+        self._block: _Value | None = None  # the input of the residual block
+        self._dimension = 0
 
-    def program(self, cache: Path | None) -> Program:
-        require(self.dense is not None, "the last layer is not the dense one")
-        return self._builder.program(self._input, self._output, cache)
+    def model(self) -> onnx.ModelProto:
+        _require(self._dimension > 0, "the last layer is not the dense one")
+        return self._graph.model("dlib_face_recognition_resnet_v1", {"template": ("n", self._dimension)})
 
     def add(self, layers: tuple[Layer, ...]) -> int:
-        """Adds the first of the layers, as many as make steps together; returns how many."""
+        """Adds the first of the layers, as many as belong together; returns how many."""
         match layers:
-            case (Convolution(), Affine(), Relu(), *_):
-                self._convolve(*layers[:2], None)
+            case (Convolution() as convolution, Affine() as affine, Relu(), *_):
+                self._value = self._relu(self._convolve(convolution, affine))
                 return 3
-            case (Convolution(), Affine(), AddSkipped(), Relu(), *_) if self._block:
-                self._block = self._convolve(*layers[:2], self._block)
+            case (Convolution() as convolution, Affine() as affine, AddSkipped(), Relu(), *_) if self._block:
+                self._end_block(self._convolve(convolution, affine), self._block)
                 return 4
-            case (Convolution(), Affine(), Pooling(), AddSkipped(), Relu(), *_) if self._block:
-                summand = self._pool(layers[2], self._block, len(layers[0].bias))
-                self._block = self._convolve(*layers[:2], summand)
+            case (Convolution() as convolution, Affine() as affine, Pooling() as pooling, AddSkipped(), Relu(), *_) if (
+                self._block
+            ):
+                self._end_block(self._convolve(convolution, affine), self._pool(pooling, self._block))
                 return 5
-            case (Pooling(), *_) if self._output != self._input:
-                self._output = self._block = self._pool(layers[0], self._output, self._output.used)
+            case (Pooling() as pooling, *_) if self._value.name:
+                self._value = self._block = self._pool(pooling, self._value)
                 return 1
-            case (Dense() as dense,) if (self._output.side, self._output.used) == (1, len(dense.weights)):
-                self.dense = dense.weights
+            case (Dense() as dense,) if self._value.name:
+                self._add_dense(dense)
                 return 1
         kind, left = type(layers[0]).__name__.lower(), len(layers)
-        raise ModelUnavailable(f"the dlib network cannot be built: {kind}, {left} layers before its end, does not fit")
+        raise BrokenFile(f"the dlib network cannot be built: {kind}, {left} layers before its end, does not fit")
 
-    def _convolve(self, layer: Convolution, affine: Affine, summand: Bordered | None) -> Bordered:
-        """`summand`: what the result is added to, where that lies; dlib takes what is missing for zeros."""
-        source = self._output
-        layer = _fold_affine(layer if source != self._input else _fold_input(layer, self._mean), affine)
-        filters, channels, window, _ = layer.weights.shape
-        stride, padding = layer.stride[0], layer.padding[0]
-        require(_is_square(layer) and padding in (0, 1), "windows of unknown geometry")
-        require(channels == source.used, "a convolution does not fit its input")
-        side = (source.side + 2 * padding - window) // stride + 1
-        require(side > 0, "a window is larger than its input")
-        target = summand or self._spare(side, filters)
-        require(side <= target.side and filters == target.used, "a block does not fit its input")
-        weights = np.zeros((target.channels, source.channels, window, window))
-        weights[:filters, :channels] = layer.weights
-        bias = np.zeros(target.channels)
-        bias[:filters] = layer.bias
-        step = {"side": side, "stride": stride, "add": int(summand is not None)}
-        if (window, stride, padding) == (3, 1, 1) and side > 1 and source != self._input:
-            step["kind"], step["source_start"] = convolution.WINOGRAD, source.start
-            step["tile"] = 4 if side >= convolution.LEAST_OF_LARGE_TILES else 2
-        else:
-            unseen = max(0, padding - (side - 1) * stride)  # under this much of the window there is border only
-            weights = weights[:, :, unseen : source.side + padding, unseen : source.side + padding]
-            step["kind"], step["window"] = convolution.DIRECT, weights.shape[2]
-            step["source_start"] = source.first + (unseen - padding) * (source.row + source.channels)
-        step["weights"] = self._builder.constant(convolution.prepared(weights, step.get("tile", 0)))
-        step["bias"] = self._builder.constant(bias)
-        step["slopes"] = self._builder.constant(np.zeros(target.channels))
-        self._builder.step(source, target, **step)
-        self._output = target
-        return target
+    def _convolve(self, convolution: Convolution, affine: Affine) -> _Value:
+        count, channels, height, width = convolution.weights.shape
+        _require(len(affine.gamma) == count, "an affine layer does not fit its convolution")
+        _require(channels == self._value.shape[0] and count <= MOST, "a convolution does not fit its input")
+        (rows, columns), gamma = convolution.padding, affine.gamma.astype(np.float64)
+        filters = Filters(
+            convolution.weights * gamma[:, None, None, None],
+            convolution.bias * gamma + affine.beta,
+            convolution.stride,
+            (rows, columns, rows, columns),
+        )
+        shape = (count, *_slide(self._value.shape, (height, width), convolution.stride, convolution.padding))
+        if self._value.name:
+            return _Value(self._graph.convolve(self._value.name, filters), shape)
+        _require(convolution.padding == (0, 0), "the first layer has padding")
+        return _Value(self._graph.convolve_pixels(_of_pixels(filters, self._mean)), shape)
 
-    def _pool(self, layer: Pooling, source: Bordered, channels: int) -> Bordered:
-        """`channels`: of the result, those beyond the source's zero."""
-        window, stride = layer.window[0] or source.side, layer.stride[0]
-        require(_is_square(layer) and window <= source.side, "windows of unknown geometry")
-        require(source.used <= channels, "a block does not fit its input")
-        side = (source.side - window) // stride + 1
-        target = self._spare(side, channels)
-        kind = convolution.MAXIMUM if layer.kind == "max" else convolution.AVERAGE
-        self._builder.step(source, target, kind=kind, side=side, window=window, stride=stride)
-        return target
+    def _pool(self, pooling: Pooling, value: _Value) -> _Value:
+        window = pooling.window if pooling.window != (0, 0) else value.shape[1:]
+        shape = (value.shape[0], *_slide(value.shape, window, pooling.stride, pooling.padding))
+        operator = "MaxPool" if pooling.kind == "max" else "AveragePool"
+        return _Value(self._graph.add(operator, value.name, kernel_shape=window, strides=pooling.stride), shape)
 
-    def _spare(self, side: int, used: int) -> Bordered:
-        """A value of that shape that is not needed any more, or a new one."""
-        channels = -(-used // WIDTH) * WIDTH
-        needed = {value.start for value in (self._input, self._output, self._block) if value}
-        for value in self._values:
-            if (value.side, value.channels) == (side, channels) and value.start not in needed:
-                return replace(value, used=used)
-        return self._new(side, channels, used)
+    def _end_block(self, result: _Value, summand: _Value) -> None:
+        channels, rows, columns = (max(pair) for pair in zip(result.shape, summand.shape, strict=True))
+        shape = channels, rows, columns
+        total = self._graph.add("Add", self._widened(result, shape), self._widened(summand, shape))
+        self._value = self._block = self._relu(_Value(total, shape))
 
-    def _new(self, side: int, channels: int, used: int) -> Bordered:
-        value = Bordered(self._builder.size, side, channels, used)
-        self._builder.place(value)
-        self._values.append(value)
-        return value
+    def _widened(self, value: _Value, shape: tuple[int, int, int]) -> str:
+        """The value with zeros at its bottom, right and last channels, as dlib adds what is smaller.
+
+        By a convolution of one pixel: ONNX Runtime then keeps its own layout, and adds within its convolutions, which its
+        Pad would break up.
+        """
+        channels, rows, columns = (whole - part for whole, part in zip(shape, value.shape, strict=True))
+        pads = (0, 0, rows, columns)
+        if channels:
+            copy = np.eye(shape[0], value.shape[0])[:, :, None, None]
+            return self._graph.convolve(value.name, Filters(copy, np.zeros(shape[0]), pads=pads))
+        if rows or columns:
+            copy = np.ones((shape[0], 1, 1, 1))
+            return self._graph.convolve(value.name, Filters(copy, np.zeros(shape[0]), pads=pads, depthwise=True))
+        return value.name
+
+    def _relu(self, value: _Value) -> _Value:
+        return _Value(self._graph.add("Relu", value.name), value.shape)
+
+    def _add_dense(self, dense: Dense) -> None:
+        channels, rows, columns = self._value.shape
+        features, self._dimension = dense.weights.shape
+        _require(features == channels * rows * columns, "the dense layer does not fit its input")
+        matrix = dense.weights.reshape(channels, rows * columns, self._dimension)
+        self._graph.dense(self._value.name, matrix, output="template")
 
 
-def _is_square(layer: Convolution | Pooling) -> bool:
-    window = layer.weights.shape[2:] if isinstance(layer, Convolution) else layer.window
-    return all(one == other for one, other in (window, layer.stride, layer.padding))
-
-
-def _fold_affine(layer: Convolution, affine: Affine) -> Convolution:
-    gamma = affine.gamma.astype(np.float64)
-    require(len(gamma) == len(layer.bias), "an affine layer does not fit its convolution")
-    weights = layer.weights * gamma[:, None, None, None]
-    return Convolution(weights, layer.bias * gamma + affine.beta, layer.stride, layer.padding)
-
-
-def _fold_input(layer: Convolution, mean: tuple[float, float, float]) -> Convolution:
+def _of_pixels(filters: Filters, mean: tuple[float, float, float]) -> Filters:
     """Makes a convolution over (rgb - mean) / 256 into one over BGR pixels."""
-    require(layer.weights.shape[1] == 3 and layer.padding == (0, 0), "the first layer is not as known")
-    weights = layer.weights.astype(np.float64) / 256
-    bias = layer.bias - np.einsum("fcyx,c->f", weights, np.asarray(mean))
-    return Convolution(weights[:, ::-1], bias, layer.stride, layer.padding)
+    kernel = filters.kernel / 256
+    bias = filters.bias - np.einsum("fcyx,c->f", kernel, np.asarray(mean))
+    return Filters(kernel[:, ::-1], bias, filters.stride)
+
+
+def _slide(
+    shape: tuple[int, int, int], window: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int]
+) -> tuple[int, int]:
+    """Rows and columns of what a window gives that slides over a value."""
+    sizes = zip(shape[1:], window, stride, padding, strict=True)
+    rows, columns = ((size + 2 * pad - width) // step + 1 for size, width, step, pad in sizes)
+    _require(0 < rows <= MOST and 0 < columns <= MOST, "a window is larger than its input")
+    return rows, columns
+
+
+def _require(condition: bool, complaint: str) -> None:
+    if not condition:
+        raise BrokenFile(f"the dlib network cannot be built: {complaint}")

@@ -1,236 +1,129 @@
-"""MTCNN's networks: the weights of the PyPI package `mtcnn`, rebuilt as ONNX graphs once and kept in a cache folder.
+"""MTCNN's three networks as ONNX models, built from the arrays of the PyPI package `mtcnn` 1.0.0.
 
 Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016
-(arXiv 1604.02878). Only the package's data files are read; neither it nor TensorFlow is imported.
+(arXiv 1604.02878). Convolutions are valid and have stride 1; after each, and after the dense layer, comes a PReLU with a
+slope a channel.
 """
 
-import hashlib
-import importlib.util
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
-import joblib
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
 
-from deploy.models.networks.nchwc import BLOCK, filled
-from services.common.errors import ModelUnavailable
-from services.common.files import write_whole
+from deploy.models.networks.graph import BLOCK, Filters, Graph
 
-#: Part of the cached files' names; raise it when the graphs below change.
-GRAPH_VERSION = 5
+#: Numbers of an output for a window.
+SIZES = {"regression": 4, "landmarks": 10, "probability": 2}
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Max pooling with stride 2; `same` pads at the right and bottom as TensorFlow's "same" does."""
+def build(name: str, weights: Sequence[np.ndarray]) -> onnx.ModelProto:
+    """One of the networks.
 
-    size: int
-    same: bool
+    Args:
+        name: "pnet", "rnet" or "onet".
+        weights: see formats/mtcnn_joblib.py.
 
-
-@dataclass(frozen=True)
-class Convolution:
-    """A valid convolution with stride 1, then a parametric ReLU with one slope a channel, then perhaps pooling."""
-
-    pool: Pool | None = None
-
-
-@dataclass(frozen=True)
-class Maps:
-    """P-Net's end: a convolution and a parametric ReLU, of which heads at every place make the output `maps`."""
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A fully connected layer, flattening what comes before it, then a parametric ReLU with one slope a unit."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """One of the three networks.
-
-    All take float32 (n, height, width, 3), BGR, 0 to 255, and give, per window, `regression` (4: left, top, right,
-    bottom, in fractions of the window), `landmarks` (10: five x, then five y; O-Net only) and `probability`
-    (2: no face, face). P-Net gives `maps` (n, 6, rows, columns), for every place the logits of no face and face, and
-    the regression.
-
-    Attributes:
-        name: the cached file's name begins with it.
-        file: in the package's mtcnn/assets/weights.
-        sha256: of that file, as in mtcnn 1.0.0.
-        side: height and width of the input; None is any, 12 at least.
-        body: layers in order.
-        outputs: names, in the order of their weights.
+    Returns:
+        A model that takes `image`, float32 (n, height, width, 3), BGR, 0 to 255, of 24 × 24 pixels for R-Net, 48 × 48 for
+        O-Net and 12 × 12 at least for P-Net. It gives for a window `regression` (n, 4: left, top, right, bottom, in
+        fractions of the window), `landmarks` (n, 10: five x, then five y; O-Net alone) and `probability` (n, 2: no face,
+        face). P-Net gives `maps` (n, 6, rows, columns) instead: for every place the logits of no face and face, and the
+        regression.
     """
-
-    name: str
-    file: str
-    sha256: str
-    side: int | None
-    body: tuple[Convolution | Dense | Maps, ...]
-    outputs: tuple[str, ...]
-    source: str = "PyPI package mtcnn 1.0.0"
-    licence: str = "MIT"
+    return {"pnet": _pnet, "rnet": _rnet, "onet": _onet}[name](weights)
 
 
-PNET = Network(
-    "mtcnn_pnet",
-    "pnet.lz4",
-    "ea6b0c3e685ebee3165326ad6484acc95f2ef78f1c94fbf40a55704fa989f7b5",
-    None,
-    (Convolution(Pool(2, True)), Convolution(), Maps()),
-    ("maps",),
-)
-RNET = Network(
-    "mtcnn_rnet",
-    "rnet.lz4",
-    "cb00e6460f3c98b0bfafaba3c0a0ded4bdf6e62cee7174d969e8670d7e757fee",
-    24,
-    (Convolution(Pool(3, True)), Convolution(Pool(3, False)), Convolution(), Dense()),
-    ("regression", "probability"),
-)
-ONET = Network(
-    "mtcnn_onet",
-    "onet.lz4",
-    "94f6ea2f4cf985275ee958cdd762d17b6009348a4fb9d8c6be39ba73ffd22ca3",
-    48,
-    (
-        Convolution(Pool(3, True)),
-        Convolution(Pool(3, False)),
-        Convolution(Pool(2, True)),
-        Convolution(),
-        Dense(),
-    ),
-    ("regression", "landmarks", "probability"),
-)
+def _pnet(weights: Sequence[np.ndarray]) -> onnx.ModelProto:
+    layers = _MtcnnGraph(weights, "height", "width")
+    layers.convolve(pool=2, same=True)
+    layers.convolve()
+    layers.convolve_to_maps()
+    return layers.graph.model("mtcnn_pnet", {"maps": ("n", 6, "rows", "columns")})
 
 
-@dataclass(frozen=True)
-class NetworkFiles:
-    """Paths of the three ONNX files."""
-
-    pnet: Path
-    rnet: Path
-    onet: Path
-
-
-def mtcnn_networks(cache: Path) -> NetworkFiles:
-    """The ONNX files of MTCNN, built into `cache` where they are not there yet. Safe to call from several processes.
-
-    Raises:
-        ModelUnavailable: the package `mtcnn` is not installed, or its weight files are not those of version 1.0.0.
-    """
-    return NetworkFiles(*(_cached(network, cache) for network in (PNET, RNET, ONET)))
+def _rnet(weights: Sequence[np.ndarray]) -> onnx.ModelProto:
+    layers = _MtcnnGraph(weights, 24, 24)
+    layers.convolve(pool=3, same=True)
+    layers.convolve(pool=3)
+    layers.convolve()
+    return layers.end("mtcnn_rnet", "regression", "probability")
 
 
-def _cached(network: Network, cache: Path) -> Path:
-    target = cache / f"{network.name}_{network.sha256[:16]}_v{GRAPH_VERSION}.onnx"
-    if not target.exists():
-        write_whole(target, build_graph(network, read_weights(network)).SerializeToString())
-    return target
+def _onet(weights: Sequence[np.ndarray]) -> onnx.ModelProto:
+    layers = _MtcnnGraph(weights, 48, 48)
+    layers.convolve(pool=3, same=True)
+    layers.convolve(pool=3)
+    layers.convolve(pool=2, same=True)
+    layers.convolve()
+    return layers.end("mtcnn_onet", "regression", "landmarks", "probability")
 
 
-def read_weights(network: Network) -> list[np.ndarray]:
-    """The network's float32 arrays in TensorFlow's order and layouts (convolution: height, width, in, out).
+class _MtcnnGraph:
+    """Adds layer after layer to a graph, taking each one's arrays from the front of `weights`."""
 
-    Raises:
-        ModelUnavailable: see `mtcnn_networks`.
-    """
-    spec = importlib.util.find_spec("mtcnn")  # finds the folder, imports nothing
-    if spec is None or not spec.submodule_search_locations:
-        raise ModelUnavailable("the package `mtcnn`, which carries the face detector's weights, is not installed")
-    path = Path(spec.submodule_search_locations[0]) / "assets" / "weights" / network.file
-    if not path.is_file():
-        raise ModelUnavailable(f"{path} is missing: install mtcnn 1.0.0 ({network.source})")
-    if hashlib.sha256(path.read_bytes()).hexdigest() != network.sha256:  # a pickle inside: never load another one
-        raise ModelUnavailable(f"{path} is not the file of mtcnn 1.0.0 ({network.source})")
-    return joblib.load(path)
+    def __init__(self, weights: Sequence[np.ndarray], height: int | str, width: int | str) -> None:
+        self.graph = Graph("image", height, width)
+        self._weights = iter(weights)
+        self._value = ""
+        self._signs = np.ones(3)  # by which the last value's channels, or the image's, are multiplied
 
-
-def build_graph(network: Network, weights: list[np.ndarray]) -> onnx.ModelProto:
-    """The network as an ONNX model; see `Network` for its inputs and outputs."""
-    graph = _GraphBuilder(list(weights))
-    graph.add("Transpose", ["image"], perm=[0, 3, 1, 2])
-    for index, layer in enumerate(network.body):
-        graph.layer(layer, first=index == 0)
-    for output in network.outputs:
-        if output != "maps":
-            graph.head(output)
-    size = [network.side or "height", network.side or "width"]
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            network.name,
-            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["n", *size, 3])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, None) for output in network.outputs],
-            graph.initializers,
-        ),
-        opset_imports=[helper.make_opsetid("", 17)],
-        ir_version=8,
-    )
-
-
-class _GraphBuilder:
-    """Appends layers to a chain of nodes, taking each one's arrays from the front of `weights`."""
-
-    def __init__(self, weights: list[np.ndarray]):
-        self.nodes: list[onnx.NodeProto] = []
-        self.initializers: list[onnx.TensorProto] = []
-        self._weights = weights
-        self._last = ""
-        self._signs = np.ones(3)  # by which the last convolution's channels, or the image's, are multiplied
-
-    def add(self, operator: str, inputs: list[str], output: str = "", **attributes) -> str:
-        output = output or f"{operator.lower()}_{len(self.nodes)}"
-        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
-        self._last = output
-        return output
-
-    def layer(self, layer: Convolution | Dense | Maps, first: bool) -> None:
-        if isinstance(layer, Dense):
-            self.add("Flatten", [self._last])
-            self._dense(self._last)
-            self.add("PRelu", [self._last, self._constant(self._weights.pop(0))])
-            return
-        kernel, bias, slopes = (self._weights.pop(0).astype(np.float64) for _ in range(3))
-        kernel, slopes = kernel * self._signs[:, None], slopes.ravel()
-        self._signs = np.ones(len(slopes))
-        if first:
-            kernel, bias = _fold_normalisation(kernel, bias)
-        if isinstance(layer, Maps):
-            self._mapped_convolution(kernel, bias, slopes)
-        elif layer.pool and len(slopes) + np.count_nonzero(slopes < 0) <= BLOCK:
-            self._pooled_convolution(kernel, bias, slopes, layer.pool)
-        else:
-            self._rectified_convolution(kernel, bias, slopes)
-            if layer.pool:
-                self._add_pool(layer.pool)
-
-    def _rectified_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> None:
-        """Convolution and PReLU, written as slope * x + (1 - slope) * relu(x): ONNX Runtime's PRelu takes longer than
-        all convolutions together, while these stay in the layout that its convolutions use (see nchwc.py). The sum is
-        part of a convolution then, and so is relu((1 - slope) * x), which is the same where no slope is above 1.
+    def convolve(self, pool: int = 0, same: bool = False) -> None:
+        """Convolution, PReLU and, where `pool` is not 0, max pooling of windows of that side with stride 2, which may
+        reach beyond the right and the bottom where `same`.
         """
-        x = self._add_convolution(self._last, kernel, bias)
-        if slopes.max() <= 1:
-            rectified = self.add("Relu", [self._scaled(x, 1 - slopes)])
-        else:
-            rectified = self._scaled(self.add("Relu", [x]), 1 - slopes)
-        self.add("Add", [self._scaled(x, slopes), rectified])
+        filters, slopes = self._take_convolution()
+        if pool and len(slopes) + np.count_nonzero(slopes < 0) <= BLOCK:
+            self._convolve_and_pool(filters, slopes, pool, same)
+            return
+        self._value = self.graph.prelu(self._convolve(filters), slopes)
+        if pool:
+            self._value = self._pooled(self._value, pool, same)
 
-    def _mapped_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray) -> None:
-        """Convolution and PReLU as above, whose factors go into the heads."""
-        regression, regression_bias, logits, logits_bias = (self._weights.pop(0).astype(np.float64) for _ in range(4))
-        heads, slopes = np.concatenate([logits, regression], axis=3), slopes[:, None]
-        x = self._add_convolution(self._last, kernel, bias)
-        linear = self._add_convolution(x, heads * slopes, np.concatenate([logits_bias, regression_bias]))
-        rectified = self._add_convolution(self.add("Relu", [x]), heads * (1 - slopes))
-        self.add("Add", [linear, rectified], "maps")
+    def convolve_to_maps(self) -> None:
+        """P-Net's end: convolution, PReLU, and of that the logits and the regression at every place.
 
-    def _pooled_convolution(self, kernel: np.ndarray, bias: np.ndarray, slopes: np.ndarray, pool: Pool) -> None:
-        """Convolution, PReLU as above and max pooling, pooled first: PReLU then works on a quarter of the numbers.
+        PReLU is slope * x + (1 - slope) * relu(x) here as well; the factors are part of the last convolutions.
+        """
+        filters, slopes = self._take_convolution()
+        regression, logits = self._take_filters(), self._take_filters()
+        kernel = np.concatenate([logits.kernel, regression.kernel])
+        bias = np.concatenate([logits.bias, regression.bias])
+        x = self._convolve(filters)
+        linear = self.graph.convolve(x, _of_scaled(Filters(kernel, bias), slopes))
+        rectified = self.graph.convolve(self.graph.add("Relu", x), _of_scaled(Filters(kernel, 0 * bias), 1 - slopes))
+        self.graph.add("Add", linear, rectified, output="maps")
+
+    def end(self, name: str, *outputs: str) -> onnx.ModelProto:
+        """A dense layer, and of its result the outputs: linear, and softmax where it is the probability."""
+        matrix, bias, slopes = (next(self._weights) for _ in range(3))
+        features = self.graph.dense(self._value, self._channels_first(matrix), bias)
+        features = self.graph.add("PRelu", features, self.graph.constant(slopes))
+        for output in outputs:
+            matrix, bias = next(self._weights), next(self._weights)
+            if output == "probability":
+                self.graph.add("Softmax", self.graph.dense(features, matrix, bias), output=output, axis=1)
+            else:
+                self.graph.dense(features, matrix, bias, output)
+        return self.graph.model(name, {output: ("n", SIZES[output]) for output in outputs})
+
+    def _take_convolution(self) -> tuple[Filters, np.ndarray]:
+        """The next filters, and the slopes of the PReLU after them."""
+        filters = _of_scaled(self._take_filters(), self._signs)
+        slopes = next(self._weights).astype(np.float64).ravel()
+        self._signs = np.ones(len(slopes))
+        return filters, slopes
+
+    def _take_filters(self) -> Filters:
+        kernel, bias = (next(self._weights).astype(np.float64) for _ in range(2))
+        return Filters(kernel.transpose(3, 2, 0, 1), bias)
+
+    def _convolve(self, filters: Filters) -> str:
+        if self._value:
+            return self.graph.convolve(self._value, filters)
+        return self.graph.convolve_pixels(_of_pixels(filters))
+
+    def _convolve_and_pool(self, filters: Filters, slopes: np.ndarray, pool: int, same: bool) -> None:
+        """Convolution, PReLU and max pooling, pooled first: PReLU then works on a quarter of the numbers.
 
         Where the slope is not negative PReLU keeps the order, and so may come after the pooling. Where it is, PReLU(x)
         is the larger of x and slope * x, whose maxima are those of x and, times -slope, of -x: these channels are
@@ -238,61 +131,41 @@ class _GraphBuilder:
         p + relu(q - p), so that all is `linear` + relu(`rectified`). Where a slope is above 1 that is PReLU's negative.
         """
         falling = np.flatnonzero(slopes < 0)
-        kernel = np.concatenate([kernel, -kernel[..., falling]], axis=3)
-        self._add_convolution(self._last, kernel, np.concatenate([bias, -bias[falling]]))
-        pooled = self._add_pool(pool)
-        self._signs = np.where(slopes > 1, -1, 1)
-        mirrored = np.zeros((len(falling), len(slopes)))
-        mirrored[np.arange(len(falling)), falling] = -slopes[falling]
-        linear = np.concatenate([np.diag(self._signs * slopes.clip(0)), mirrored])
-        rectified = np.concatenate([np.diag(abs(1 - slopes.clip(0))), -mirrored])
-        self._add_convolution(pooled, rectified[None, None])
-        above = self.add("Relu", [self._last])
-        self.add("Add", [self._add_convolution(pooled, linear[None, None]), above])
+        kernel = np.concatenate([filters.kernel, -filters.kernel[falling]])
+        bias = np.concatenate([filters.bias, -filters.bias[falling]])
+        pooled = self._pooled(self._convolve(Filters(kernel, bias)), pool, same)
+        self._signs = np.where(slopes > 1, -1.0, 1.0)
+        mirrored = np.zeros((len(slopes), len(falling)))
+        mirrored[falling, np.arange(len(falling))] = -slopes[falling]
+        linear = np.hstack([np.diag(self._signs * slopes.clip(0)), mirrored])
+        rectified = np.hstack([np.diag(abs(1 - slopes.clip(0))), -mirrored])
+        above = self.graph.add("Relu", self._mixed(pooled, rectified))
+        self._value = self.graph.add("Add", self._mixed(pooled, linear), above)
 
-    def _scaled(self, source: str, factors: np.ndarray) -> str:
-        """Each channel times a factor, as a convolution of one pixel and channel."""
-        factors = filled(factors, 0)
-        return self.add("Conv", [source, self._constant(factors[:, None, None, None])], group=len(factors))
+    def _mixed(self, x: str, matrix: np.ndarray) -> str:
+        """At every place the channels times a matrix (filters, channels)."""
+        return self.graph.convolve(x, Filters(matrix[:, :, None, None], np.zeros(len(matrix))))
 
-    def head(self, name: str) -> None:
-        """An output: a linear map of the body's last features, and softmax where it is the probability."""
-        features = self._last
-        linear = self._dense(features, "" if name == "probability" else name)
-        if name == "probability":
-            self.add("Softmax", [linear], name, axis=1)
-        self._last = features
+    def _pooled(self, x: str, side: int, same: bool) -> str:
+        padding = "SAME_UPPER" if same else "VALID"
+        return self.graph.add("MaxPool", x, kernel_shape=[side, side], strides=[2, 2], auto_pad=padding)
 
-    def _add_convolution(self, source: str, kernel: np.ndarray, *bias: np.ndarray) -> str:
-        kernel = filled(kernel.transpose(3, 2, 0, 1), 0, 1)
-        return self.add("Conv", [source, self._constant(kernel), *(self._constant(filled(one, 0)) for one in bias)])
-
-    def _add_pool(self, pool: Pool) -> str:
-        size, padding = [pool.size] * 2, "SAME_UPPER" if pool.same else "VALID"
-        return self.add("MaxPool", [self._last], kernel_shape=size, strides=[2, 2], auto_pad=padding)
-
-    def _dense(self, source: str, output: str = "") -> str:
-        matrix, bias = self._weights.pop(0), self._weights.pop(0)
-        if self.nodes[-1].op_type == "Flatten":
-            matrix = _channels_first_rows(matrix, self._signs)
-        return self.add("Gemm", [source, self._constant(matrix), self._constant(bias)], output)
-
-    def _constant(self, array: np.ndarray) -> str:
-        name = f"w{len(self.initializers)}"
-        self.initializers.append(numpy_helper.from_array(np.ascontiguousarray(array, np.float32), name))
-        return name
+    def _channels_first(self, matrix: np.ndarray) -> np.ndarray:
+        """Makes a matrix for features flattened as (width, height, channels) one of (channels, height * width, outputs),
+        for the channels' signs.
+        """
+        channels = len(self._signs)
+        side = round((len(matrix) / channels) ** 0.5)
+        rows = matrix.reshape(side, side, channels, -1) * self._signs[:, None]
+        return rows.transpose(2, 1, 0, 3).reshape(channels, side * side, -1)
 
 
-def _fold_normalisation(kernel: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _of_scaled(filters: Filters, factors: np.ndarray) -> Filters:
+    """Makes of a convolution one that gives the same for x as that does for x with its channels times these factors."""
+    return Filters(filters.kernel * factors[:, None, None], filters.bias)
+
+
+def _of_pixels(filters: Filters) -> Filters:
     """Makes a convolution over RGB values (v - 127.5) / 128 into one over BGR values v; exact, as nothing is padded."""
-    scaled = kernel.astype(np.float64)[:, :, ::-1, :] / 128
-    return scaled, bias - 127.5 * scaled.sum(axis=(0, 1, 2))
-
-
-def _channels_first_rows(matrix: np.ndarray, signs: np.ndarray) -> np.ndarray:
-    """Reorders rows meant for features flattened as (width, height, channel) to (channel, height, width), and multiplies
-    each channel's by its sign.
-    """
-    side = round((matrix.shape[0] / len(signs)) ** 0.5)
-    rows = matrix.reshape(side, side, len(signs), -1) * signs[:, None]
-    return rows.transpose(2, 1, 0, 3).reshape(matrix.shape)
+    kernel = filters.kernel[:, ::-1] / 128
+    return Filters(kernel, filters.bias - 127.5 * kernel.sum(axis=(1, 2, 3)))

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
@@ -21,13 +22,15 @@ from sqlalchemy.schema import CreateTable
 
 from services.common.database import reading, writing
 from services.common.errors import DatabaseRefused
-from services.embedder.gallery.tables import galleries, metadata, revisions, templates
+from services.embedder.gallery.tables import metadata, people, revisions, templates
 from services.embedder.gallery.templates import Templates, no_templates
 
 #: Rows fetched from the database at once; about as many go into a batch of people.
 FETCH_ROWS = 4096
 #: Values in one IN (...).
 MAX_VALUES = 500
+
+Query = Select[*tuple[Any, ...]]
 
 VECTOR_DTYPE = np.dtype("<f4")
 THIS_ROW = revisions.c.id == 1
@@ -98,7 +101,7 @@ class Gallery:
         ours = templates.c.person_id == person_id
         with self.transaction(writing) as connection:
             number = _advance(connection)
-            photos = connection.scalar(select(func.count(templates.c.photo_id.distinct())).where(ours))
+            photos = _count_photos(connection, person_id)
             if photos:
                 connection.execute(delete(templates).where(ours))
                 _note_change(connection, person_id, number)
@@ -109,7 +112,7 @@ class Gallery:
         enrolled = set()
         with self.transaction(reading) as connection:
             for some in _pieces(person_ids):
-                query = select(galleries.c.person_id, galleries.c.models).where(galleries.c.person_id.in_(some))
+                query = select(people.c.person_id, people.c.models).where(people.c.person_id.in_(some))
                 enrolled |= {row.person_id for row in connection.execute(query) if _covers(row.models, models)}
         return [person_id for person_id in person_ids if person_id not in enrolled]
 
@@ -128,10 +131,10 @@ class Gallery:
         Yields:
             person id → all templates; empty for one who was removed or has none of this model.
         """
-        ours = (templates.c.person_id == galleries.c.person_id) & (templates.c.model == model)
-        columns = (galleries.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
-        query = select(*columns).outerjoin_from(galleries, templates, ours).where(galleries.c.revision > number)
-        return self._stream(query.order_by(galleries.c.person_id, templates.c.photo_id))
+        ours = (templates.c.person_id == people.c.person_id) & (templates.c.model == model)
+        columns = (people.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
+        query = select(*columns).outerjoin_from(people, templates, ours).where(people.c.revision > number)
+        return self._stream(query.order_by(people.c.person_id, templates.c.photo_id))
 
     def next_changes(
         self, connection: Connection, number: int, model: str, most: int
@@ -141,34 +144,31 @@ class Gallery:
         Returns:
             person id → all templates of a model (key), as `changes_since` gives them; and the revision of the last.
         """
-        query = select(galleries.c.person_id, galleries.c.revision).where(galleries.c.revision > number)
-        changed = connection.execute(query.order_by(galleries.c.revision).limit(most)).all()
-        people = {row.person_id: no_templates() for row in changed}
-        columns = (templates.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
-        those = select(*columns).where(templates.c.person_id.in_(people), templates.c.model == model)
-        rows = connection.execute(those.order_by(templates.c.person_id, templates.c.photo_id))
-        people |= {person_id: _templates(list(group)) for person_id, group in groupby(rows, attrgetter("person_id"))}
-        return people, changed[-1].revision if changed else number
+        query = select(people.c.person_id, people.c.revision).where(people.c.revision > number)
+        changed = connection.execute(query.order_by(people.c.revision).limit(most)).all()
+        changes = {row.person_id: no_templates() for row in changed}
+        those = _all_of(model).where(templates.c.person_id.in_(changes))
+        groups = groupby(connection.execute(those), attrgetter("person_id"))
+        changes |= {person_id: _templates(list(group)) for person_id, group in groups}
+        return changes, changed[-1].revision if changed else number
 
     def everything(self, model: str) -> Iterator[dict[str, Templates]]:
         """All templates of a model (key), as `changes_since` gives them, for a start with any number of people."""
-        columns = (templates.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
-        query = select(*columns).where(templates.c.model == model)
-        return self._stream(query.order_by(templates.c.person_id, templates.c.photo_id))
+        return self._stream(_all_of(model))
 
     def drop_all(self) -> int:
         """Forgets everybody; returns how many templates there were."""
         with self.transaction(writing) as connection:
             _advance(connection)
             connection.execute(update(revisions).where(THIS_ROW).values(epoch=_new_epoch()))
-            people = select(galleries.c.person_id).order_by(galleries.c.person_id).limit(MAX_VALUES)
+            query = select(people.c.person_id).order_by(people.c.person_id).limit(MAX_VALUES)
             dropped = 0
-            while some := connection.scalars(people).all():  # piecewise: one huge DELETE would outlast the time limit
+            while some := connection.scalars(query).all():  # piecewise: one huge DELETE would outlast the time limit
                 dropped += connection.execute(delete(templates).where(templates.c.person_id.in_(some))).rowcount
-                connection.execute(delete(galleries).where(galleries.c.person_id.in_(some)))
+                connection.execute(delete(people).where(people.c.person_id.in_(some)))
             return dropped
 
-    def _stream(self, query: Select) -> Iterator[dict[str, Templates]]:
+    def _stream(self, query: Query) -> Iterator[dict[str, Templates]]:
         batch: dict[str, Templates] = {}
         size = 0
         with self.transaction(reading) as connection:
@@ -230,27 +230,38 @@ def _advance(connection: Connection) -> int:
 def _note_change(connection: Connection, person_id: str, number: int) -> int:
     """Writes the person's row after a change, and returns how many photos they have."""
     ours = templates.c.person_id == person_id
-    photos = connection.scalar(select(func.count(templates.c.photo_id.distinct())).where(ours))
+    photos = _count_photos(connection, person_id)
     counts = connection.execute(select(templates.c.model, func.count()).where(ours).group_by(templates.c.model))
     complete = "\n".join(sorted(model for model, count in counts if count == photos))
     values = {"revision": number, "models": complete}
-    if not connection.execute(update(galleries).where(galleries.c.person_id == person_id).values(values)).rowcount:
-        connection.execute(insert(galleries).values(person_id=person_id, **values))
+    if not connection.execute(update(people).where(people.c.person_id == person_id).values(values)).rowcount:
+        connection.execute(insert(people).values(person_id=person_id, **values))
     return photos
+
+
+def _count_photos(connection: Connection, person_id: str) -> int:
+    query = select(func.count(templates.c.photo_id.distinct())).where(templates.c.person_id == person_id)
+    return connection.scalars(query).one()
+
+
+def _all_of(model: str) -> Query:
+    """All templates of a model (key), person by person."""
+    columns = (templates.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
+    return select(*columns).where(templates.c.model == model).order_by(templates.c.person_id, templates.c.photo_id)
 
 
 def _covers(complete: str, models: Collection[str]) -> bool:
     return bool(complete) and set(models) <= set(complete.split("\n"))
 
 
-def _rows(person_id: str, photo: StoredPhoto) -> Iterable[dict]:
+def _rows(person_id: str, photo: StoredPhoto) -> Iterable[dict[str, Any]]:
     for model, vector in photo.vectors.items():
         blob = np.ascontiguousarray(vector, VECTOR_DTYPE).tobytes()
         photo_row = {"person_id": person_id, "photo_id": photo.photo_id, "augmented": photo.augmented}
         yield photo_row | {"model": model, "vector": blob}
 
 
-def _templates(rows: Sequence[Row]) -> Templates:
+def _templates(rows: Sequence[Row[*tuple[Any, ...]]]) -> Templates:
     if not rows:
         return no_templates()
     vectors = np.frombuffer(b"".join(row.vector for row in rows), VECTOR_DTYPE).reshape(len(rows), -1)

@@ -24,7 +24,7 @@ templates = Table(
 )
 
 #: One row per person ever enrolled since the templates were last dropped.
-galleries = Table(
+people = Table(
     "reco_galleries",
     metadata,
     Column("person_id", _identifier(255), primary_key=True),

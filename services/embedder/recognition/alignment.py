@@ -1,11 +1,7 @@
-"""Faces brought to the place and size that each network was trained on.
-
-A face's five landmarks are mapped onto a network's canonical points by the similarity transform (rotation, one scale,
-shift) that leaves the least squared distance: S. Umeyama, "Least-squares estimation of transformation parameters
-between two point patterns", IEEE TPAMI 13(4), 1991.
+"""Faces brought to the place and size that each network was trained on: a face's five landmarks are mapped onto the
+network's canonical points.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -13,6 +9,7 @@ import numpy as np
 
 from services.common.errors import InvalidRequest
 from services.common.faces import LANDMARK_NAMES, FaceCrop
+from services.common.geometry import Similarity, between_pixel_centres
 
 #: Below this scale a picture is shrunk by area averaging before it is sampled bilinearly, or it would alias.
 BILINEAR_DOWN_TO = 0.8
@@ -43,8 +40,8 @@ class Alignment:
 
     def zoomed(self, factor: float) -> "Alignment":
         """The same with the face larger by a factor about the picture's middle."""
-        middle = self.width / 2, self.height / 2
-        points = tuple(tuple(m + factor * (c - m) for c, m in zip(p, middle, strict=True)) for p in self.points)
+        across, down = self.width / 2, self.height / 2
+        points = tuple((across + factor * (x - across), down + factor * (y - down)) for x, y in self.points)
         return replace(self, points=points)
 
 
@@ -54,28 +51,6 @@ class View:
 
     zoom: float = 1.0
     mirrored: bool = False
-
-
-def similarity(source: np.ndarray, target: np.ndarray, weights: Sequence[float] | None = None) -> np.ndarray:
-    """The similarity transform that brings source points nearest to target points (Umeyama 1991, eq. 40-43).
-
-    Args:
-        source, target: (n, 2) points, n >= 2; source must not be a single point.
-        weights: n numbers >= 0, of the squared distances; equal if not given.
-
-    Returns:
-        float64 (2, 3) matrix M: target ≈ M[:, :2] @ point + M[:, 2]. Never mirrors.
-    """
-    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
-    share = np.ones(len(source)) if weights is None else np.asarray(weights, np.float64)
-    share = (share / share.sum())[:, None]
-    source_mean, target_mean = (share * source).sum(axis=0), (share * target).sum(axis=0)
-    centred = source - source_mean
-    left, singular, right = np.linalg.svd((share * (target - target_mean)).T @ centred)
-    signs = np.array([1.0, np.sign(np.linalg.det(left) * np.linalg.det(right))])
-    rotation = left @ np.diag(signs) @ right
-    scale = singular @ signs / (share * centred**2).sum()
-    return np.column_stack([scale * rotation, target_mean - scale * rotation @ source_mean])
 
 
 def show(crop: FaceCrop, alignment: Alignment, view: View) -> np.ndarray:
@@ -98,14 +73,14 @@ def align(crop: FaceCrop, alignment: Alignment) -> np.ndarray:
     """
     _check(crop)
     stretch = np.array([alignment.stretch, 1.0])
-    matrix = similarity(crop.landmarks, np.asarray(alignment.points) / stretch, alignment.weights)
-    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
-    pixels = crop.pixels
-    if scale < BILINEAR_DOWN_TO:
-        pixels, factors = _shrink(pixels, scale)
+    mapping = Similarity.fit(crop.landmarks, np.asarray(alignment.points) / stretch, alignment.weights)
+    matrix, pixels = mapping.matrix(), crop.pixels
+    if mapping.scale < BILINEAR_DOWN_TO:
+        pixels, factors = _shrink(pixels, mapping.scale)
         matrix[:, :2] /= factors
     matrix *= stretch[:, None]
-    return _sample(pixels, matrix, (alignment.width, alignment.height))
+    size = alignment.width, alignment.height
+    return cv2.warpAffine(pixels, between_pixel_centres(matrix), size, flags=cv2.INTER_LINEAR)
 
 
 def _check(crop: FaceCrop) -> None:
@@ -123,10 +98,3 @@ def _shrink(pixels: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
     height, width = pixels.shape[:2]
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.array(size) / (width, height)
-
-
-def _sample(pixels: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Warps by a matrix over our coordinates; OpenCV's have (0, 0) at the centre of the first pixel, not its corner."""
-    centred = matrix.copy()
-    centred[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    return cv2.warpAffine(pixels, centred, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

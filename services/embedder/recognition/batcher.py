@@ -40,7 +40,7 @@ class _Call(Generic[Item, Result]):
     def __init__(self, items: Sequence[Item]):
         self.items = items
         self._deadline = call.deadline()
-        self._results: list[Result | None] = [None] * len(items)
+        self._results: dict[int, Result] = {}
         self._missing = len(items)
         self._error: BaseException | None = None
         self._is_over = threading.Lock()
@@ -72,7 +72,7 @@ class _Call(Generic[Item, Result]):
         """Those of all items; raises what went wrong."""
         if self._error is not None:
             raise self._error
-        return self._results
+        return [self._results[index] for index in range(len(self.items))]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,13 @@ class _Ticket(Generic[Item, Result]):
     @property
     def item(self) -> Item:
         return self.call.items[self.index]
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Why an item has no result."""
+
+    error: BaseException
 
 
 class Batcher(Generic[Item, Result]):
@@ -196,20 +203,20 @@ class Batcher(Generic[Item, Result]):
         outcomes = self._outcomes([ticket.item for ticket in batch])
         with self._lock:
             self._running -= 1
-            for ticket, (result, error) in zip(batch, outcomes, strict=True):
-                if error is None:
-                    ticket.call.set(ticket.index, result)
+            for ticket, outcome in zip(batch, outcomes, strict=True):
+                if isinstance(outcome, _Failed):
+                    ticket.call.fail(outcome.error)
                 else:
-                    ticket.call.fail(error)
+                    ticket.call.set(ticket.index, outcome)
 
-    def _outcomes(self, items: Sequence[Item]) -> list[tuple[Result | None, BaseException | None]]:
+    def _outcomes(self, items: Sequence[Item]) -> list[Result | _Failed]:
         """A result or an error for each item."""
         try:
             results = self._work(items)
             if len(results) != len(items):
                 raise ValueError(f"{len(results)} results of {len(items)} items")
-            return [(result, None) for result in results]
+            return list(results)
         except BaseException as error:
             if len(items) == 1:
-                return [(None, error)]
+                return [_Failed(error)]
         return [outcome for item in items for outcome in self._outcomes([item])]

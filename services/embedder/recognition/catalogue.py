@@ -1,8 +1,7 @@
-"""The face recognition networks we know, as data: whence their weights, what they want to see, how to judge distances.
+"""The face recognition networks we know, as data: what they want to see, and how to judge distances.
 
-Names, weight files and thresholds are those of deepface 0.0.103 (MIT), which publishes every network it has as ONNX:
-graphs of float32 (n, height, width, 3). Its older Keras files do as well: they are
-converted. Channel order, normalisation and crop are those the networks' own authors trained with, which deepface's
+Names and thresholds are those of deepface 0.0.103 (MIT); what the networks are made of is in deploy/models/sources.py.
+Channel order, normalisation and crop are those the networks' own authors trained with, which deepface's
 defaults (BGR / 255, box resized) often are not; so its thresholds are starting points, to be fitted with
 `python -m tests.quality.evaluate` before they decide anything. Dlib's are fitted.
 """
@@ -10,9 +9,9 @@ defaults (BGR / 255, box resized) often are not; so its thresholds are starting 
 from dataclasses import dataclass, replace
 from functools import cache
 
-from deploy.models.formats.dlib_dat import DAT_NAME
-from deploy.models.weights import WeightFile
 from services.common.errors import UnknownModel
+from services.common.geometry import CHIP_LANDMARKS
+from services.common.recognisers import RecogniserName
 from services.embedder.recognition.alignment import Alignment, View
 
 
@@ -55,19 +54,16 @@ class ModelSpec:
 
     Attributes:
         name: as in SELECTED_MODELS.
-        weights: its file: ONNX, or dlib's .dat.
         alignment: where it wants the face; its width and height are the network's input.
         normalisation: of the pixels. For Dlib it is part of the graph.
         dimension: of its templates.
         thresholds: see there.
         equal_error: equal error rate measured on the pairs of LFW View 1 (docs/accuracy.md); None: not measured.
         unit_length: its templates are brought to unit length (its thresholds were fitted so).
-        keras: deepface's Keras files of the same network, of which one will do where the ONNX file is not to be had.
-        views: a template is the mean over these, where the mirror setting is on; each costs a run.
+        views: a template is the mean over these; each costs a run.
     """
 
-    name: str
-    weights: WeightFile
+    name: RecogniserName
     alignment: Alignment
     normalisation: Normalisation
     dimension: int
@@ -75,7 +71,10 @@ class ModelSpec:
     equal_error: float | None = None
     unit_length: bool = False
     views: tuple[View, ...] = (View(),)
-    keras: tuple[WeightFile, ...] = ()
+
+    def one_view(self) -> "ModelSpec":
+        """The same, looking at a face once: quicker, less accurate (docs/accuracy.md)."""
+        return replace(self, views=(View(),))
 
 
 def find(name: str) -> ModelSpec:
@@ -98,17 +97,7 @@ def names() -> tuple[str, ...]:
 @cache
 def _registry() -> dict[str, ModelSpec]:
     specs = (*_insightface_like(), *_facenets(), *_older(), _dlib())
-    return {spec.name.lower(): replace(spec, keras=_keras_files(spec)) for spec in specs}
-
-
-def _keras_files(spec: ModelSpec) -> tuple[WeightFile, ...]:
-    """Without an address: they are put into the folder or the mirror by hand, as from deepface's own folder."""
-    named = {"DeepID": "deepid_keras_weights.h5", "SFace": None, "Dlib": None}
-    name = named.get(spec.name, spec.weights.name.removesuffix(".onnx") + ".h5")
-    if name is None:
-        return ()
-    names = (name, f"{name}.zip") if spec.name == "DeepFace" else (name,)
-    return tuple(replace(spec.weights, name=each, url="") for each in names)
+    return {spec.name.lower(): spec for spec in specs}
 
 
 #: deepface's thresholds belong to its own preprocessing; see the module's docstring.
@@ -118,15 +107,12 @@ _FITTED = (
     "chain: FMR 0.1 %, there FNMR 4.7 % (euclidean 5.8 %); at thresholds from other people FMR 0.10 %, FNMR 4.8 % (5.9 %). "
     "At FMR 1 %: 0.0881, 0.6000, 0.4197, FNMR 0.6 %"
 )
-_RELEASE = "https://github.com/serengil/deepface_models/releases/download/v1.0/"
 
 #: ArcFace's 112 x 112 template (insightface, src/common/face_preprocess.py, plus 8 pixels).
 _ARCFACE_POINTS = (
     (38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041),
 )  # fmt: skip
-#: Mean MTCNN landmarks in dlib's 150 x 150 face chip (padding 0.25).
-_DLIB_POINTS = ((47.2, 45.1), (100.7, 45.0), (73.3, 77.0), (49.4, 100.0), (99.0, 99.4))
-#: The chip a little narrower about its middle, and mouths counted half: of 15 such variants, in the middle of those
+#: dlib's face chip a little narrower about its middle, and mouths counted half: of 15 such variants, in the middle of those
 #: with the lowest FNMR over all 1.2 million pairs of LFW's View 1 photos (at FMR 0.1 %: 0.058; as measured 0.068;
 #: dlib's own chip and predictor 0.064). Neighbours differ by less than the measurement's noise.
 _DLIB_ZOOM = 1.07
@@ -158,57 +144,40 @@ def _box_alignment(name: str, size: tuple[int, int], grow: tuple[float, float], 
     return Alignment(name, width, height, points, stretch=(width / wide) / (height / tall))
 
 
-def _file(name: str, licence: str, source: str) -> WeightFile:
-    """A network of deepface's release. None of these may be used commercially: their training faces are for research.
-
-    deepface publishes no hashes; the store records them at the first download.
-    """
-    return WeightFile(name, _RELEASE + name, None, licence, commercial_use=False, source=source)
-
-
 def _insightface_like() -> tuple[ModelSpec, ...]:
     template = Alignment("arcface", 112, 112, _ARCFACE_POINTS)
-    arcface = _file("arcface_weights.onnx", "MIT", "leondgarse/Keras_insightface, by deepface; trained on MS1M")
-    ghost = _file("ghostfacenet_v1.onnx", "MIT", "HamadYA/GhostFaceNets v1.2, by deepface; trained on MS1MV3")
-    sface = WeightFile(
-        "face_recognition_sface_2021dec.onnx",
-        "https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/face_recognition_sface_2021dec.onnx",
-        None,
-        "Apache-2.0",
-        commercial_use=False,
-        source="zhongyy/SFace in opencv/opencv_zoo; trained on CASIA-WebFace, VGGFace2 and MS1MV2, for research",
-    )
     minus_one_to_one = Normalisation("rgb", (127.5, 127.5, 127.5), 1 / 128)
     return (
-        ModelSpec("ArcFace", arcface, template, minus_one_to_one, 512, Thresholds(0.68, 4.15, 1.13, _DEEPFACE)),
-        ModelSpec("GhostFaceNet", ghost, template, minus_one_to_one, 512, Thresholds(0.65, 35.71, 1.10, _DEEPFACE)),
-        ModelSpec("SFace", sface, template, Normalisation("rgb"), 128, Thresholds(0.593, 10.734, 1.055, _DEEPFACE)),
+        ModelSpec(RecogniserName.ARCFACE, template, minus_one_to_one, 512, Thresholds(0.68, 4.15, 1.13, _DEEPFACE)),
+        ModelSpec(
+            RecogniserName.GHOSTFACENET, template, minus_one_to_one, 512, Thresholds(0.65, 35.71, 1.10, _DEEPFACE)
+        ),
+        ModelSpec(
+            RecogniserName.SFACE, template, Normalisation("rgb"), 128, Thresholds(0.593, 10.734, 1.055, _DEEPFACE)
+        ),
     )
 
 
 def _facenets() -> tuple[ModelSpec, ...]:
     # Their authors grow MTCNN's box by 32 pixels of the photo, on LFW these shares, and squeeze it into a square.
     box = _box_alignment("mtcnn-box-margin", (160, 160), (1.35, 1.26), squeeze=True)
-    facenet = _file("facenet_weights.onnx", "MIT", "nyoki-mtl/keras-facenet, by deepface; trained on MS-Celeb-1M")
-    facenet512 = _file("facenet512_weights.onnx", "MIT", "davidsandberg/facenet 20180402-114759; trained on VGGFace2")
     fixed = Normalisation("rgb", (127.5, 127.5, 127.5), 1 / 128)
     return (
         ModelSpec(
-            "Facenet", facenet, box, Normalisation("rgb", per_image=True), 128, Thresholds(0.40, 10.0, 0.80, _DEEPFACE)
+            RecogniserName.FACENET,
+            box,
+            Normalisation("rgb", per_image=True),
+            128,
+            Thresholds(0.40, 10.0, 0.80, _DEEPFACE),
         ),
-        ModelSpec("Facenet512", facenet512, box, fixed, 512, Thresholds(0.30, 23.56, 1.04, _DEEPFACE)),
+        ModelSpec(RecogniserName.FACENET512, box, fixed, 512, Thresholds(0.30, 23.56, 1.04, _DEEPFACE)),
     )
 
 
 def _older() -> tuple[ModelSpec, ...]:
-    vgg = _file("vgg_face_weights.onnx", "CC-BY-NC-4.0", "Parkhi et al. 2015, Oxford VGG, by deepface")
-    openface = _file("openface_weights.onnx", "Apache-2.0", "cmusatyalab/openface nn4.small2, by Keras-OpenFace")
-    deepface = _file("VGGFace2_DeepFace_weights_val-0.9034.onnx", "MIT", "swghosh/DeepFace; trained on VGGFace2")
-    deepid = _file("deepid_weights.onnx", "MIT", "Ruoyiran/DeepID; trained on YouTube Faces")
     return (
         ModelSpec(
-            "VGG-Face",
-            vgg,
+            RecogniserName.VGG_FACE,
             _box_alignment("mtcnn-box-1.2", (224, 224), (1.2, 1.2)),
             Normalisation("bgr", (93.594, 104.7624, 129.1863)),
             4096,
@@ -216,24 +185,21 @@ def _older() -> tuple[ModelSpec, ...]:
             unit_length=True,
         ),
         ModelSpec(
-            "OpenFace",
-            openface,
+            RecogniserName.OPENFACE,
             Alignment("openface", 96, 96, _OPENFACE_POINTS),
             Normalisation("rgb", scale=1 / 255),
             128,
             Thresholds(0.10, 0.55, 0.55, _DEEPFACE),
         ),
         ModelSpec(
-            "DeepFace",
-            deepface,
+            RecogniserName.DEEPFACE,
             _box_alignment("mtcnn-box-1.2", (152, 152), (1.2, 1.2)),
             Normalisation("rgb", scale=1 / 255),
             4096,
             Thresholds(0.23, 64.0, 0.64, _DEEPFACE),
         ),
         ModelSpec(
-            "DeepID",
-            deepid,
+            RecogniserName.DEEPID,
             _box_alignment("mtcnn-box", (47, 55), (1.0, 1.0)),
             Normalisation("bgr", scale=1 / 255),  # its author says nothing; as deepface feeds it
             160,
@@ -243,18 +209,9 @@ def _older() -> tuple[ModelSpec, ...]:
 
 
 def _dlib() -> ModelSpec:
-    weights = WeightFile(
-        DAT_NAME,
-        f"https://github.com/ageitgey/face_recognition_models/raw/master/face_recognition_models/models/{DAT_NAME}",
-        "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
-        "CC0-1.0",
-        commercial_use=True,
-        source="davisking/dlib-models: put into the public domain by its author; training faces of many sources",
-    )
-    chip = Alignment("dlib-chip", 150, 150, _DLIB_POINTS, weights=_DLIB_WEIGHTS)
+    chip = Alignment("dlib-chip", 150, 150, CHIP_LANDMARKS, weights=_DLIB_WEIGHTS)
     return ModelSpec(
-        "Dlib",
-        weights,
+        RecogniserName.DLIB,
         chip.zoomed(_DLIB_ZOOM),
         Normalisation("bgr"),
         128,

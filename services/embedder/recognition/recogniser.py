@@ -3,23 +3,18 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
-from deploy.models.formats import dlib_dat
-from deploy.models.keras import convert as keras_onnx
-from deploy.models.networks import dlib as dlib_network
-from deploy.models.weights import WeightStore
 from services.common.errors import ModelUnavailable
 from services.common.faces import FaceCrop
 from services.common.metrics import QueueMetrics
+from services.common.models import FinishedModel, FinishedNetwork
 from services.common.onnx import ORT_ERRORS, Session, open_shared_session
 from services.common.workers import processors
-from services.embedder.recognition.alignment import View, show
+from services.embedder.recognition.alignment import show
 from services.embedder.recognition.batcher import Batcher, Limits
 from services.embedder.recognition.catalogue import ModelSpec, Normalisation
 
@@ -30,21 +25,13 @@ BATCH = 8
 #: Faces waiting beyond which requests are refused: about a second's work of one core.
 WAITING = 160
 
-KERAS_SUFFIXES = (".h5", ".zip")
 
-
-class OnnxSession(Session, Protocol):
-    """A network that tells what it takes, as ONNX Runtime's do."""
-
-    def get_inputs(self) -> list: ...
-
-
-class Recogniser:
+class OnnxRecogniser:
     """One network with its alignment and normalisation. Safe to call from several threads: their faces are batched.
 
     Attributes:
         name: the model's.
-        version: identifies weights, alignment, normalisation and mirror setting: only templates of the same version
+        version: identifies weights, alignment, normalisation and views: only templates of the same version
             may be compared.
         dimension: of its templates.
     """
@@ -52,17 +39,14 @@ class Recogniser:
     def __init__(
         self,
         spec: ModelSpec,
-        session: OnnxSession,
+        session: Session,
         version: str,
-        mirror: bool = True,
         threads: int | None = None,
         metrics: QueueMetrics | None = None,
     ) -> None:
         """
         Args:
             session: takes float32 (n, h, w, 3) or (n, 3, h, w); n free or 1. Run in several threads at once.
-            mirror: a template is the mean over the record's views (Dlib: the face and its mirror image): better, at
-                the cost of a run for each. Else the face is looked at once.
             threads: batches worked on at once; as many as there are processors if not given.
             metrics: of the faces that wait.
 
@@ -73,7 +57,7 @@ class Recogniser:
         self.version = version
         self.dimension = spec.dimension
         self._spec = spec
-        self._views = spec.views if mirror else (View(),)
+        self._views = spec.views
         self._session = session
         pixels = session.get_inputs()[0]
         if len(pixels.shape) != 4:
@@ -81,7 +65,9 @@ class Recogniser:
         self._input = pixels.name
         self._channels_first = pixels.shape[1] == 3
         batch = pixels.shape[0] if isinstance(pixels.shape[0], int) else BATCH
-        self._faces = Batcher(self._run, Limits(threads or processors(), batch, WAITING), metrics)
+        self._faces: Batcher[np.ndarray, np.ndarray] = Batcher(
+            self._run, Limits(threads or processors(), batch, WAITING), metrics
+        )
 
     def embed(self, crops: Sequence[FaceCrop]) -> np.ndarray:
         """Templates of faces: float32 (n, dimension), as the network gives them.
@@ -91,7 +77,8 @@ class Recogniser:
             Overloaded, DeadlineExceeded: see Batcher.
         """
         shown = [show(crop, self._spec.alignment, view) for view in self._views for crop in crops]
-        templates = self.embed_aligned(shown).reshape(len(self._views), len(crops), self.dimension).mean(axis=0)
+        views = self.embed_aligned(shown).reshape(len(self._views), len(crops), self.dimension)
+        templates: np.ndarray = views.mean(axis=0)
         if self._spec.unit_length:
             templates /= np.maximum(np.linalg.norm(templates, axis=1, keepdims=True), 1e-12)
         return templates
@@ -115,17 +102,17 @@ class Recogniser:
         """
         shape = (1, self._spec.alignment.height, self._spec.alignment.width, 3)
         try:
-            templates = self._run(np.zeros(shape, np.uint8))
+            (template,) = self._run(list(np.zeros(shape, np.uint8)))
         except ORT_ERRORS as error:
             raise ModelUnavailable(f"the network {self.name} cannot be run: {error}") from error
-        if templates.shape != (1, self.dimension):
-            raise ModelUnavailable(f"the network {self.name} gives {templates.shape[1:]}, not {self.dimension} numbers")
+        if template.shape != (self.dimension,):
+            raise ModelUnavailable(f"the network {self.name} gives {template.shape}, not {self.dimension} numbers")
 
-    def _run(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, pictures: Sequence[np.ndarray]) -> list[np.ndarray]:
         inputs = normalise(np.stack(pictures), self._spec.normalisation)
         if self._channels_first:
             inputs = inputs.transpose(0, 3, 1, 2)
-        return self._session.run(None, {self._input: np.ascontiguousarray(inputs)})[0]
+        return list(self._session.run(None, {self._input: np.ascontiguousarray(inputs)})[0])
 
 
 def normalise(pictures: np.ndarray, normalisation: Normalisation) -> np.ndarray:
@@ -139,83 +126,48 @@ def normalise(pictures: np.ndarray, normalisation: Normalisation) -> np.ndarray:
         values = (values - values.mean(axis=axes, keepdims=True)) / deviation
     if not any(normalisation.mean) and normalisation.scale == 1:
         return values
-    return (values - np.float32(normalisation.mean)) * np.float32(normalisation.scale)
+    normalised: np.ndarray = (values - np.array(normalisation.mean, np.float32)) * np.float32(normalisation.scale)
+    return normalised
 
 
 def load(
     spec: ModelSpec,
-    store: WeightStore,
+    model: FinishedModel,
     cache: Path,
     threads: int | None = None,
-    mirror: bool = True,
     queue: Callable[[str], QueueMetrics] | None = None,
-) -> Recogniser:
-    """A recogniser that has run once. Fetches its weights if they are not here yet.
+) -> OnnxRecogniser:
+    """A recogniser that has run once.
 
     Args:
-        cache: where networks made of other formats are kept, and weights that processes share.
-        threads, mirror: see Recogniser.
+        model: its network.
+        cache: where weights are kept that processes share.
+        threads: see OnnxRecogniser.
         queue: gives what is told of the faces that wait for a model, by its name.
 
     Raises:
-        ModelUnavailable: the weights cannot be had, or are broken.
+        ModelUnavailable: the network cannot be opened, or is none of faces.
     """
-    weights = _find_weights(spec, store)
+    (network,) = model.networks
+    file = model.path(network)
+    version = _version(spec, model.networks[network])
     try:
-        version = _version(spec, weights, spec.views if mirror else (View(),))
-        session = _open(spec, weights, cache)
-        recogniser = Recogniser(spec, session, version, mirror, threads, queue and queue(spec.name))
+        session = open_shared_session(file, model.networks[network].sha256, cache)
+        recogniser = OnnxRecogniser(spec, session, version, threads, queue and queue(spec.name))
     except (*ORT_ERRORS, OSError) as error:
-        raise ModelUnavailable(f"{weights} cannot be loaded: {error}") from error
+        raise ModelUnavailable(f"{file} cannot be loaded: {error}") from error
     recogniser.warm_up()
     return recogniser
 
 
-def _find_weights(spec: ModelSpec, store: WeightStore) -> Path:
-    """Dlib's file comes with a package that is installed as a rule; all others are fetched.
-
-    Keras files are taken from the folder and the mirror, not from the web: converting them needs TensorFlow.
-    """
-    here = dlib_dat.find_package_file(spec.weights.name)
-    for weight in (spec.weights, *spec.keras):
-        here = here or store.find(weight)
-    if here:
-        return here
-    try:
-        return store.get(spec.weights)
-    except ModelUnavailable as error:
-        for weight in spec.keras:
-            with suppress(ModelUnavailable):
-                return store.get(weight)
-        alternative = f" {spec.keras[0].name}, its Keras file, does as well." if spec.keras else ""
-        raise ModelUnavailable(f"{error}{alternative}") from error
-
-
-def _open(spec: ModelSpec, weights: Path, cache: Path) -> OnnxSession:
-    if weights.suffix == ".dat":
-        return dlib_network.DlibNetwork.load(weights, cache)
-    if weights.suffix in KERAS_SUFFIXES:
-        weights = keras_onnx.cached_onnx(weights, cache, spec.name)
-    return open_shared_session(weights, cache)
-
-
-def _revision(weights: Path) -> int:
-    """That of the code which makes a network of such a file."""
-    if weights.suffix == ".dat":
-        return dlib_network.REVISION
-    return keras_onnx.EXPORT_REVISION if weights.suffix in KERAS_SUFFIXES else 0
-
-
-def _version(spec: ModelSpec, weights: Path, views: Sequence[View]) -> str:
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+def _version(spec: ModelSpec, network: FinishedNetwork) -> str:
     parts = [
         CODE_REVISION,
-        _revision(weights),
-        digest,
+        network.maker,
+        network.weights_sha256,
         asdict(spec.alignment),
         asdict(spec.normalisation),
         spec.unit_length,
-        [asdict(view) for view in views],
+        [asdict(view) for view in spec.views],
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]

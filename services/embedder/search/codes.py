@@ -1,10 +1,11 @@
-"""A piece of the search index: some thousand templates as 8-bit codes in memory, and in full in a temporary file.
+"""A block of the search index: some thousand templates as 8-bit codes in memory, and in full in a temporary file.
 
-A template's direction u (unit length) is kept as u = center + scale * code + e, the code being int8 numbers and the
-error e no longer than `residual`. A probe's direction is v = step * digits + f with 12-bit digits. So v·u is known
-from integer products to within `residual` + |f| * `radius` (Cauchy-Schwarz), and with it every distance; only templates
-that this leaves in question are read from the file. `center` is the mean direction of the templates: faces of all
-people have much in common, and what is left without it is shorter, so coded more finely.
+A template's direction u (unit length) is kept by its offset from the block's mean, u - mean = scale * code + e, the
+code being int8 numbers. `mean` is the mean direction: faces of all people have much in common, and what is left without
+it is shorter, so coded more finely. A probe's direction v is taken the same way, v - mean = step * digits + f. Then
+|v - u|² = |v - mean|² + |u - mean|² - 2 scale (step * digits·code + error), where digits·code is exact and |error| at
+most |v - mean| |e| / scale + |f| |code| (Cauchy-Schwarz). Only templates that this leaves in question are read from the
+file.
 """
 
 from collections.abc import Collection, Iterable
@@ -12,220 +13,195 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import simsimd
 
 from services.embedder.matching import unit
-from services.embedder.search.template_file import Rows, Shelf
+from services.embedder.search.certain import Candidates
+from services.embedder.search.index import Rows
+from services.embedder.search.template_file import TemplateFile
 
-#: Codes span -127 to 127, the probe's digits -2047 to 2047: 32 bits hold the sum of 8192 products.
+#: Codes and digits span -127 to 127; their scale and step are no less than SMALLEST.
 CODE_RANGE = 127
-DIGIT_RANGE = 2047
+SMALLEST = 1e-12
 
-#: Rows coded at a time: bounds the memory that this takes besides.
-ROWS_AT_ONCE = 4096
+#: What single precision may add, generously: to a squared distance of directions, and to the square of a difference of
+#: lengths in proportion to it.
+ROUNDING = 1e-5
 
-#: Relative error that single precision may add to a bound, generously.
-ROUNDING = 2e-6
+#: Squared distances of templates are less than this.
+FARTHEST = 1e30
+
+#: Rows coded at a time, which bounds the memory that this takes besides, and candidates compared in full at a time.
+CODED_AT_ONCE = 1024
+READ_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A template that is searched for.
+    """A template that is searched for: its direction, float64 (d,), at unit length, and its own length."""
 
-    Attributes:
-        vector: float32 (d,), raw.
-        direction: float64 (d,), at unit length.
-        length: of the raw template.
-        digits: int16 (d,), step, slack: direction = step * digits + an error of length `slack`.
-    """
-
-    vector: np.ndarray
     direction: np.ndarray
     length: float
-    digits: np.ndarray
-    step: float
-    slack: float
 
 
 def to_probe(vector: np.ndarray) -> Probe:
     """Prepares a raw template, float32 (d,), not all zero."""
-    direction = unit(vector[None])[0]
-    step = float(np.abs(direction).max()) / DIGIT_RANGE
-    digits = np.rint(direction / step)
-    slack = float(np.linalg.norm(direction - step * digits))
-    length = float(np.linalg.norm(vector.astype(np.float64)))
-    return Probe(vector, direction, length, digits.astype(np.int16), step, slack)
+    return Probe(unit(vector[None])[0], float(np.linalg.norm(vector.astype(np.float64))))
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A state of a piece of the index. Later states share its arrays, but never change what it shows.
+class CodedTemplates:
+    """A state of a block. Later states share its arrays, but never change what it shows.
 
     Attributes:
-        shelf: full templates and ids.
-        center: float32 (d,), subtracted before coding.
+        file: full templates and ids.
+        mean: float32 (d,).
         codes: int8 (capacity, d).
-        scale: float32 (capacity,): of each code; not a number where the row is forgotten.
+        scale: float32 (capacity,): of each code.
+        square: float32 (capacity,): squared distance from the mean; infinite where the row is forgotten.
         length: float32 (capacity,): of the raw templates.
-        owner: int64 (capacity,): hash of the person id.
+        owner: uint32 (capacity,): see `owners`.
         count: rows in use, the forgotten ones included.
-        residual: none of the directions is farther from its code than this.
-        radius: none of the coded directions is farther from the center than this.
+        code_error: |e| / scale of no row is more.
+        code_length: |code| of no row is more.
     """
 
-    shelf: Shelf
-    center: np.ndarray
+    file: TemplateFile
+    mean: np.ndarray
     codes: np.ndarray
     scale: np.ndarray
+    square: np.ndarray
     length: np.ndarray
     owner: np.ndarray
     count: int = 0
-    residual: float = 0.0
-    radius: float = 0.0
+    code_error: float = 0.0
+    code_length: float = 0.0
 
     @property
     def capacity(self) -> int:
         return len(self.codes)
 
-    def live(self) -> np.ndarray:
-        """The rows that are not forgotten, ascending."""
-        return np.flatnonzero(~np.isnan(self.scale[: self.count]))
+    def __len__(self) -> int:
+        """How many rows are not forgotten."""
+        return int(np.isfinite(self.square[: self.count]).sum())
 
     def rows(self) -> Rows:
         """All that is not forgotten."""
-        live = self.live()
-        stored = self.shelf.read(self.count)
-        if len(live) == self.count:
-            return stored
-        return Rows(stored.vectors[live], [stored.ids[row] for row in live.tolist()])
+        stored = self.file.first(self.count)
+        kept = np.flatnonzero(np.isfinite(self.square[: self.count]))
+        return Rows(stored.vectors[kept], [stored.ids[row] for row in kept.tolist()])
 
-    def extended(self, rows: Rows) -> "Segment":
+    def extended(self, rows: Rows) -> "CodedTemplates":
         """With more rows; there must be room for them. Only the newest state may be extended."""
         state = self
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            state = state._coded(rows[start : start + ROWS_AT_ONCE])
+        for start in range(0, len(rows), CODED_AT_ONCE):
+            state = state._coded(rows[start : start + CODED_AT_ONCE])
         return state
 
-    def _coded(self, rows: Rows) -> "Segment":
+    def _coded(self, rows: Rows) -> "CodedTemplates":
         new = slice(self.count, self.count + len(rows))
-        self.shelf.write(self.count, rows)
+        self.file.write(self.count, rows)
         lengths = _lengths(rows.vectors)
-        offsets = rows.vectors / lengths[:, None] - self.center
-        scale = np.maximum(np.abs(offsets).max(axis=1), 1e-12) / CODE_RANGE
-        codes = np.rint(offsets / scale[:, None])
-        coded = codes * scale[:, None]
+        offsets = rows.vectors / lengths[:, None].astype(np.float32) - self.mean
+        scale = np.maximum(np.abs(offsets).max(axis=1) / CODE_RANGE, SMALLEST)
+        steps = offsets / scale[:, None]
+        codes = np.rint(steps)
         self.codes[new] = codes
         self.scale[new] = scale
+        self.square[new] = np.square(_lengths(offsets))
         self.length[new] = lengths
-        self.owner[new] = [hash(person_id) for person_id, _ in rows.ids]
-        residual = max(self.residual, float(_lengths(offsets - coded).max()))
-        radius = max(self.radius, float(_lengths(coded).max()))
-        return replace(self, count=new.stop, residual=residual, radius=radius)
+        self.owner[new] = owners(person_id for person_id, _ in rows.ids)
+        code_error = max(self.code_error, float(_lengths(steps - codes).max()))
+        code_length = max(self.code_length, float(_lengths(codes).max()))
+        return replace(self, count=new.stop, code_error=code_error, code_length=code_length)
 
-    def without(self, people: Collection[str], owners: np.ndarray) -> "Segment":
-        """Without the rows of these people; `owners` (int64) are the hashes of their ids."""
-        suspects = np.flatnonzero(np.isin(self.owner[: self.count], owners)).tolist()
-        gone = [row for row in suspects if not np.isnan(self.scale[row]) and self.shelf.ids(row)[0] in people]
+    def without(self, people: Collection[str]) -> "CodedTemplates":
+        """Without the rows of these people."""
+        square = self.square[: self.count]
+        suspects = np.flatnonzero(np.isin(self.owner[: self.count], owners(people)) & np.isfinite(square))
+        gone = [row for row in suspects.tolist() if self.file.ids(row)[0] in people]
         if not gone:
             return self
-        scale = self.scale.copy()
-        scale[gone] = np.nan
-        return replace(self, scale=scale)
+        square = self.square.copy()
+        square[gone] = np.inf
+        return replace(self, square=square)
+
+
+def owners(person_ids: Iterable[str]) -> np.ndarray:
+    """uint32 (n,): the low bits of the ids' hashes, by which a person's rows are found without reading the ids of all."""
+    return np.array([hash(person_id) for person_id in person_ids], dtype=np.int64).astype(np.uint32)
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    lengths: np.ndarray = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    return lengths
 
 
-def empty_segment(capacity: int, center: np.ndarray, directory: Path | None) -> Segment:
-    """Room for `capacity` templates around `center`, float32 (d,); its file goes into `directory`."""
-    return Segment(
-        shelf=Shelf(directory, capacity, len(center)),
-        center=center,
-        codes=np.zeros((capacity, len(center)), dtype=np.int8),
+def empty_block(capacity: int, mean: np.ndarray, directory: Path | None) -> CodedTemplates:
+    """Room for `capacity` templates around `mean`, float32 (d,); its file goes into `directory`."""
+    return CodedTemplates(
+        file=TemplateFile(directory, capacity, len(mean)),
+        mean=mean,
+        codes=np.zeros((capacity, len(mean)), dtype=np.int8),
         scale=np.zeros(capacity, dtype=np.float32),
-        length=np.ones(capacity, dtype=np.float32),
-        owner=np.zeros(capacity, dtype=np.int64),
+        square=np.zeros(capacity, dtype=np.float32),
+        length=np.zeros(capacity, dtype=np.float32),
+        owner=np.zeros(capacity, dtype=np.uint32),
     )
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Templates of a segment that may be the nearest to a probe.
-
-    Attributes:
-        segment: theirs.
-        rows: int64 (n,).
-        at_least: float32 (n,): their squared distances are no less.
-        at_most: the nearest one's squared distance is no more; infinite where there is none.
-    """
-
-    segment: Segment
-    rows: np.ndarray
-    at_least: np.ndarray
-    at_most: float
-
-    def pairs(self) -> Iterable[tuple[float, int]]:
-        """(at_least, row) of each."""
-        return zip(self.at_least.tolist(), self.rows.tolist(), strict=True)
-
-
-@dataclass(frozen=True)
-class Cosine:
-    """How a template's cosine with the probe follows from its integer product: common + step * near +- error."""
-
-    common: float
-    step: float
-    error: float
-
-
-def candidates(segment: Segment, probe: Probe, products: np.ndarray, raw: bool, limit: float) -> Candidates:
-    """Narrows a segment down to the templates that may be the nearest within a limit.
+def candidates(block: CodedTemplates, probe: Probe, raw: bool, limit: float) -> Candidates | None:
+    """The templates of a block that may be the nearest within a limit; None where there are none.
 
     Args:
-        products: int32 (count,): of the probe's digits and the codes.
         raw: compare raw templates rather than directions.
         limit: squared distance.
     """
-    near = products.astype(np.float32)
-    near *= segment.scale[: segment.count]  # v·u = common + step * near, give or take `error`; NaN where forgotten
-    common = float(probe.direction @ segment.center)
-    error = segment.residual + probe.slack * segment.radius + 4 * ROUNDING
-    bounds = _raw_bounds if raw else _unit_bounds
-    return bounds(segment, probe, near, Cosine(common, probe.step, error), limit)
+    directions, doubt = _directions(block, probe)
+    length = block.length[: block.count]
+    at_least = _raw(directions, length, probe.length, 1 - ROUNDING) if raw else directions
+    first = int(at_least.argmin())
+    at_most = float(directions[first]) + doubt * float(block.scale[first]) + 2 * ROUNDING
+    if raw:
+        at_most = float(_raw(at_most, length[first], probe.length, 1 + ROUNDING))
+    rows = np.flatnonzero(at_least <= np.float32(min(limit, at_most, FARTHEST)))
+    rows = rows[np.argsort(at_least[rows], kind="stable")]
+    return _in_turn(block.file, rows, at_least[rows])
 
 
-def _unit_bounds(segment: Segment, probe: Probe, near: np.ndarray, cosine: Cosine, limit: float) -> Candidates:
-    """Squared distances of directions: 2 - 2 cos."""
-    top = cosine.common + cosine.step * float(np.fmax.reduce(near, initial=-np.inf))
-    at_most = 2 - 2 * (top - cosine.error)
-    reach = 1 - min(limit, at_most) / 2 - cosine.error
-    if top < reach or top == -np.inf:
-        return _none(segment)
-    rows = np.flatnonzero(near >= np.float32((reach - cosine.common) / cosine.step))
-    at_least = 2 - 2 * (cosine.common + cosine.error + cosine.step * near[rows])
-    return Candidates(segment, rows, at_least, at_most)
+def _directions(block: CodedTemplates, probe: Probe) -> tuple[np.ndarray, float]:
+    """What the squared distances of directions are no less than, float32 (count,); infinite where a row is forgotten.
+
+    Returns:
+        That, and how much more they may be at most, in `scale` of their row; ROUNDING comes twice on top.
+    """
+    offset = probe.direction - block.mean
+    step = max(float(np.abs(offset).max()) / CODE_RANGE, SMALLEST)
+    digits = np.rint(offset / step)
+    distance, rest = np.linalg.norm(offset), np.linalg.norm(offset - step * digits)
+    error = float(distance * block.code_error + rest * block.code_length)
+    products = simsimd.cdist(digits.astype(np.int8)[None], block.codes[: block.count], "dot", out_dtype="float32")
+    squares = np.asarray(products)[0]  # not by out=…, which takes a reference to None too many at every call
+    squares += error / step
+    squares *= block.scale[: block.count]
+    squares *= -2 * step
+    squares += block.square[: block.count]
+    squares += float(distance**2) - ROUNDING
+    return squares, 4 * error
 
 
-def _raw_bounds(segment: Segment, probe: Probe, near: np.ndarray, cosine: Cosine, limit: float) -> Candidates:
-    """Squared distances of raw templates of lengths m and n: m² + n² - 2 m n cos."""
-    length = segment.length[: segment.count]
-    squares = near
-    squares *= np.float32(-2 * probe.length * cosine.step)
-    squares -= np.float32(2 * probe.length * cosine.common)
-    squares += length
-    squares *= length
-    squares += np.float32(probe.length**2)
-    margin = length * np.float32(ROUNDING)
-    margin += np.float32(2 * probe.length * (cosine.error + ROUNDING))
-    margin *= length
-    margin += np.float32(ROUNDING * probe.length**2)
-    at_most = float(np.fmin.reduce(squares + margin, initial=np.inf))
-    if at_most == np.inf:
-        return _none(segment)
-    squares -= margin
-    rows = np.flatnonzero(squares <= np.float32(min(limit, at_most)))
-    return Candidates(segment, rows, squares[rows], at_most)
+def _raw(directions: np.ndarray | float, lengths: np.ndarray, length: float, share: float) -> np.ndarray:
+    """Squared distances of raw templates of lengths m and n, |m v - n u|² = (m - n)² + m n |v - u|²."""
+    return share * (lengths - length) ** 2 + lengths * length * directions
 
 
-def _none(segment: Segment) -> Candidates:
-    return Candidates(segment, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.inf)
+def _in_turn(file: TemplateFile, rows: np.ndarray, at_least: np.ndarray) -> Candidates | None:
+    """These rows of a file, the most promising first, some at a time."""
+    if not len(rows):
+        return None
+
+    def read() -> tuple[Rows, list[Candidates]]:
+        rest = _in_turn(file, rows[READ_AT_ONCE:], at_least[READ_AT_ONCE:])
+        return file.some(rows[:READ_AT_ONCE].tolist()), [rest] if rest else []
+
+    return Candidates(float(at_least[0]), read)

@@ -1,4 +1,4 @@
-"""Search indexes that follow the gallery, whoever changes it."""
+"""Search indexes of this process that follow the gallery, whoever changes it."""
 
 import threading
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from services.embedder.gallery.store import Gallery, Revision
 from services.embedder.search.index import Index
 
 
-class LiveIndex:
+class LocalIndex:
     """The index of one model. Safe to use from several threads."""
 
     def __init__(
@@ -15,13 +15,13 @@ class LiveIndex:
         gallery: Gallery,
         model: str,
         make_index: Callable[[], Index],
-        tell: Callable[[str, int], None] | None = None,
+        on_update: Callable[[str, int], None] | None = None,
     ):
-        """`model`: its key; `make_index` makes an empty index; `tell`: see LiveIndexes."""
+        """`model`: its key; `make_index` makes an empty index; `on_update`: see LocalIndexes."""
         self._gallery = gallery
         self._model = model
         self._make_index = make_index
-        self._tell = tell
+        self._on_update = on_update
         self._lock = threading.Lock()
         self._state: tuple[Revision, Index] | None = None
 
@@ -48,29 +48,29 @@ class LiveIndex:
             for batch in self._gallery.everything(self._model):
                 index.add(batch)
         self._state = (now, index)
-        if self._tell:
-            self._tell(self._model, len(index))
+        if self._on_update:
+            self._on_update(self._model, len(index))
         return index
 
 
-class LiveIndexes:
-    """A LiveIndex for each model that is searched."""
+class LocalIndexes:
+    """A LocalIndex for each model that is searched."""
 
     def __init__(
         self,
         gallery: Gallery,
         make_index: Callable[[int], Index],
-        tell: Callable[[str, int], None] | None = None,
+        on_update: Callable[[str, int], None] | None = None,
     ):
         """
         Args:
             make_index: makes an empty index for templates of the given dimension.
-            tell: is told the model (key) and the number of templates of an index that was brought up to date.
+            on_update: is told the model (key) and the number of templates of an index that was brought up to date.
         """
         self._gallery = gallery
         self._make_index = make_index
-        self._tell = tell
-        self._indexes: dict[str, LiveIndex] = {}
+        self._on_update = on_update
+        self._indexes: dict[str, LocalIndex] = {}
         self._lock = threading.Lock()
 
     def current(self, model: str, dimension: int) -> Index:
@@ -78,15 +78,15 @@ class LiveIndexes:
         with self._lock:
             if model not in self._indexes:
                 self._indexes[model] = self._new(model, dimension)
-            live = self._indexes[model]
-        return live.current()
+            local = self._indexes[model]
+        return local.current()
 
     def rebuild(self, model: str, dimension: int) -> Index:
         """Makes the index of a model (key) anew; until it is there, searches use the one that was."""
-        live = self._new(model, dimension)
-        index = live.current()
+        local = self._new(model, dimension)
+        index = local.current()
         with self._lock:
-            self._indexes[model] = live
+            self._indexes[model] = local
         return index
 
     def forget(self) -> None:
@@ -97,5 +97,5 @@ class LiveIndexes:
     def erase(self) -> None:
         """Does nothing: nothing here outlives the process, and the next search forgets who was removed."""
 
-    def _new(self, model: str, dimension: int) -> LiveIndex:
-        return LiveIndex(self._gallery, model, lambda: self._make_index(dimension), self._tell)
+    def _new(self, model: str, dimension: int) -> LocalIndex:
+        return LocalIndex(self._gallery, model, lambda: self._make_index(dimension), self._on_update)

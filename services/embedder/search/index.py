@@ -1,6 +1,6 @@
 """Search 1:N: which enrolled photo is nearest to each probe."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,32 @@ class Hit:
     person_id: str
     photo_id: str
     distance: float
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Templates of photos of any people: float32 (n, d) raw vectors, and (person id, photo id) of each."""
+
+    vectors: np.ndarray
+    ids: Sequence[tuple[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, rows: slice) -> "Rows":
+        return Rows(self.vectors[rows], self.ids[rows])
+
+    def __add__(self, other: "Rows") -> "Rows":
+        parts = [part for part in (self, other) if len(part)] or [self]
+        return Rows(np.concatenate([part.vectors for part in parts]), [*self.ids, *other.ids])
+
+
+def to_rows(people: Mapping[str, Templates]) -> Rows:
+    """All templates of these people (person id → templates)."""
+    those = [(person_id, templates) for person_id, templates in people.items() if len(templates)]
+    ids = [(person_id, photo_id) for person_id, templates in those for photo_id in templates.photo_ids]
+    vectors = [templates.vectors for _, templates in those] or [np.zeros((0, 0), dtype=np.float32)]
+    return Rows(np.concatenate(vectors), ids)
 
 
 class IndexUnavailable(RecoError):

@@ -1,33 +1,17 @@
-"""Full templates in temporary files, for the few of them that a search looks at in full."""
+"""Full templates in temporary files, for the few of them that a search compares in full."""
 
 import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Rows:
-    """Templates of photos of any people: float32 (n, d) raw vectors, and (person id, photo id) of each."""
-
-    vectors: np.ndarray
-    ids: Sequence[tuple[str, str]]
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, rows: slice) -> "Rows":
-        return Rows(self.vectors[rows], self.ids[rows])
-
-    def __add__(self, other: "Rows") -> "Rows":
-        return Rows(np.concatenate([self.vectors, other.vectors]), [*self.ids, *other.ids])
+from services.embedder.search.index import Rows
 
 
-class Shelf:
+class TemplateFile:
     """A temporary file that keeps full templates and their ids by row. It goes with the object, or the process.
 
     It is read by `pread` and not mapped: the pages stay the system's to keep or to drop, and are not our memory.
@@ -35,8 +19,8 @@ class Shelf:
 
     def __init__(self, directory: Path | None, capacity: int, dimension: int):
         self._file = tempfile.TemporaryFile(dir=directory)  # noqa: SIM115
-        self._dimension = dimension
-        self._ids_at = capacity * dimension * 4
+        self._row_bytes = 4 * dimension
+        self._ids_at = capacity * self._row_bytes
         self._ends = np.zeros(capacity + 1, dtype=np.uint32)  # where the ids of each row end, in the file's second part
 
     def write(self, start: int, rows: Rows) -> None:
@@ -44,29 +28,34 @@ class Shelf:
         records = [f"{person_id}\0{photo_id}".encode() for person_id, photo_id in rows.ids]
         ends = self._ends[start] + np.cumsum([len(record) for record in records], dtype=np.uint32)
         self._ends[start + 1 : start + 1 + len(rows)] = ends
-        self._file.seek(start * self._dimension * 4)
+        self._file.seek(start * self._row_bytes)
         self._file.write(np.ascontiguousarray(rows.vectors, dtype=np.float32).data)
         self._file.seek(self._ids_at + int(self._ends[start]))
         self._file.write(b"".join(records))
         self._file.flush()
 
-    def read(self, count: int) -> Rows:
+    def first(self, count: int) -> Rows:
         """The first `count` rows."""
-        vectors = os.pread(self._file.fileno(), count * self._dimension * 4, 0)
-        records = os.pread(self._file.fileno(), int(self._ends[count]), self._ids_at)
-        ends = self._ends[: count + 1].tolist()
-        ids = [_to_ids(records[start:end]) for start, end in pairwise(ends)]
-        return Rows(np.frombuffer(vectors, dtype=np.float32).reshape(count, self._dimension), ids)
+        records = self._read(self._ids_at, int(self._ends[count]))
+        ids = [_to_ids(records[start:end]) for start, end in pairwise(self._ends[: count + 1].tolist())]
+        return Rows(self._vectors(self._read(0, count * self._row_bytes)), ids)
 
-    def vector(self, row: int) -> np.ndarray:
-        """float32 (d,)."""
-        size = self._dimension * 4
-        return np.frombuffer(os.pread(self._file.fileno(), size, row * size), dtype=np.float32)
+    def some(self, rows: Iterable[int]) -> Rows:
+        """These rows."""
+        chosen = list(rows)
+        vectors = b"".join(self._read(row * self._row_bytes, self._row_bytes) for row in chosen)
+        return Rows(self._vectors(vectors), [self.ids(row) for row in chosen])
 
     def ids(self, row: int) -> tuple[str, str]:
         """(person id, photo id)."""
         start, end = int(self._ends[row]), int(self._ends[row + 1])
-        return _to_ids(os.pread(self._file.fileno(), end - start, self._ids_at + start))
+        return _to_ids(self._read(self._ids_at + start, end - start))
+
+    def _read(self, start: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, start)
+
+    def _vectors(self, stored: bytes) -> np.ndarray:
+        return np.frombuffer(stored, dtype=np.float32).reshape(-1, self._row_bytes // 4)
 
 
 def _to_ids(record: bytes) -> tuple[str, str]:

@@ -34,6 +34,9 @@ MESSAGES: dict[int, str] = {
     900: "ID already exists in db and in_place was set to true. Folder deleted and DB path replaced.",
 }
 
+#: What became of a cached representation or a search index.
+CACHE_DELETED, CACHE_GONE, INDEX_REBUILT = 670, 604, 167
+
 #: Why the pipeline refused (RecoError.reason) → code. A reason that is not here is no business of the contract and stays
 #: an HTTP error.
 CODE_OF_REASON: dict[str, int] = {

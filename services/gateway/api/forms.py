@@ -7,7 +7,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from urllib.parse import parse_qsl
 
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import FormParser, parse_options_header
+from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from services.common.errors import RecoError
 from services.common.limits import MAX_BODY_BYTES
@@ -45,15 +45,15 @@ class BrokenBase64(RecoError):
 class _Collector:
     """Takes what the parser finds; refuses when there is too much of it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.fields: list[tuple[str, bytes]] = []
         self.files: list[tuple[str, bytes]] = []
 
-    def field(self, field) -> None:
+    def field(self, field: Field) -> None:
         self._count()
         self.fields.append((_text(field.field_name), field.value or b""))
 
-    def file(self, file) -> None:
+    def file(self, file: File) -> None:
         self._count()
         file.file_object.seek(0)
         self.files.append((_text(file.file_name), file.file_object.read()))

@@ -2,90 +2,92 @@
 
 from dataclasses import asdict
 
-from reco.detector.v1 import detector_pb2
-from reco.embedder.v1 import embedder_pb2
+import grpc
 from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from reco.liveness.v1 import liveness_pb2
+from reco.types.v1 import results_pb2
 
+from services.common.faces import Verdict
 from services.gateway.errors import NotEnrolled
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.pipeline.enroll import EnrollmentKind, Enrollments
-from services.gateway.pipeline.upload import Intake, NamedPhoto, PhotoOutcome, PhotoResult
-from services.gateway.pipeline.verify import Outcome, Verifications, VerifyOptions
-from services.gateway.stages.types import FaceLiveness, Verdict
-from services.gateway.storage.workspace import Workspaces
+from services.gateway.pipeline.enroll import EnrollmentOutcome
+from services.gateway.pipeline.pipeline import Pipeline
+from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, PhotoResult
+from services.gateway.pipeline.verify import VerificationOutcome, VerifyOptions
+from services.gateway.stages.types import FaceLiveness
+from services.gateway.storage.types import Workspaces
 
 PHOTO_OUTCOMES = {
     PhotoOutcome.SAVED: gateway_pb2.PhotoResult.OUTCOME_SAVED,
     PhotoOutcome.REJECTED: gateway_pb2.PhotoResult.OUTCOME_REJECTED,
     PhotoOutcome.UNDECODABLE: gateway_pb2.PhotoResult.OUTCOME_UNDECODABLE,
 }
-ENROLMENT_KINDS = {
-    EnrollmentKind.CREATED: gateway_pb2.EnrollPersonResponse.OUTCOME_CREATED,
-    EnrollmentKind.ADDED: gateway_pb2.EnrollPersonResponse.OUTCOME_ADDED,
-    EnrollmentKind.REPLACED: gateway_pb2.EnrollPersonResponse.OUTCOME_REPLACED,
+ENROLLMENT_OUTCOMES = {
+    EnrollmentOutcome.CREATED: gateway_pb2.EnrollPersonResponse.OUTCOME_CREATED,
+    EnrollmentOutcome.ADDED: gateway_pb2.EnrollPersonResponse.OUTCOME_ADDED,
+    EnrollmentOutcome.REPLACED: gateway_pb2.EnrollPersonResponse.OUTCOME_REPLACED,
 }
-VERIFY_OUTCOMES = {
-    Outcome.VERIFIED: gateway_pb2.VerifyPersonResponse.OUTCOME_VERIFIED,
-    Outcome.FOUND_SAME: gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_SAME,
-    Outcome.FOUND_OTHER: gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_OTHER,
-    Outcome.FOUND_NONE: gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_NONE,
-    Outcome.SPOOF: gateway_pb2.VerifyPersonResponse.OUTCOME_SPOOF,
+VERIFICATION_OUTCOMES = {
+    VerificationOutcome.VERIFIED: gateway_pb2.VerifyPersonResponse.OUTCOME_VERIFIED,
+    VerificationOutcome.FOUND_SAME: gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_SAME,
+    VerificationOutcome.FOUND_OTHER: gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_OTHER,
+    VerificationOutcome.FOUND_NONE: gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_NONE,
+    VerificationOutcome.SPOOF: gateway_pb2.VerifyPersonResponse.OUTCOME_SPOOF,
 }
 VERDICTS = {
-    Verdict.REAL: liveness_pb2.FaceLiveness.VERDICT_REAL,
-    Verdict.SPOOF: liveness_pb2.FaceLiveness.VERDICT_SPOOF,
-    Verdict.UNDECIDABLE: liveness_pb2.FaceLiveness.VERDICT_UNDECIDABLE,
+    Verdict.REAL: results_pb2.FaceLiveness.VERDICT_REAL,
+    Verdict.SPOOF: results_pb2.FaceLiveness.VERDICT_SPOOF,
+    Verdict.UNDECIDABLE: results_pb2.FaceLiveness.VERDICT_UNDECIDABLE,
 }
 
 
 class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
     """Uploads, enrollment, verification and erasure, typed."""
 
-    def __init__(
-        self,
-        workspaces: Workspaces,
-        intake: Intake,
-        enrollments: Enrollments,
-        verifications: Verifications,
-        metrics: GatewayMetrics,
-    ):
+    def __init__(self, workspaces: Workspaces, pipeline: Pipeline, metrics: GatewayMetrics):
         self._workspaces = workspaces
-        self._intake = intake
-        self._enrollments = enrollments
-        self._verifications = verifications
+        self._pipeline = pipeline
         self._metrics = metrics
 
-    def UploadPhotos(self, request, context):
+    def UploadPhotos(
+        self, request: gateway_pb2.UploadPhotosRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.UploadPhotosResponse:
         photos = [NamedPhoto(photo.name, photo.image) for photo in request.photos]
-        result = self._intake.upload(self._workspaces.open(), request.person_id, photos)
+        result = self._pipeline.uploader.upload(self._workspaces.open(), request.person_id, photos)
         upload_id = result.upload.upload_id if result.upload else ""
         return gateway_pb2.UploadPhotosResponse(upload_id=upload_id, photos=[_photo(photo) for photo in result.photos])
 
-    def EnrollPerson(self, request, context):
-        done = self._enrollments.enroll(self._workspaces.open(), request.upload_id, request.name, request.in_place)
+    def EnrollPerson(
+        self, request: gateway_pb2.EnrollPersonRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.EnrollPersonResponse:
+        done = self._pipeline.enroller.enroll(
+            self._workspaces.open(), request.upload_id, request.name, request.in_place
+        )
         return gateway_pb2.EnrollPersonResponse(
-            outcome=ENROLMENT_KINDS[done.kind],
+            outcome=ENROLLMENT_OUTCOMES[done.outcome],
             record_id=done.record.record_id,
             photos=done.photos,
             augmented_photos=done.augmented,
         )
 
-    def VerifyPerson(self, request, context):
+    def VerifyPerson(
+        self, request: gateway_pb2.VerifyPersonRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.VerifyPersonResponse:
         options = VerifyOptions(request.skip_verify, request.skip_search, request.skip_liveness)
-        done = self._verifications.verify(self._workspaces.open(), request.upload_id, options)
+        done = self._pipeline.verifier.verify(self._workspaces.open(), request.upload_id, options)
         self._metrics.verified(done.outcome, options)
         return gateway_pb2.VerifyPersonResponse(
-            outcome=VERIFY_OUTCOMES[done.outcome],
+            outcome=VERIFICATION_OUTCOMES[done.outcome],
             name=done.name or "",
             distance=done.distance or 0.0,
             liveness=[_liveness(face) for face in done.liveness],
-            fusion=embedder_pb2.Fusion(**asdict(done.fusion)) if done.fusion else None,
+            fusion=results_pb2.Fusion(**asdict(done.fusion)) if done.fusion else None,
         )
 
-    def DeletePerson(self, request, context):
+    def DeletePerson(
+        self, request: gateway_pb2.DeletePersonRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.DeletePersonResponse:
         try:
-            self._enrollments.delete(self._workspaces.open(), request.person_id)
+            self._pipeline.enroller.delete(self._workspaces.open(), request.person_id)
         except NotEnrolled:
             return gateway_pb2.DeletePersonResponse(existed=False)
         return gateway_pb2.DeletePersonResponse(existed=True)
@@ -94,12 +96,12 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
 def _photo(result: PhotoResult) -> gateway_pb2.PhotoResult:
     score = None
     if result.quality:
-        components = detector_pb2.ScoreImageResponse.Components(**result.quality.components)
-        score = detector_pb2.ScoreImageResponse(score=result.quality.score, components=components)
+        components = results_pb2.Quality.Components(**result.quality.components)
+        score = results_pb2.Quality(score=result.quality.score, components=components)
     return gateway_pb2.PhotoResult(
         name=result.name, outcome=PHOTO_OUTCOMES[result.outcome], score=score, saved_as=result.saved_as
     )
 
 
-def _liveness(face: FaceLiveness) -> liveness_pb2.FaceLiveness:
-    return liveness_pb2.FaceLiveness(verdict=VERDICTS[face.verdict], score=face.score)
+def _liveness(face: FaceLiveness) -> results_pb2.FaceLiveness:
+    return results_pb2.FaceLiveness(verdict=VERDICTS[face.verdict], score=face.score)

@@ -2,22 +2,23 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
+import grpc
 from google.api import httpbody_pb2
-from reco.gateway.v1 import legacy_pb2_grpc
+from reco.gateway.v1 import legacy_pb2, legacy_pb2_grpc
 
 from services.common.env import EnvInvalid
 from services.common.errors import RecoError
-from services.gateway.api.codes import CODE_OF_REASON, MESSAGES
+from services.gateway.api.codes import CACHE_DELETED, CACHE_GONE, CODE_OF_REASON, INDEX_REBUILT, MESSAGES
 from services.gateway.api.forms import BrokenBase64, read_fields, read_photos, within_limit
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.pipeline.enroll import Enrolled, EnrollmentKind, Enrollments
+from services.gateway.pipeline.enroll import EnrollmentOutcome, EnrollmentResult
 from services.gateway.pipeline.people import check_person_id
-from services.gateway.pipeline.rebuild import Maintenance, Report
-from services.gateway.pipeline.upload import Intake, PhotoOutcome, UploadResult
-from services.gateway.pipeline.verify import Outcome, Verifications, Verified, VerifyOptions
-from services.gateway.storage.workspace import Workspaces
+from services.gateway.pipeline.pipeline import Pipeline
+from services.gateway.pipeline.upload import PhotoOutcome, UploadResult
+from services.gateway.pipeline.verify import VerificationOutcome, VerificationResult, VerifyOptions
+from services.gateway.storage.types import Workspace, Workspaces
 
 log = logging.getLogger("reco")
 
@@ -25,12 +26,15 @@ UPLOAD_DB_KEYS = ("upload_id", "name", "delete_pickles", "rebuild_db", "in_place
 VERIFY_KEYS = ("upload_id", "skip_verify", "skip_db_search", "skip_liveness")
 
 CODE_OF_OUTCOME = {
-    Outcome.VERIFIED: 200,
-    Outcome.FOUND_SAME: 134,
-    Outcome.FOUND_OTHER: 100,
-    Outcome.FOUND_NONE: 500,
-    Outcome.SPOOF: 560,
+    VerificationOutcome.VERIFIED: 200,
+    VerificationOutcome.FOUND_SAME: 134,
+    VerificationOutcome.FOUND_OTHER: 100,
+    VerificationOutcome.FOUND_NONE: 500,
+    VerificationOutcome.SPOOF: 560,
 }
+
+#: A JSON object, its keys in the contract's order.
+Json = Mapping[str, object]
 
 
 class Coded(Exception):
@@ -44,39 +48,32 @@ class Coded(Exception):
 class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
     """`/upload_imgs`, `/upload_db` and `/verify`."""
 
-    def __init__(
-        self,
-        workspaces: Workspaces,
-        intake: Intake,
-        enrollments: Enrollments,
-        verifications: Verifications,
-        maintenance: Maintenance,
-        metrics: GatewayMetrics,
-    ):
+    def __init__(self, workspaces: Workspaces, pipeline: Pipeline, metrics: GatewayMetrics):
         self._workspaces = workspaces
-        self._intake = intake
-        self._enrollments = enrollments
-        self._verifications = verifications
-        self._maintenance = maintenance
+        self._pipeline = pipeline
         self._metrics = metrics
 
-    def UploadImgs(self, request_iterator, context) -> httpbody_pb2.HttpBody:
+    def UploadImgs(
+        self, request_iterator: Iterator[legacy_pb2.LegacyUploadRequest], context: grpc.ServicerContext
+    ) -> httpbody_pb2.HttpBody:
         keys = ("upload_code", "upload_message", "upload_results")
         return self._answer("upload_imgs", keys, lambda: self._upload_imgs(request_iterator))
 
-    def UploadDb(self, request, context) -> httpbody_pb2.HttpBody:
+    def UploadDb(self, request: legacy_pb2.LegacyFormRequest, context: grpc.ServicerContext) -> httpbody_pb2.HttpBody:
         keys = ("result_code", "result_message", "upload_results")
         return self._answer("upload_db", keys, lambda: self._upload_db(request.body))
 
-    def Verify(self, request, context) -> httpbody_pb2.HttpBody:
+    def Verify(self, request: legacy_pb2.LegacyFormRequest, context: grpc.ServicerContext) -> httpbody_pb2.HttpBody:
         keys = ("recognition_code", "recognition_message", "recognition_results")
         return self._answer("verify", keys, lambda: self._verify(request.body))
 
     def _answer(
-        self, endpoint: str, keys: tuple[str, str, str], work: Callable[[], tuple[int, dict | None]]
+        self, endpoint: str, keys: tuple[str, str, str], work: Callable[[], tuple[int, Json]]
     ) -> httpbody_pb2.HttpBody:
         """Runs a request and writes its answer; refusals that the contract knows become their code."""
-        results, system_errors, why = None, None, ""
+        results: Json | None = None
+        system_errors: Json | None = None
+        why = ""
         try:
             code, results = work()
         except Coded as coded:
@@ -91,8 +88,8 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         self._metrics.answered(endpoint, code)
         return _json(keys, code, results, system_errors)
 
-    def _upload_imgs(self, requests: Iterator) -> tuple[int, dict | None]:
-        first = next(requests)
+    def _upload_imgs(self, requests: Iterator[legacy_pb2.LegacyUploadRequest]) -> tuple[int, Json]:
+        first = next(requests, legacy_pb2.LegacyUploadRequest())
         pieces = within_limit(_pieces(first, requests))
         try:
             if not first.id:
@@ -105,28 +102,51 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         finally:
             for _ in pieces:  # a client that is still sending would not read the answer
                 pass
-        result = self._intake.upload(workspace, first.id, photos)
+        result = self._pipeline.uploader.upload(workspace, first.id, photos)
         return 119 if result.upload else 120, _upload_results(result)
 
-    def _upload_db(self, body: httpbody_pb2.HttpBody) -> tuple[int, dict | None]:
+    def _upload_db(self, body: httpbody_pb2.HttpBody) -> tuple[int, Json]:
         form = _form(body, UPLOAD_DB_KEYS, 108)
         workspace = self._workspaces.open()
-        flags = {key: _is_true(form[key]) for key in UPLOAD_DB_KEYS[2:]}
-        enrolled = self._enrollments.enroll(workspace, form["upload_id"], form["name"], flags["in_place"])
-        caches = self._maintenance.delete_caches(workspace, flags["delete_pickles"])
-        rebuilt = self._maintenance.rebuild(workspace, flags["rebuild_db"], flags["delete_pickles"])
-        return _enrollment_code(enrolled, flags["in_place"]), _enrollment_results(enrolled, caches, rebuilt)
+        delete_pickles, rebuild_db, in_place = (_is_true(form[key]) for key in UPLOAD_DB_KEYS[2:])
+        enrolled = self._pipeline.enroller.enroll(workspace, form["upload_id"], form["name"], in_place)
+        results = {
+            "mysql_id": enrolled.record.record_id,
+            "message_pickle": {"result": self._delete_caches(workspace, delete_pickles)},
+            "rebuilt_db": {"result": self._rebuild(workspace, rebuild_db, delete_pickles)},
+            "resulting_imgs": {"main": list(enrolled.photos), "aug": list(enrolled.augmented)},
+        }
+        return _enrollment_code(enrolled, in_place), results
 
-    def _verify(self, body: httpbody_pb2.HttpBody) -> tuple[int, dict | None]:
+    def _verify(self, body: httpbody_pb2.HttpBody) -> tuple[int, Json]:
         form = _form(body, VERIFY_KEYS, 109)
         workspace = self._workspaces.open()
         options = VerifyOptions(*(_is_true(form[key]) for key in VERIFY_KEYS[1:]))
-        verified = self._verifications.verify(workspace, form["upload_id"], options)
+        verified = self._pipeline.verifier.verify(workspace, form["upload_id"], options)
         self._metrics.verified(verified.outcome, options)
         return CODE_OF_OUTCOME[verified.outcome], _recognition_results(verified)
 
+    def _delete_caches(self, workspace: Workspace, wanted: bool) -> Json:
+        """What happened, in words, and a code for each file."""
+        if not wanted:
+            return {"message": "delete_pickles was not set; nothing was deleted."}
+        deleted = self._pipeline.rebuilder.delete_caches(workspace)
+        message = "Cached representations were deleted." if deleted else "There was no cache file to delete."
+        return {"message": message, **{name: CACHE_DELETED if done else CACHE_GONE for name, done in deleted.items()}}
 
-def _json(keys: tuple[str, str, str], code: int, results: dict | None, errors: dict | None) -> httpbody_pb2.HttpBody:
+    def _rebuild(self, workspace: Workspace, wanted: bool, deleted: bool) -> Json:
+        """What happened, in words, and a code for each model."""
+        if not wanted:
+            return {"message": "rebuild_db was not set; the search index follows by itself."}
+        if not deleted:
+            return {"message": "Not needed without delete_pickles: the search index is up to date."}
+        models = self._pipeline.rebuilder.rebuild(workspace)
+        if models is None:
+            return {"message": "The search indexes are being rebuilt from the photos; searches stay right meanwhile."}
+        return {"message": "The search indexes were rebuilt from the photos.", **dict.fromkeys(models, INDEX_REBUILT)}
+
+
+def _json(keys: tuple[str, str, str], code: int, results: Json | None, errors: Json | None) -> httpbody_pb2.HttpBody:
     """The contract's key order: results first for uploads, code first otherwise."""
     code_key, message_key, results_key = keys
     answer = {code_key: code, message_key: MESSAGES[code], results_key: results, "system_errors": errors}
@@ -135,7 +155,9 @@ def _json(keys: tuple[str, str, str], code: int, results: dict | None, errors: d
     return httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps(answer).encode("ascii"))
 
 
-def _pieces(first, requests: Iterator) -> Iterator[bytes]:
+def _pieces(
+    first: legacy_pb2.LegacyUploadRequest, requests: Iterator[legacy_pb2.LegacyUploadRequest]
+) -> Iterator[bytes]:
     yield first.body.data
     for request in requests:
         yield request.body.data
@@ -154,7 +176,7 @@ def _is_true(value: str) -> bool:
     return value.strip().lower() == "true"
 
 
-def _upload_results(result: UploadResult) -> dict:
+def _upload_results(result: UploadResult) -> Json:
     upload = result.upload
     names = {outcome: [p.name for p in result.photos if p.outcome is outcome] for outcome in PhotoOutcome}
     return {
@@ -169,21 +191,12 @@ def _upload_results(result: UploadResult) -> dict:
     }
 
 
-def _enrollment_code(enrolled: Enrolled, in_place: bool) -> int:
-    if enrolled.kind is EnrollmentKind.CREATED:
+def _enrollment_code(enrolled: EnrollmentResult, in_place: bool) -> int:
+    if enrolled.outcome is EnrollmentOutcome.CREATED:
         return 838 if in_place else 800
-    return 900 if enrolled.kind is EnrollmentKind.REPLACED else 850
+    return 900 if enrolled.outcome is EnrollmentOutcome.REPLACED else 850
 
 
-def _enrollment_results(enrolled: Enrolled, caches: Report, rebuilt: Report) -> dict:
-    return {
-        "mysql_id": enrolled.record.record_id,
-        "message_pickle": {"result": {"message": caches.message, **caches.codes}},
-        "rebuilt_db": {"result": {"message": rebuilt.message, **rebuilt.codes}},
-        "resulting_imgs": {"main": list(enrolled.photos), "aug": list(enrolled.augmented)},
-    }
-
-
-def _recognition_results(verified: Verified) -> dict:
+def _recognition_results(verified: VerificationResult) -> Json:
     distance = None if verified.distance is None else round(verified.distance, 6)
     return {"name": verified.name, "distance": distance}

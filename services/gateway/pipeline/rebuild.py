@@ -1,61 +1,49 @@
-"""The two upkeep flags of /upload_db: they may cost or save time, never correctness."""
+"""Upkeep on demand, which may cost or save time and never changes what is found: caches are deleted, indexes rebuilt."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 from services.common.call import seconds_left
-from services.gateway.pipeline.reconcile import Galleries
-from services.gateway.storage.workspace import Workspace
-
-DELETED = 670
-GONE_ALREADY = 604
-REBUILT = 167
+from services.gateway.pipeline.reconcile import PAGE, Reconciler
+from services.gateway.stages.types import EmbedderStage
+from services.gateway.storage.types import Workspace
 
 #: Seconds of a request's time that are kept for the answer.
 ANSWER_TIME = 5.0
 
 
-@dataclass(frozen=True)
-class Report:
-    """What happened, in words, and a code for each thing it happened to."""
+class Rebuilder:
+    """Deletes cached representations, and makes templates and search indexes anew."""
 
-    message: str
-    codes: dict[str, int]
-
-
-class Maintenance:
-    """Deletes cached representations and rebuilds search indexes."""
-
-    def __init__(self, galleries: Galleries):
-        self._galleries = galleries
+    def __init__(self, embedder: EmbedderStage, reconciler: Reconciler):
+        self._embedder = embedder
+        self._reconciler = reconciler
         self._background = ThreadPoolExecutor(1, thread_name_prefix="rebuild")
 
-    def delete_caches(self, workspace: Workspace, wanted: bool) -> Report:
-        """Deletes the pickles that the original has left in DB_PATH."""
-        if not wanted:
-            return Report("delete_pickles was not set; nothing was deleted.", {})
-        codes = {}
-        for path in workspace.images.cache_files():
-            try:
-                path.unlink()
-                codes[path.name] = DELETED
-            except FileNotFoundError:
-                codes[path.name] = GONE_ALREADY
-        return Report("Cached representations were deleted." if codes else "There was no cache file to delete.", codes)
+    @staticmethod
+    def delete_caches(workspace: Workspace) -> dict[str, bool]:
+        """Deletes the pickles that the original has left; returns file name → False where it was gone already."""
+        return {name: workspace.photos.delete_cache(name) for name in workspace.photos.cache_files()}
 
-    def rebuild(self, workspace: Workspace, wanted: bool, deleted: bool) -> Report:
+    def rebuild(self, workspace: Workspace) -> list[str] | None:
         """Makes all templates anew from the photos, and the search indexes from them.
 
-        Searches go on with what there is, person by person the old or the new. Where it takes longer than the request may
-        last, it goes on in the background.
+        Searches go on with what there is, of each person the old templates or the new.
+
+        Returns:
+            The models whose indexes were built; None where that takes longer than the request may last, and goes on.
         """
-        if not wanted:
-            return Report("rebuild_db was not set; the search index follows by itself.", {})
-        if not deleted:
-            return Report("Not needed without delete_pickles: the search index is up to date.", {})
-        rebuilding = self._background.submit(self._galleries.rebuild, workspace)
+        rebuilding = self._background.submit(self._rebuild, workspace)
         try:
-            models = rebuilding.result(timeout=max(0.0, seconds_left() - ANSWER_TIME))
+            return rebuilding.result(timeout=max(0.0, seconds_left() - ANSWER_TIME))
         except TimeoutError:
-            return Report("The search indexes are being rebuilt from the photos; searches stay right meanwhile.", {})
-        return Report("The search indexes were rebuilt from the photos.", dict.fromkeys(models, REBUILT))
+            return None
+
+    def _rebuild(self, workspace: Workspace) -> list[str]:
+        last = 0
+        while page := workspace.records.after(last, PAGE):
+            for record in page:
+                with workspace.lock(record.person_id):
+                    self._reconciler.finish_enrollments_locked(workspace, record.person_id)
+                    self._reconciler.embed_locked(workspace, record)
+            last = page[-1].record_id
+        return self._embedder.rebuild_index(workspace.env.selected_models)

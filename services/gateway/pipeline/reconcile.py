@@ -1,7 +1,8 @@
-"""Keeps the stages in step with the truth, which is the rows and the photos.
+"""Reconciliation: brings templates, photos and uploads in line with the truth, which is the rows and the photos.
 
-A committed enrollment is finished here, by whoever meets it first: its own request, the next request that looks at the
-person, or a restart. People whom the original enrolled (photos and a row, no templates) are embedded when first needed.
+A committed enrollment is finished here, by whoever comes first: its own request, the next request about the person, or
+the gateway's own thread (server.py). Whoever has photos and a row but no templates, as people enrolled by the original,
+is embedded when first needed.
 """
 
 import logging
@@ -10,78 +11,79 @@ from collections.abc import Mapping
 from concurrent.futures import Executor
 
 from services.common.call import seconds_left
+from services.common.env import SqlSettings
 from services.common.errors import InvalidImage
 from services.gateway.errors import Busy
 from services.gateway.pipeline.parallel import map_parallel
-from services.gateway.stages.types import Crop, Detector, Embedder, GalleryPhoto, Template
-from services.gateway.storage.locks import person_lock, stripe_lock
-from services.gateway.storage.photos import FacePhoto
-from services.gateway.storage.records import Enrollment, PersonRecord
-from services.gateway.storage.workspace import Workspace
+from services.gateway.stages.types import CropFile, DetectorStage, EmbedderStage, EnrollmentPhoto, FaceTemplate
+from services.gateway.storage.types import FacePhoto, JournalEntry, PersonRecord, Workspace
 
 log = logging.getLogger("reco")
 
-#: Rows looked at in one step when searching for people without templates.
+#: Rows read at a time.
 PAGE = 1000
 
-#: Templates of an enrollment that are known already, by photo name.
-Templates = Mapping[str, tuple[Template, ...]]
+#: Templates that are known already, by photo name.
+Templates = Mapping[str, tuple[FaceTemplate, ...]]
 
 
-class Galleries:
-    """Finishes enrollments and makes missing templates from photos."""
+class Reconciler:
+    """Finishes committed enrollments, and makes missing templates from photos.
 
-    def __init__(self, detector: Detector, embedder: Embedder, executor: Executor):
+    Methods that end in `_locked` are for callers who hold the person's lock.
+    """
+
+    def __init__(self, detector: DetectorStage, embedder: EmbedderStage, executor: Executor):
         self._detector = detector
         self._embedder = embedder
         self._executor = executor
         self._lock = threading.Lock()
-        self._adopted: dict[tuple, int] = {}
+        self._embedded: dict[tuple[SqlSettings, str, str], int] = {}
 
-    def recover(self, workspace: Workspace, person_id: str | None = None) -> None:
+    def finish_enrollments(self, workspace: Workspace, person_id: str | None = None) -> None:
         """Finishes the committed enrollments of a person, or of all, that their own request has not finished."""
-        for enrollment in workspace.records.unfinished(person_id):
-            with person_lock(workspace.env.db_path, enrollment.person_id):
-                self.recover_locked(workspace, enrollment.person_id)
+        for entry in workspace.records.journal(person_id):
+            with workspace.lock(entry.person_id):
+                self.finish_enrollments_locked(workspace, entry.person_id)
 
-    def recover_locked(self, workspace: Workspace, person_id: str) -> None:
-        """The same for a person whose lock the caller holds."""
-        for enrollment in workspace.records.unfinished(person_id):
-            self.finish(workspace, enrollment, {})
+    def finish_enrollments_locked(self, workspace: Workspace, person_id: str) -> None:
+        """The same for one person."""
+        for entry in workspace.records.journal(person_id):
+            self.finish_locked(workspace, entry, {})
 
-    def sweep(self, workspace: Workspace) -> None:
-        """Finishes what was committed and removes what was not, after processes have died."""
-        self.recover(workspace)
-        workspace.uploads.sweep()
-        for enrollment_id in workspace.images.staged():
+    def finish_locked(self, workspace: Workspace, entry: JournalEntry, templates: Templates) -> None:
+        """Does what a committed enrollment still needs, each step idempotent."""
+        workspace.photos.publish(entry.enrollment_id, entry.folder)
+        if entry.drop:
+            workspace.photos.remove(entry.drop_folder, entry.drop)
+        keep = frozenset(entry.keep) if templates else frozenset[str]()
+        self._enroll(workspace, entry.person_id, entry.folder, templates, keep)
+        workspace.uploads.consume(entry.upload_id)
+        workspace.records.delete_entry(entry.enrollment_id)
+
+    def clean_up(self, workspace: Workspace) -> None:
+        """After processes have died: finishes what they committed, and deletes what they did not."""
+        self.finish_enrollments(workspace)
+        workspace.uploads.remove_unfinished()
+        for enrollment_id in workspace.photos.staged():
             stripe = enrollment_id.partition("-")[0]
-            with stripe_lock(workspace.env.db_path, int(stripe) if stripe.isdigit() else 0):
-                pending = {enrollment.enrollment_id for enrollment in workspace.records.unfinished()}
-                if enrollment_id not in pending:
-                    workspace.images.unstage(enrollment_id)
+            with workspace.locks.hold(int(stripe) if stripe.isdigit() else 0):
+                committed = {entry.enrollment_id for entry in workspace.records.journal()}
+                if enrollment_id not in committed:
+                    workspace.photos.unstage(enrollment_id)
 
-    def finish(self, workspace: Workspace, enrollment: Enrollment, templates: Templates) -> None:
-        """Does what a committed enrollment still needs, each step idempotent; the caller holds the person's lock."""
-        images = workspace.images
-        images.publish(enrollment.enrollment_id, enrollment.folder)
-        if enrollment.drop:
-            images.remove(enrollment.drop_folder, enrollment.drop)
-        self._enroll(workspace, enrollment.person_id, enrollment.folder, templates, enrollment.keep)
-        workspace.uploads.consume(enrollment.upload_id)
-        workspace.records.finish(enrollment.enrollment_id)
+    def embed_missing(self, workspace: Workspace, record: PersonRecord) -> None:
+        """Makes the templates that a person lacks, from the photos."""
+        if self._lacks_templates(workspace, record):
+            with workspace.lock(record.person_id):
+                self.embed_missing_locked(workspace, record)
 
-    def adopt(self, workspace: Workspace, record: PersonRecord) -> None:
-        """Makes the templates that a person lacks, from the photos; the caller holds the person's lock."""
-        if self._embedder.unenrolled([record.person_id], workspace.env.selected_models):
-            self._adopt(workspace, record)
+    def embed_missing_locked(self, workspace: Workspace, record: PersonRecord) -> None:
+        """The same."""
+        if self._lacks_templates(workspace, record):
+            self.embed_locked(workspace, record)
 
-    def adopt_if_needed(self, workspace: Workspace, record: PersonRecord) -> None:
-        """The same for a caller who does not hold the lock."""
-        if self._embedder.unenrolled([record.person_id], workspace.env.selected_models):
-            with person_lock(workspace.env.db_path, record.person_id):
-                self.adopt(workspace, record)
-
-    def adopt_all(self, workspace: Workspace, generation: str | None = None) -> bool:
+    def embed_all_missing(self, workspace: Workspace, generation: str | None = None) -> bool:
         """Makes the templates that people lack whose rows are new since the last call for this generation of templates.
 
         Args:
@@ -95,72 +97,59 @@ class Galleries:
         if not self._lock.acquire(timeout=seconds_left()):
             raise Busy("templates are being made of people who had none")
         try:
-            return self._adopt_since(workspace, (env.sql, env.sql_table, generation))
+            return self._embed_since(workspace, (env.sql, env.sql_table, generation))
         finally:
             self._lock.release()
 
-    def _adopt_since(self, workspace: Workspace, key: tuple) -> bool:
-        seen, anybody = self._adopted.get(key, 0), False
-        while page := workspace.records.after(seen, PAGE):
+    def _embed_since(self, workspace: Workspace, key: tuple[SqlSettings, str, str]) -> bool:
+        last, anybody = self._embedded.get(key, 0), False
+        while page := workspace.records.after(last, PAGE):
             ids = [record.person_id for record in page]
             lacking = set(self._embedder.unenrolled(ids, workspace.env.selected_models))
             for record in page:
                 if record.person_id in lacking:
-                    self.adopt_if_needed(workspace, record)
+                    self.embed_missing(workspace, record)
                     anybody = True
-            seen = page[-1].record_id
-            self._adopted = {key: seen}
+            last = page[-1].record_id
+            self._embedded = {key: last}
         return anybody
 
-    def forget(self, workspace: Workspace, person_id: str) -> None:
-        """Forgets the templates of someone whose row is gone."""
-        with person_lock(workspace.env.db_path, person_id):
+    def embed_locked(self, workspace: Workspace, record: PersonRecord) -> None:
+        """Makes all templates of a person anew from the photos."""
+        if not workspace.photos.has(record.folder):
+            log.warning("the folder of row %d is gone; it has no templates", record.record_id)
+            return
+        self._enroll(workspace, record.person_id, record.folder, {}, frozenset())
+
+    def remove_orphaned(self, workspace: Workspace, person_id: str) -> None:
+        """Deletes the templates of someone whose row is gone."""
+        with workspace.lock(person_id):
             if workspace.records.find(person_id) is None:
                 self._embedder.remove(person_id)
 
-    def rebuild(self, workspace: Workspace) -> list[str]:
-        """Makes everybody's templates anew from their photos, one person at a time, and then the indexes.
-
-        Returns:
-            The models whose indexes were built.
-        """
-        seen = 0
-        while page := workspace.records.after(seen, PAGE):
-            for record in page:
-                with person_lock(workspace.env.db_path, record.person_id):
-                    self.recover_locked(workspace, record.person_id)
-                    self._adopt(workspace, record)
-            seen = page[-1].record_id
-        return self._embedder.rebuild_index(workspace.env.selected_models)
-
-    def _adopt(self, workspace: Workspace, record: PersonRecord) -> None:
-        folder = workspace.images.folder_of(record.path)
-        if not workspace.images.has(folder):
-            log.warning("the folder of row %d is gone; nothing to search for", record.record_id)
-            return
-        self._enroll(workspace, record.person_id, folder, {}, ())
+    def _lacks_templates(self, workspace: Workspace, record: PersonRecord) -> bool:
+        return bool(self._embedder.unenrolled([record.person_id], workspace.env.selected_models))
 
     def _enroll(
-        self, workspace: Workspace, person_id: str, folder: str, templates: Templates, keep: tuple[str, ...]
+        self, workspace: Workspace, person_id: str, folder: str, templates: Templates, keep: frozenset[str]
     ) -> None:
-        """Declares the photos in the folder to be the person's; those in `keep` have templates already."""
-        kept = set(keep) if templates else set()
-        photos = [photo for photo in workspace.images.read(folder) if photo.name not in kept]
-        found = map_parallel(self._executor, lambda photo: self._gallery_photo(workspace, photo, templates), photos)
+        """Makes the photos in the folder the person's; those in `keep` have templates already."""
+        photos = [photo for photo in workspace.photos.read(folder) if photo.name not in keep]
+        found = map_parallel(self._executor, lambda photo: self._with_crop(workspace, photo, templates), photos)
         wanted = [photo for photo in found if photo is not None]
-        self._embedder.enroll(person_id, workspace.env.selected_models, wanted, sorted(kept))
+        self._embedder.enroll(person_id, workspace.env.selected_models, wanted, sorted(keep))
 
-    def _gallery_photo(self, workspace: Workspace, photo: FacePhoto, templates: Templates) -> GalleryPhoto | None:
+    def _with_crop(self, workspace: Workspace, photo: FacePhoto, templates: Templates) -> EnrollmentPhoto | None:
         if photo.landmarks is not None:
-            crop = Crop(photo.png, photo.landmarks)
-            return GalleryPhoto(photo.name, photo.augmented, crop, templates.get(photo.name, ()))
-        crop = self._find_face(workspace, photo)
-        return GalleryPhoto(photo.name, photo.augmented, crop) if crop else None
+            crop = CropFile(photo.png, photo.landmarks)
+            return EnrollmentPhoto(photo.name, photo.augmented, crop, templates.get(photo.name, ()))
+        found = self._largest_face(workspace, photo)
+        return EnrollmentPhoto(photo.name, photo.augmented, found) if found else None
 
-    def _find_face(self, workspace: Workspace, photo: FacePhoto) -> Crop | None:
-        """The face in a photo that the original stored; the largest where there are several."""
+    def _largest_face(self, workspace: Workspace, photo: FacePhoto) -> CropFile | None:
+        """Of a photo that the original stored, which has no landmarks in it."""
         try:
-            faces = self._detector.look(photo.png, workspace.crop_size).faces
+            faces = self._detector.detect(photo.png, workspace.crop_size).faces
         except InvalidImage:
             faces = ()
         if not faces:

@@ -1,4 +1,4 @@
-"""Uploads: judges photos, and keeps the good ones for enrollment or verification."""
+"""Upload: scores photos, and keeps the good ones for enrollment or verification."""
 
 from collections.abc import Sequence
 from concurrent.futures import Executor
@@ -9,9 +9,8 @@ from services.common.errors import InvalidImage
 from services.gateway.errors import NoPhotos, TooManyPhotos
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.pipeline.people import check_person_id
-from services.gateway.stages.types import Detector, Quality
-from services.gateway.storage.uploads import Upload
-from services.gateway.storage.workspace import Workspace
+from services.gateway.stages.types import DetectorStage, PhotoQuality
+from services.gateway.storage.types import Upload, Workspace
 
 #: Photos in one upload.
 MAX_PHOTOS = 200
@@ -49,7 +48,7 @@ class PhotoResult:
 
     name: str
     outcome: PhotoOutcome
-    quality: Quality | None
+    quality: PhotoQuality | None
     saved_as: str = ""
 
 
@@ -61,10 +60,10 @@ class UploadResult:
     photos: tuple[PhotoResult, ...]
 
 
-class Intake:
-    """Takes photos in."""
+class Uploader:
+    """Scores and stores photos."""
 
-    def __init__(self, detector: Detector, executor: Executor):
+    def __init__(self, detector: DetectorStage, executor: Executor):
         self._detector = detector
         self._executor = executor
 
@@ -72,7 +71,7 @@ class Intake:
         """Scores photos and stores those of at least SCORE_TOL.
 
         Raises:
-            InvalidPersonId, NoPhotos, TooManyPhotos.
+            InvalidPersonId, NoPhotos, TooManyPhotos, StorageRefused.
         """
         check_person_id(person_id, workspace.env.id_regex)
         if not photos:
@@ -91,14 +90,14 @@ class Intake:
         upload = workspace.uploads.create(person_id, [(_extension(data), data) for data in good])
         return UploadResult(upload, _with_stored_names(results, upload))
 
-    def _score(self, photo: NamedPhoto) -> Quality | None:
+    def _score(self, photo: NamedPhoto) -> PhotoQuality | None:
         try:
             return self._detector.score(photo.data)
         except InvalidImage:
             return None
 
 
-def _judge(name: str, quality: Quality | None, lowest: float) -> PhotoResult:
+def _judge(name: str, quality: PhotoQuality | None, lowest: float) -> PhotoResult:
     if quality is None:
         return PhotoResult(name, PhotoOutcome.UNDECODABLE, None)
     outcome = PhotoOutcome.SAVED if quality.score >= lowest else PhotoOutcome.REJECTED
@@ -108,7 +107,7 @@ def _judge(name: str, quality: Quality | None, lowest: float) -> PhotoResult:
 def _with_stored_names(results: Sequence[PhotoResult], upload: Upload) -> tuple[PhotoResult, ...]:
     stored = iter(upload.photos)
     return tuple(
-        PhotoResult(result.name, result.outcome, result.quality, next(stored).name)
+        PhotoResult(result.name, result.outcome, result.quality, next(stored))
         if result.outcome is PhotoOutcome.SAVED
         else result
         for result in results

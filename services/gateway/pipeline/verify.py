@@ -8,31 +8,28 @@ from functools import partial
 
 from services.common.call import seconds_left
 from services.common.errors import DatabaseRefused, InvalidImage
+from services.common.faces import Verdict
 from services.gateway.errors import NoFace, NotEnrolled, NothingToDo, PersonFolderMissing
 from services.gateway.pipeline.parallel import attempt, map_parallel, submit
 from services.gateway.pipeline.people import check_person_id, display_name
-from services.gateway.pipeline.reconcile import Galleries
+from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.stages.types import (
+    ClaimDecision,
     Comparison,
-    Crop,
-    Detector,
-    Embedder,
+    CropFile,
+    Detection,
+    DetectorStage,
+    EmbedderStage,
     FaceLiveness,
-    Fusion,
-    Liveness,
-    Look,
-    Match,
-    PreparedFace,
-    Template,
-    Verdict,
-    Verification,
+    FaceTemplate,
+    FusedDecision,
+    LivenessStage,
+    PersonMatch,
 )
-from services.gateway.storage.records import PersonRecord
-from services.gateway.storage.uploads import read_photo, split_upload_id
-from services.gateway.storage.workspace import Workspace
+from services.gateway.storage.types import PersonRecord, Upload, Workspace, split_upload_id
 
 
-class Outcome(Enum):
+class VerificationOutcome(Enum):
     """How a verification ended."""
 
     VERIFIED = 1
@@ -52,26 +49,28 @@ class VerifyOptions:
 
 
 @dataclass(frozen=True)
-class Verified:
-    """The outcome; `name` and `distance` are None where nobody was recognised as the person the upload names."""
+class VerificationResult:
+    """A verification that ended.
 
-    outcome: Outcome
+    Attributes:
+        name, distance: None where nobody was recognised as the person the upload names.
+        liveness: of each face, none where it was not checked.
+        fusion: None where nothing was compared 1:1.
+    """
+
+    outcome: VerificationOutcome
     name: str | None = None
     distance: float | None = None
     liveness: tuple[FaceLiveness, ...] = ()
-    fusion: Fusion | None = None
+    fusion: FusedDecision | None = None
 
 
 @dataclass(frozen=True)
 class _Photo:
-    """A photo of the upload, and what the detector saw in it."""
+    """A photo of the upload, and what the detector found in it."""
 
     image: bytes
-    look: Look
-
-    @property
-    def faces(self) -> tuple[PreparedFace, ...]:
-        return self.look.faces
+    detection: Detection
 
 
 @dataclass(frozen=True)
@@ -80,22 +79,27 @@ class _Probe:
 
     image: bytes
     number: int
-    templates: tuple[Template, ...]
+    templates: tuple[FaceTemplate, ...]
 
 
-class Verifications:
+class Verifier:
     """Verifies and searches."""
 
     def __init__(
-        self, detector: Detector, liveness: Liveness, embedder: Embedder, galleries: Galleries, executor: Executor
+        self,
+        detector: DetectorStage,
+        liveness: LivenessStage,
+        embedder: EmbedderStage,
+        reconciler: Reconciler,
+        executor: Executor,
     ):
         self._detector = detector
         self._liveness = liveness
         self._embedder = embedder
-        self._galleries = galleries
+        self._reconciler = reconciler
         self._executor = executor
 
-    def verify(self, workspace: Workspace, upload_id: str, options: VerifyOptions) -> Verified:
+    def verify(self, workspace: Workspace, upload_id: str, options: VerifyOptions) -> VerificationResult:
         """Verifies the faces of an upload; the upload stays as it is.
 
         Raises:
@@ -105,98 +109,119 @@ class Verifications:
         person_id = check_person_id(split_upload_id(upload_id)[0], workspace.env.id_regex)
         if options.skip_verify and options.skip_search:
             raise NothingToDo("skip_verify and skip_db_search cannot both be set")
-        upload = workspace.uploads.open(upload_id)
-        photos = map_parallel(self._executor, lambda path: self._look(workspace, read_photo(path)), upload.photos)
-        if not any(photo.faces for photo in photos):
-            raise NoFace("no photo shows a face")
-        probes = submit(self._executor, self._embed, workspace, photos)
+        photos = self._detect(workspace, workspace.uploads.open(upload_id))
+        embedding = submit(self._executor, self._embed, workspace, photos)
         checks = [] if options.skip_liveness else self._start_liveness(photos)
         enrolled = None if options.skip_verify else attempt(self._enrolled, workspace, person_id)
         liveness = tuple(face for check in checks for face in check.result())
         if liveness and not any(face.verdict is Verdict.REAL for face in liveness):
-            return Verified(Outcome.SPOOF, liveness=liveness)
+            return VerificationResult(VerificationOutcome.SPOOF, liveness=liveness)
         record = enrolled.result() if enrolled else None
-        living = _living(probes.result(), liveness) if liveness else probes.result()
-        answer = self._compare(workspace, record, living) if record else None
-        if answer and answer.verified:
-            found = Verified(Outcome.VERIFIED, display_name(record.name), answer.best.distance)
-        elif options.skip_search:
-            found = Verified(Outcome.FOUND_NONE)
-        else:
-            found = self._search(workspace, person_id, living)
-        return replace(found, liveness=liveness, fusion=answer.fusion if answer else None)
+        probes = _only_real(embedding.result(), liveness) if liveness else embedding.result()
+        result = self._recognise(workspace, person_id, record, probes, options)
+        return replace(result, liveness=liveness)
 
-    def _look(self, workspace: Workspace, image: bytes) -> _Photo:
-        try:
-            return _Photo(image, self._detector.look(image, workspace.crop_size))
-        except InvalidImage:  # a file that was put there by hand
-            return _Photo(image, Look((), image))
+    def _detect(self, workspace: Workspace, upload: Upload) -> list[_Photo]:
+        def detect(photo: str) -> _Photo:
+            image = workspace.uploads.read(upload, photo)
+            try:
+                return _Photo(image, self._detector.detect(image, workspace.crop_size))
+            except InvalidImage:  # a file that was put there by hand
+                return _Photo(image, Detection((), image))
+
+        photos = map_parallel(self._executor, detect, upload.photos)
+        if not any(photo.detection.faces for photo in photos):
+            raise NoFace("no photo shows a face")
+        return photos
 
     def _embed(self, workspace: Workspace, photos: Sequence[_Photo]) -> list[_Probe]:
-        faces = [(photo.image, number, face.crop) for photo in photos for number, face in enumerate(photo.faces)]
+        faces = [
+            (photo.image, number, face.crop) for photo in photos for number, face in enumerate(photo.detection.faces)
+        ]
         templates = self._embedder.embed(workspace.env.selected_models, [crop for _, _, crop in faces])
         return [_Probe(image, number, made) for (image, number, _), made in zip(faces, templates, strict=True)]
 
     def _start_liveness(self, photos: Sequence[_Photo]) -> list[Future[list[FaceLiveness]]]:
         """Of each photo that shows faces."""
-        return [submit(self._executor, self._check_liveness, photo.look) for photo in photos if photo.faces]
+        detections = [photo.detection for photo in photos if photo.detection.faces]
+        return [submit(self._executor, self._check_liveness, detection) for detection in detections]
 
-    def _check_liveness(self, look: Look) -> list[FaceLiveness]:
-        return self._liveness.check(look.image, [face.box.scaled(1 / look.factor) for face in look.faces])
+    def _check_liveness(self, detection: Detection) -> list[FaceLiveness]:
+        return self._liveness.check(
+            detection.image, [face.box.scaled(1 / detection.factor) for face in detection.faces]
+        )
 
     def _enrolled(self, workspace: Workspace, person_id: str) -> PersonRecord:
         try:
-            self._galleries.recover(workspace, person_id)
+            self._reconciler.finish_enrollments(workspace, person_id)
             record = workspace.records.find(person_id)
         except DatabaseRefused as err:
             raise NotEnrolled(str(err)) from err
         if record is None:
             raise NotEnrolled(f"{person_id!r} is not enrolled")
-        if not workspace.images.has(workspace.images.folder_of(record.path)):
+        if not workspace.photos.has(record.folder):
             raise PersonFolderMissing(f"the folder of {person_id!r} is gone")
-        self._galleries.adopt_if_needed(workspace, record)
+        self._reconciler.embed_missing(workspace, record)
         return record
 
-    def _compare(self, workspace: Workspace, record: PersonRecord, probes: Sequence[_Probe]) -> Verification:
+    def _recognise(
+        self,
+        workspace: Workspace,
+        person_id: str,
+        record: PersonRecord | None,
+        probes: Sequence[_Probe],
+        options: VerifyOptions,
+    ) -> VerificationResult:
+        """1:1 where there is a record to compare with, then 1:N where that does not verify."""
+        decision = self._compare(workspace, record, probes) if record else None
+        fusion = decision.fusion if decision else None
+        if record and decision and decision.verified:
+            distance = decision.best.distance if decision.best else None
+            return VerificationResult(VerificationOutcome.VERIFIED, display_name(record.name), distance, fusion=fusion)
+        if options.skip_search:
+            return VerificationResult(VerificationOutcome.FOUND_NONE, fusion=fusion)
+        return replace(self._search(workspace, person_id, probes), fusion=fusion)
+
+    def _compare(self, workspace: Workspace, record: PersonRecord, probes: Sequence[_Probe]) -> ClaimDecision:
         """The faces as photographed are compared first, augmented ones made of them only where those do not suffice."""
         env = workspace.env
         comparison, needed = Comparison(env.selected_models, env.sim_func), (env.ver_tol, env.ver_tol_aug)
         templates = [probe.templates for probe in probes]
-        answer = self._embedder.verify(record.person_id, comparison, templates, (), needed)
-        if not answer.verified and env.num_aug:
+        decision = self._embedder.verify(record.person_id, comparison, templates, (), needed)
+        if not decision.verified and env.num_aug:
             augmented = self._augment(workspace, probes)
-            answer = self._embedder.verify(record.person_id, comparison, templates, augmented, needed)
-        return answer
+            decision = self._embedder.verify(record.person_id, comparison, templates, augmented, needed)
+        return decision
 
-    def _augment(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[Crop]:
+    def _augment(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[CropFile]:
         """Changed versions of the probes; the detector finds the same faces in the same order as before."""
         images = list(dict.fromkeys(probe.image for probe in probes))
         prepare = partial(self._detector.augment, size=workspace.crop_size, augmentations=workspace.env.num_aug)
         faces = dict(zip(images, map_parallel(self._executor, prepare, images), strict=True))
         return [crop for probe in probes for crop in faces[probe.image][probe.number].augmented]
 
-    def _search(self, workspace: Workspace, person_id: str, probes: Sequence[_Probe]) -> Verified:
-        self._galleries.recover(workspace)
+    def _search(self, workspace: Workspace, person_id: str, probes: Sequence[_Probe]) -> VerificationResult:
+        self._reconciler.finish_enrollments(workspace)
         found = self._found(workspace, probes)
         for record, match in found:
             if record.person_id == person_id:
-                return Verified(Outcome.FOUND_SAME, display_name(record.name), match.distance)
-        return Verified(Outcome.FOUND_OTHER if found else Outcome.FOUND_NONE)
+                return VerificationResult(VerificationOutcome.FOUND_SAME, display_name(record.name), match.distance)
+        return VerificationResult(VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE)
 
-    def _found(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[tuple[PersonRecord, Match]]:
-        """People found, best first. Those without templates get them first, those without a row are forgotten."""
+    def _found(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[tuple[PersonRecord, PersonMatch]]:
+        """People found, best first; again where people had no templates, or templates had no row, until all have."""
         comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
         while True:
             identified = self._embedder.identify(comparison, [probe.templates for probe in probes])
-            adopted = self._galleries.adopt_all(workspace, identified.generation)
+            embedded = self._reconciler.embed_all_missing(workspace, identified.generation)
             found = [(workspace.records.find(match.person_id), match) for match in identified.matches]
-            ghosts = [match.person_id for record, match in found if record is None]
-            if not (ghosts or adopted) or seconds_left() < 1:
+            orphaned = [match.person_id for record, match in found if record is None]
+            if not (orphaned or embedded) or seconds_left() < 1:
                 return [(record, match) for record, match in found if record is not None]
-            for ghost in ghosts:
-                self._galleries.forget(workspace, ghost)
+            for person_id in orphaned:
+                self._reconciler.remove_orphaned(workspace, person_id)
 
 
-def _living(probes: Sequence[_Probe], liveness: Sequence[FaceLiveness]) -> list[_Probe]:
-    """Only faces that were judged real: one that cannot be judged is not let through."""
+def _only_real(probes: Sequence[_Probe], liveness: Sequence[FaceLiveness]) -> list[_Probe]:
+    """The faces that were judged real: one that cannot be judged is not let through."""
     return [probe for probe, judged in zip(probes, liveness, strict=True) if judged.verdict is Verdict.REAL]

@@ -2,11 +2,13 @@
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import grpc
+from google.protobuf import any_pb2
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -65,11 +67,16 @@ MEANING: dict[str, type[RecoError]] = {
 }
 
 
+Metadata = tuple[tuple[str, str | bytes], ...]
+RequestT = TypeVar("RequestT")
+CallT = TypeVar("CallT", bound=grpc.Call)
+
+
 @dataclass(frozen=True)
 class _CallDetails(grpc.ClientCallDetails):
     method: str
     timeout: float | None
-    metadata: Sequence[tuple[str, str]] | None
+    metadata: Metadata | None
     credentials: grpc.CallCredentials | None
     wait_for_ready: bool | None
     compression: grpc.Compression | None
@@ -85,7 +92,13 @@ class _WithinRequest(grpc.UnaryUnaryClientInterceptor):
         self._metrics = metrics
         self._tracing = tracing
 
-    def intercept_unary_unary(self, continuation, details, request):
+    def intercept_unary_unary(
+        self,
+        continuation: Callable[[grpc.ClientCallDetails, RequestT], CallT],
+        client_call_details: grpc.ClientCallDetails,
+        request: RequestT,
+    ) -> CallT:
+        details = client_call_details
         started = time.perf_counter()
         self._metrics.begun(details.method)
         with self._tracing.calling(details.method) as span:
@@ -97,7 +110,7 @@ class _WithinRequest(grpc.UnaryUnaryClientInterceptor):
 
 
 def _within_request(details: grpc.ClientCallDetails, headers: Sequence[tuple[str, str]]) -> _CallDetails:
-    metadata = [*(details.metadata or ()), ("x-request-id", call.request_id.get()), *headers]
+    metadata = (*(details.metadata or ()), ("x-request-id", call.request_id.get()), *headers)
     timeout = min(details.timeout or call.DEFAULT_TIMEOUT, call.seconds_left())
     return _CallDetails(
         details.method, timeout, metadata, details.credentials, details.wait_for_ready, details.compression
@@ -135,8 +148,9 @@ def stage_errors() -> Iterator[None]:
 def reason_of(err: grpc.RpcError) -> str:
     """The ErrorInfo.reason that a failed call carries, or the empty string."""
     status = rpc_status.from_call(err) if isinstance(err, grpc.Call) else None
-    for detail in status.details if status else ():
+    details: Iterable[any_pb2.Any] = status.details if status else ()
+    for detail in details:
         info = error_details_pb2.ErrorInfo()
         if detail.Unpack(info):
-            return info.reason
+            return str(info.reason)
     return ""

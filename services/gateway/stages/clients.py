@@ -1,4 +1,4 @@
-"""Asks the stages: what the pipeline knows in, protos out, and back; channels.py says how they are reached."""
+"""Calls the stages by gRPC: the pipeline's types to protos and back; channels.py says how the stages are reached."""
 
 from collections.abc import Sequence
 
@@ -6,35 +6,34 @@ import grpc
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from reco.liveness.v1 import liveness_pb2, liveness_pb2_grpc
-from reco.types.v1 import face_pb2
+from reco.types.v1 import face_pb2, results_pb2
 
 from services.common import convert
-from services.common.faces import LANDMARK_NAMES, Box
+from services.common.faces import LANDMARK_NAMES, Box, Verdict
 from services.gateway.stages.channels import stage_errors
 from services.gateway.stages.types import (
+    ClaimDecision,
     Comparison,
-    Crop,
+    CropFile,
+    Detection,
+    EnrollmentPhoto,
     FaceLiveness,
-    Fusion,
-    GalleryPhoto,
+    FaceTemplate,
+    FoundFace,
+    FusedDecision,
     Identification,
-    Look,
-    Match,
-    PreparedFace,
-    Quality,
-    Template,
-    Verdict,
-    Verification,
+    PersonMatch,
+    PhotoQuality,
 )
 
 #: Faces in one EmbedFaces call.
 EMBED_BATCH = 64
 
-#: Pixels of a face that show liveness all it looks at, whichever its model: a photo reduced to that stands for the full
-#: one, which need not be sent and decoded again.
+#: Pixels of a face that suffice for any liveness model: a photo reduced to that stands for the full one, which need not
+#: be sent and decoded again.
 LIVENESS_FACE_PX = 224
 
-#: What the files of crops are that only the next stage reads.
+#: The format of crops that only the next stage reads.
 NOT_TO_BE_STORED = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
 
 DISTANCES = {
@@ -44,45 +43,49 @@ DISTANCES = {
 }
 
 VERDICTS = {
-    liveness_pb2.FaceLiveness.VERDICT_REAL: Verdict.REAL,
-    liveness_pb2.FaceLiveness.VERDICT_SPOOF: Verdict.SPOOF,
+    results_pb2.FaceLiveness.VERDICT_REAL: Verdict.REAL,
+    results_pb2.FaceLiveness.VERDICT_SPOOF: Verdict.SPOOF,
 }
 
 
 class DetectorClient:
-    """The detector stage."""
+    """The detector; see DetectorStage."""
 
     def __init__(self, channel: grpc.Channel):
         self._stub = detector_pb2_grpc.DetectorServiceStub(channel)
 
-    def score(self, image: bytes) -> Quality:
+    def score(self, image: bytes) -> PhotoQuality:
         with stage_errors():
             answer = self._stub.ScoreImage(detector_pb2.ScoreImageRequest(image=image))
         names = [field.name for field in answer.components.DESCRIPTOR.fields]
-        return Quality(answer.score, {name: getattr(answer.components, name) for name in names})
+        return PhotoQuality(answer.score, {name: getattr(answer.components, name) for name in names})
 
-    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
-        answer = self._prepare(image, size, augmentations=augmentations)
-        return [_to_prepared(face) for face in answer.faces]
+    def detect(self, image: bytes, size: tuple[int, int]) -> Detection:
+        request = _prepare_request(image, size)
+        request.crop_format, request.reduced_face_px = NOT_TO_BE_STORED, LIVENESS_FACE_PX
+        answer = self._prepare(request)
+        faces = tuple(_to_face(face) for face in answer.faces)
+        if answer.HasField("reduced"):
+            return Detection(faces, answer.reduced.image, answer.reduced.factor)
+        return Detection(faces, image)
 
-    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
-        answer = self._prepare(image, size, augmentations=augmentations, crop_format=NOT_TO_BE_STORED)
-        return [_to_prepared(face) for face in answer.faces]
+    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
+        request = _prepare_request(image, size)
+        request.augmentations = augmentations
+        return [_to_face(face) for face in self._prepare(request).faces]
 
-    def look(self, image: bytes, size: tuple[int, int]) -> Look:
-        answer = self._prepare(image, size, reduced_face_px=LIVENESS_FACE_PX, crop_format=NOT_TO_BE_STORED)
-        faces = tuple(_to_prepared(face) for face in answer.faces)
-        return Look(faces, answer.reduced.image, answer.reduced.factor) if answer.reduced.image else Look(faces, image)
+    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
+        request = _prepare_request(image, size)
+        request.augmentations, request.crop_format = augmentations, NOT_TO_BE_STORED
+        return [_to_face(face) for face in self._prepare(request).faces]
 
-    def _prepare(self, image: bytes, size: tuple[int, int], **more: int) -> detector_pb2.PrepareFacesResponse:
-        width, height = size
-        request = detector_pb2.PrepareFacesRequest(image=image, width=width, height=height, **more)
+    def _prepare(self, request: detector_pb2.PrepareFacesRequest) -> detector_pb2.PrepareFacesResponse:
         with stage_errors():
             return self._stub.PrepareFaces(request)
 
 
 class LivenessClient:
-    """The liveness stage."""
+    """The liveness check; see LivenessStage."""
 
     def __init__(self, channel: grpc.Channel):
         self._stub = liveness_pb2_grpc.LivenessServiceStub(channel)
@@ -95,13 +98,13 @@ class LivenessClient:
 
 
 class EmbedderClient:
-    """The embedder stage."""
+    """The embedder; see EmbedderStage."""
 
     def __init__(self, channel: grpc.Channel):
         self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
 
-    def embed(self, models: Sequence[str], crops: Sequence[Crop]) -> list[tuple[Template, ...]]:
-        templates: list[tuple[Template, ...]] = []
+    def embed(self, models: Sequence[str], crops: Sequence[CropFile]) -> list[tuple[FaceTemplate, ...]]:
+        templates: list[tuple[FaceTemplate, ...]] = []
         for start in range(0, len(crops), EMBED_BATCH):
             faces = [_from_crop(crop) for crop in crops[start : start + EMBED_BATCH]]
             with stage_errors():
@@ -110,7 +113,7 @@ class EmbedderClient:
         return templates
 
     def enroll(
-        self, person_id: str, models: Sequence[str], photos: Sequence[GalleryPhoto], keep: Sequence[str]
+        self, person_id: str, models: Sequence[str], photos: Sequence[EnrollmentPhoto], keep: Sequence[str]
     ) -> None:
         request = embedder_pb2.EnrollFacesRequest(
             person_id=person_id, models=models, photos=[_from_photo(photo) for photo in photos], keep_photo_ids=keep
@@ -131,10 +134,10 @@ class EmbedderClient:
         self,
         person_id: str,
         comparison: Comparison,
-        probes: Sequence[tuple[Template, ...]],
-        augmented: Sequence[Crop],
+        probes: Sequence[tuple[FaceTemplate, ...]],
+        augmented: Sequence[CropFile],
         needed: tuple[int, int],
-    ) -> Verification:
+    ) -> ClaimDecision:
         request = embedder_pb2.VerifyFacesRequest(
             person_id=person_id,
             models=comparison.models,
@@ -148,13 +151,13 @@ class EmbedderClient:
             answer = self._stub.VerifyFaces(request)
         best = _to_match(answer.best) if answer.HasField("best") else None
         fusion = _to_fusion(answer.fusion) if answer.HasField("fusion") else None
-        return Verification(answer.verified, best, fusion)
+        return ClaimDecision(answer.verified, best, fusion)
 
     def generation(self, models: Sequence[str]) -> str:
         with stage_errors():
             return self._stub.FindUnenrolled(embedder_pb2.FindUnenrolledRequest(models=models)).generation
 
-    def identify(self, comparison: Comparison, probes: Sequence[tuple[Template, ...]]) -> Identification:
+    def identify(self, comparison: Comparison, probes: Sequence[tuple[FaceTemplate, ...]]) -> Identification:
         request = embedder_pb2.IdentifyFacesRequest(
             models=comparison.models,
             distance=DISTANCES[comparison.distance],
@@ -170,34 +173,39 @@ class EmbedderClient:
         return [index.model for index in answer.indexes]
 
 
-def _to_prepared(proto: detector_pb2.PreparedFace) -> PreparedFace:
+def _prepare_request(image: bytes, size: tuple[int, int]) -> detector_pb2.PrepareFacesRequest:
+    width, height = size
+    return detector_pb2.PrepareFacesRequest(image=image, width=width, height=height)
+
+
+def _to_face(proto: detector_pb2.PreparedFace) -> FoundFace:
     augmented = tuple(_to_crop(crop) for crop in proto.augmented)
-    return PreparedFace(convert.to_box(proto.face.box), _to_crop(proto.crop), augmented)
+    return FoundFace(convert.to_box(proto.face.box), _to_crop(proto.crop), augmented)
 
 
-def _to_crop(proto: face_pb2.FaceCrop) -> Crop:
+def _to_crop(proto: face_pb2.FaceCrop) -> CropFile:
     points = (getattr(proto.landmarks, name) for name in LANDMARK_NAMES)
-    return Crop(proto.image, tuple((point.x, point.y) for point in points))
+    return CropFile(proto.image, tuple((point.x, point.y) for point in points))
 
 
-def _from_crop(crop: Crop) -> face_pb2.FaceCrop:
+def _from_crop(crop: CropFile) -> face_pb2.FaceCrop:
     points = {name: face_pb2.Point(x=x, y=y) for name, (x, y) in zip(LANDMARK_NAMES, crop.landmarks, strict=True)}
     return face_pb2.FaceCrop(image=crop.image, landmarks=face_pb2.Landmarks(**points))
 
 
-def _to_template(proto: embedder_pb2.Template) -> Template:
-    return Template(proto.model, proto.model_version, tuple(proto.vector))
+def _to_template(proto: embedder_pb2.Template) -> FaceTemplate:
+    return FaceTemplate(proto.model, proto.model_version, tuple(proto.vector))
 
 
-def _from_template(template: Template) -> embedder_pb2.Template:
+def _from_template(template: FaceTemplate) -> embedder_pb2.Template:
     return embedder_pb2.Template(model=template.model, model_version=template.version, vector=template.vector)
 
 
-def _from_templates(templates: tuple[Template, ...]) -> embedder_pb2.Probe:
+def _from_templates(templates: tuple[FaceTemplate, ...]) -> embedder_pb2.Probe:
     return embedder_pb2.Probe(templates=[_from_template(template) for template in templates])
 
 
-def _from_photo(photo: GalleryPhoto) -> embedder_pb2.GalleryPhoto:
+def _from_photo(photo: EnrollmentPhoto) -> embedder_pb2.GalleryPhoto:
     """The crop travels only where templates are wanted."""
     return embedder_pb2.GalleryPhoto(
         photo_id=photo.photo_id,
@@ -207,9 +215,9 @@ def _from_photo(photo: GalleryPhoto) -> embedder_pb2.GalleryPhoto:
     )
 
 
-def _to_match(proto: embedder_pb2.Match) -> Match:
-    return Match(proto.person_id, proto.distance, proto.threshold)
+def _to_match(proto: embedder_pb2.Match) -> PersonMatch:
+    return PersonMatch(proto.person_id, proto.distance, proto.threshold)
 
 
-def _to_fusion(proto: embedder_pb2.Fusion) -> Fusion:
-    return Fusion(proto.verified, proto.score, tuple(proto.models))
+def _to_fusion(proto: results_pb2.Fusion) -> FusedDecision:
+    return FusedDecision(proto.verified, proto.score, tuple(proto.models))

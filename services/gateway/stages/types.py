@@ -1,15 +1,14 @@
-"""The three stages behind the gateway, as its pipeline sees them (clients.py speaks to the real ones)."""
+"""What the pipeline knows of the three stages; clients.py calls them for real."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from typing import Protocol
 
-from services.common.faces import Box
+from services.common.faces import Box, Verdict
 
 
 @dataclass(frozen=True)
-class Quality:
+class PhotoQuality:
     """How good a photo is: `score` 0 to 10, `components` name → 0 to 1."""
 
     score: float
@@ -17,7 +16,7 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class Crop:
+class CropFile:
     """A face cut out: a picture's file, and five (x, y) landmarks in its frame."""
 
     image: bytes
@@ -25,41 +24,33 @@ class Crop:
 
 
 @dataclass(frozen=True)
-class PreparedFace:
+class FoundFace:
     """A face of a photo, cut out and augmented; `box` in the photo's frame."""
 
     box: Box
-    crop: Crop
-    augmented: tuple[Crop, ...]
+    crop: CropFile
+    augmented: tuple[CropFile, ...]
 
 
 @dataclass(frozen=True)
-class Look:
+class Detection:
     """A photo's faces, and the photo itself or, `factor` times smaller, a version that shows them well enough."""
 
-    faces: tuple[PreparedFace, ...]
+    faces: tuple[FoundFace, ...]
     image: bytes
     factor: int = 1
 
 
-class Verdict(Enum):
-    """What the liveness stage thinks of a face."""
-
-    REAL = 1
-    SPOOF = 2
-    UNDECIDABLE = 3
-
-
 @dataclass(frozen=True)
 class FaceLiveness:
-    """`score`: probability of a living face, 0 to 1."""
+    """`score`: probability of a living face, 0 to 1; 0 where undecidable."""
 
     verdict: Verdict
     score: float
 
 
 @dataclass(frozen=True)
-class Template:
+class FaceTemplate:
     """An embedding of a face by one model in one version."""
 
     model: str
@@ -68,13 +59,13 @@ class Template:
 
 
 @dataclass(frozen=True)
-class GalleryPhoto:
-    """A photo to be enrolled; its templates where they are known already, else a crop to make them from."""
+class EnrollmentPhoto:
+    """A photo to be enrolled; its templates where they are known already, else they are made from the crop."""
 
     photo_id: str
     augmented: bool
-    crop: Crop
-    templates: tuple[Template, ...] = ()
+    crop: CropFile
+    templates: tuple[FaceTemplate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,8 +77,8 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Match:
-    """A probe's distance to an enrolled photo, and the model's threshold for it."""
+class PersonMatch:
+    """A probe's distance to a photo of a person, and the model's threshold for it."""
 
     person_id: str
     distance: float
@@ -95,7 +86,7 @@ class Match:
 
 
 @dataclass(frozen=True)
-class Fusion:
+class FusedDecision:
     """What the models say together, each weighted by its measured error: verified at a score of 0 or more."""
 
     verified: bool
@@ -104,60 +95,83 @@ class Fusion:
 
 
 @dataclass(frozen=True)
-class Verification:
-    """The outcome of 1:1; `best` is None where there was nothing to compare with, `fusion` where nothing was measured."""
+class ClaimDecision:
+    """The outcome of 1:1.
+
+    Attributes:
+        verified: by the rule of counting pairs.
+        best: None where there was nothing to compare with.
+        fusion: None where no model's error was measured.
+    """
 
     verified: bool
-    best: Match | None
-    fusion: Fusion | None = None
+    best: PersonMatch | None
+    fusion: FusedDecision | None = None
 
 
 @dataclass(frozen=True)
 class Identification:
     """The outcome of 1:N: people best first, and a mark that changes when templates were dropped."""
 
-    matches: tuple[Match, ...]
+    matches: tuple[PersonMatch, ...]
     generation: str
 
 
-class Detector(Protocol):
-    def score(self, image: bytes) -> Quality: ...
+class DetectorStage(Protocol):
+    """Finds faces and scores photos. Every method raises InvalidImage where the bytes are no picture."""
 
-    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
-        """The faces as they are to be stored: PNG."""
+    def score(self, image: bytes) -> PhotoQuality:
+        """How good a photo is for recognition."""
 
-    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[PreparedFace]:
-        """The same faces, to be embedded only."""
+    def detect(self, image: bytes, size: tuple[int, int]) -> Detection:
+        """The faces, to be embedded and checked for liveness only; `size` of a crop: width, height."""
 
-    def look(self, image: bytes, size: tuple[int, int]) -> Look: ...
+    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
+        """The faces as they are to be stored (PNG), each with so many augmented versions."""
+
+    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
+        """The same, to be embedded only."""
 
 
-class Liveness(Protocol):
-    def check(self, image: bytes, boxes: Sequence[Box]) -> list[FaceLiveness]: ...
+class LivenessStage(Protocol):
+    """Tells living faces from printed and replayed ones."""
+
+    def check(self, image: bytes, boxes: Sequence[Box]) -> list[FaceLiveness]:
+        """A verdict for each box; `image` is the whole photo. Raises LivenessUnavailable."""
 
 
-class Embedder(Protocol):
-    def embed(self, models: Sequence[str], crops: Sequence[Crop]) -> list[tuple[Template, ...]]: ...
+class EmbedderStage(Protocol):
+    """Embeds faces, and keeps, compares and searches the templates of enrolled people."""
+
+    def embed(self, models: Sequence[str], crops: Sequence[CropFile]) -> list[tuple[FaceTemplate, ...]]:
+        """The templates of each face, in the order of `models`. Stores nothing."""
 
     def enroll(
-        self, person_id: str, models: Sequence[str], photos: Sequence[GalleryPhoto], keep: Sequence[str]
-    ) -> None: ...
+        self, person_id: str, models: Sequence[str], photos: Sequence[EnrollmentPhoto], keep: Sequence[str]
+    ) -> None:
+        """Sets what is stored of a person: `photos`, and of those stored earlier the ones in `keep`. Idempotent."""
 
-    def remove(self, person_id: str) -> None: ...
+    def remove(self, person_id: str) -> None:
+        """Deletes what is stored of a person. Idempotent."""
 
-    def unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]: ...
+    def unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
+        """Those people of whom nothing is stored, or who lack templates of a model."""
 
     def verify(
         self,
         person_id: str,
         comparison: Comparison,
-        probes: Sequence[tuple[Template, ...]],
-        augmented: Sequence[Crop],
+        probes: Sequence[tuple[FaceTemplate, ...]],
+        augmented: Sequence[CropFile],
         needed: tuple[int, int],
-    ) -> Verification: ...
+    ) -> ClaimDecision:
+        """1:1. `needed`: matching pairs that verify, of probes as photographed and of augmented ones."""
 
-    def generation(self, models: Sequence[str]) -> str: ...
+    def generation(self, models: Sequence[str]) -> str:
+        """See Identification."""
 
-    def identify(self, comparison: Comparison, probes: Sequence[tuple[Template, ...]]) -> Identification: ...
+    def identify(self, comparison: Comparison, probes: Sequence[tuple[FaceTemplate, ...]]) -> Identification:
+        """1:N."""
 
-    def rebuild_index(self, models: Sequence[str]) -> list[str]: ...
+    def rebuild_index(self, models: Sequence[str]) -> list[str]:
+        """Builds the search indexes now; returns the models that have one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from services.common.log import ESCAPES
 
-#: A log file is rotated at this many bytes, and this many old ones are kept.
+#: Bytes at which a log file is rotated, and how many old ones are kept.
 MAX_LOG_BYTES = 10 * 1024 * 1024
 KEPT_LOGS = 5
 
@@ -16,8 +16,11 @@ KEPT_LOGS = 5
 class SharedFileHandler(logging.Handler):
     """Appends to a log file that several processes share and that may move while running; rotates it by size."""
 
-    def __init__(self):
+    def __init__(self, max_bytes: int = MAX_LOG_BYTES, kept: int = KEPT_LOGS):
+        """`max_bytes`: a file of that size is rotated; `kept`: so many old ones stay."""
         super().__init__()
+        self._max_bytes = max_bytes
+        self._kept = kept
         self._path: Path | None = None
 
     def follow(self, path: Path) -> None:
@@ -41,14 +44,14 @@ class SharedFileHandler(logging.Handler):
             if not moved:
                 file.write(line)
                 file.flush()
-                if file.tell() >= MAX_LOG_BYTES:
-                    _rotate(path)
+                if file.tell() >= self._max_bytes:
+                    _rotate(path, self._kept)
         if moved:
             self._append(path, line)
 
 
-def _rotate(path: Path) -> None:
-    for number in range(KEPT_LOGS - 1, 0, -1):
+def _rotate(path: Path, kept: int) -> None:
+    for number in range(kept - 1, 0, -1):
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number + 1}"))

@@ -9,9 +9,10 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path, PureWindowsPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from services.gateway.storage.types import FacePhoto
 
 FACES = "faces"
 AUGMENTED = "augmented_imgs"
@@ -22,58 +23,36 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER_END = 33  # signature and IHDR chunk
 
 
-@dataclass(frozen=True)
-class FacePhoto:
-    """A face's picture as it is stored.
-
-    Attributes:
-        name: file name, unique within the person.
-        augmented: made from another picture rather than taken.
-        png: the file without the landmarks.
-        landmarks: five (x, y) in the order of services.common.faces.LANDMARK_NAMES, or None where unknown.
-    """
-
-    name: str
-    augmented: bool
-    png: bytes
-    landmarks: tuple[tuple[float, float], ...] | None
-
-
-class ImageDatabase:
-    """The folders below DB_PATH."""
+class PhotoFolders:
+    """The folders below DB_PATH; see PhotoStore."""
 
     def __init__(self, folder: Path):
         self._folder = folder
 
-    def path_of(self, folder_name: str) -> Path:
+    def path_of(self, folder: str) -> str:
         """The path of a person's folder."""
-        return self._folder / folder_name
+        return str(self._folder / folder)
 
-    def folder_of(self, stored_path: str) -> str:
-        """The folder that a row names: the last part of its path, whichever system wrote it, always within DB_PATH."""
-        return PureWindowsPath(stored_path).name
-
-    def has(self, folder_name: str) -> bool:
+    def has(self, folder: str) -> bool:
         """Whether a person's folder is there."""
-        return folder_name not in ("", ".", "..", STAGING) and (self._folder / folder_name).is_dir()
+        return folder not in ("", ".", "..", STAGING) and (self._folder / folder).is_dir()
 
-    def names(self, folder_name: str) -> dict[str, bool]:
+    def names(self, folder: str) -> dict[str, bool]:
         """File names of a person's photos → whether augmented."""
-        found = {}
+        found: dict[str, bool] = {}
         for augmented, part in ((False, FACES), (True, AUGMENTED)):
-            folder = self._folder / folder_name / part
-            found |= {path.name: augmented for path in sorted(folder.glob("*.png"))} if folder.is_dir() else {}
+            found |= {path.name: augmented for path in sorted((self._folder / folder / part).glob("*.png"))}
         return found
 
-    def read(self, folder_name: str) -> Iterable[FacePhoto]:
+    def read(self, folder: str) -> Iterator[FacePhoto]:
         """A person's photos."""
-        for name, augmented in self.names(folder_name).items():
-            data = self._photo_path(self._folder / folder_name, name, augmented).read_bytes()
+        for name, augmented in self.names(folder).items():
+            data = self._photo_path(self._folder / folder, name, augmented).read_bytes()
             png, landmarks = _take_landmarks(data)
             yield FacePhoto(name, augmented, png, landmarks)
 
     def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
-        """Writes an enrollment's photos where nobody looks for them yet, safe from a power cut."""
+        """Writes an enrollment's photos where nobody reads them yet, safe from a power cut; raises OSError."""
         staging = self._folder / STAGING / enrollment_id
         for part in (FACES, AUGMENTED):
             (staging / part).mkdir(parents=True)
@@ -82,12 +61,12 @@ class ImageDatabase:
                 file.write(_put_landmarks(photo))
                 file.flush()
                 os.fsync(file.fileno())
-        for folder in (staging / FACES, staging / AUGMENTED, staging, staging.parent):
-            _sync_folder(folder)
+        for path in (staging / FACES, staging / AUGMENTED, staging, staging.parent):
+            _sync_folder(path)
 
-    def publish(self, enrollment_id: str, folder_name: str) -> None:
+    def publish(self, enrollment_id: str, folder: str) -> None:
         """Moves staged photos into the person's folder. Idempotent."""
-        staging, person = self._folder / STAGING / enrollment_id, self._folder / folder_name
+        staging, person = self._folder / STAGING / enrollment_id, self._folder / folder
         for part in (FACES, AUGMENTED):
             (person / part).mkdir(parents=True, exist_ok=True)
             for path in (staging / part).glob("*.png"):
@@ -96,26 +75,34 @@ class ImageDatabase:
         self.unstage(enrollment_id)
 
     def unstage(self, enrollment_id: str) -> None:
-        """Removes what is staged of an enrollment."""
+        """Deletes what is staged of an enrollment. Idempotent."""
         shutil.rmtree(self._folder / STAGING / enrollment_id, ignore_errors=True)
 
     def staged(self) -> list[str]:
-        """Ids of the enrollments of which something is staged."""
+        """IDs of the enrollments of which something is staged."""
         return sorted(path.name for path in (self._folder / STAGING).glob("*"))
 
-    def remove(self, folder_name: str, names: Iterable[str]) -> None:
+    def remove(self, folder: str, names: Iterable[str]) -> None:
         """Deletes photos of a person by file name, and the folder where nothing else is left in it. Idempotent."""
-        folder = self._folder / folder_name
+        person = self._folder / folder
         for name in names:
             for part in (FACES, AUGMENTED):
-                (folder / part / name).unlink(missing_ok=True)
-        for part in (folder / FACES, folder / AUGMENTED, folder):
-            if part.is_dir() and not any(part.iterdir()):
-                part.rmdir()
+                (person / part / name).unlink(missing_ok=True)
+        for path in (person / FACES, person / AUGMENTED, person):
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
 
-    def cache_files(self) -> list[Path]:
-        """The pickles that the original has left in DB_PATH."""
-        return sorted(path for path in self._folder.glob("*.pkl") if path.is_file())
+    def cache_files(self) -> list[str]:
+        """File names of the pickles that the original has left in DB_PATH."""
+        return sorted(path.name for path in self._folder.glob("*.pkl") if path.is_file())
+
+    def delete_cache(self, name: str) -> bool:
+        """Deletes one of them; False where it was gone already."""
+        try:
+            (self._folder / name).unlink()
+        except FileNotFoundError:
+            return False
+        return True
 
     @staticmethod
     def _photo_path(folder: Path, name: str, augmented: bool) -> Path:

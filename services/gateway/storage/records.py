@@ -1,11 +1,12 @@
 """The one table of people, and the journal of enrollments under way.
 
-The table's and its columns' names come from `.env`; the first column is the row's ID. The journal row is written in the
-transaction that writes the person's row: whoever finds one finishes that enrollment before looking at the person.
+The table's and its columns' names come from `.env`; the first column is the row's ID. A journal entry is written in the
+transaction that writes the person's row: whoever finds one finishes that enrollment before going on with the person.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -26,53 +27,15 @@ from sqlalchemy import (
 )
 
 from services.common.database import reading, writing
-from services.common.env import Env
 from services.common.errors import DatabaseRefused
+from services.gateway.env import Env
+from services.gateway.storage.types import JournalEntry, PersonRecord
 
-MYSQL = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
-
-
-@dataclass(frozen=True)
-class PersonRecord:
-    """A row of the table.
-
-    Attributes:
-        record_id: the row's ID; 0 before it is written.
-        person_id: the ID that clients use.
-        name: words in lower case joined by `_`.
-        path: the person's folder as it is stored.
-    """
-
-    record_id: int
-    person_id: str
-    name: str
-    path: str
+MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 
-@dataclass(frozen=True)
-class Enrollment:
-    """What must be done once an enrollment's row is committed.
-
-    Attributes:
-        enrollment_id: `<lock stripe>-<unique>`.
-        person_id: whose.
-        upload_id: the upload that is consumed.
-        folder: the person's folder.
-        keep: file names that stay of the earlier photos.
-        drop_folder, drop: the earlier folder (may be the same) and the file names to be deleted from it.
-    """
-
-    enrollment_id: str
-    person_id: str
-    upload_id: str
-    folder: str
-    keep: tuple[str, ...] = ()
-    drop_folder: str = ""
-    drop: tuple[str, ...] = ()
-
-
-class Records:
-    """The table that `.env` names, in one database. Every method raises DatabaseUnavailable or DatabaseRefused."""
+class SqlRecords:
+    """The table that `.env` names, and the journal, in one database; see RecordStore."""
 
     def __init__(self, engine: Engine, env: Env):
         self._engine = engine
@@ -94,33 +57,28 @@ class Records:
             rows = connection.execute(select(*people.columns).where(row_id > record_id).order_by(row_id).limit(limit))
             return [_record(row) for row in rows]
 
-    def commit(self, record: PersonRecord, enrollment: Enrollment) -> PersonRecord:
+    def commit(self, record: PersonRecord, entry: JournalEntry) -> PersonRecord:
         """The commit point: writes the person's row (inserted where record_id is 0) and the journal, or neither."""
         people = self._table()
         with writing(self._engine) as connection:
             record_id = record.record_id or _insert(connection, people, record)
             if record.record_id:
                 _update(connection, people, record)
-            details = json.dumps(asdict(enrollment), ensure_ascii=True)
-            row = {"enrolment_id": enrollment.enrollment_id, "person_id": enrollment.person_id, "details": details}
+            row = {"enrolment_id": entry.enrollment_id, "person_id": entry.person_id, "details": _to_json(entry)}
             connection.execute(insert(self._journal).values(row))
         return PersonRecord(record_id, record.person_id, record.name, record.path)
 
-    def unfinished(self, person_id: str | None = None) -> list[Enrollment]:
-        """Committed enrollments that somebody must still finish: of one person, or all."""
+    def journal(self, person_id: str | None = None) -> list[JournalEntry]:
+        """Committed enrollments that are not finished yet: of one person, or all."""
         self._table()
         query = select(self._journal.c.details)
         if person_id is not None:
             query = query.where(self._journal.c.person_id == person_id)
         with reading(self._engine) as connection:
-            found = [json.loads(details) for (details,) in connection.execute(query)]
-        tuples = (
-            {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()} for row in found
-        )
-        return [Enrollment(**row) for row in tuples]
+            return [_from_json(details) for (details,) in connection.execute(query)]
 
-    def finish(self, enrollment_id: str) -> None:
-        """Strikes a finished enrollment off the journal. Idempotent."""
+    def delete_entry(self, enrollment_id: str) -> None:
+        """Deletes the journal entry of a finished enrollment. Idempotent."""
         with writing(self._engine) as connection:
             connection.execute(delete(self._journal).where(self._journal.c.enrolment_id == enrollment_id))
 
@@ -147,6 +105,33 @@ class Records:
         self._journal.to_metadata(metadata)
         with writing(self._engine) as connection:
             metadata.create_all(connection)
+
+
+def _to_json(entry: JournalEntry) -> str:
+    """The column `details`. Its keys are fixed: an entry may be finished by another version than wrote it."""
+    fields = {
+        "enrolment_id": entry.enrollment_id,
+        "person_id": entry.person_id,
+        "upload_id": entry.upload_id,
+        "folder": entry.folder,
+        "keep": entry.keep,
+        "drop_folder": entry.drop_folder,
+        "drop": entry.drop,
+    }
+    return json.dumps(fields, ensure_ascii=True)
+
+
+def _from_json(details: str) -> JournalEntry:
+    fields = json.loads(details)
+    return JournalEntry(
+        enrollment_id=fields["enrolment_id"],
+        person_id=fields["person_id"],
+        upload_id=fields["upload_id"],
+        folder=fields["folder"],
+        keep=tuple(fields["keep"]),
+        drop_folder=fields["drop_folder"],
+        drop=tuple(fields["drop"]),
+    )
 
 
 def _journal_table() -> Table:
@@ -189,7 +174,7 @@ def _reflect(connection: Connection, names: tuple[str, str, str, str]) -> Table:
     return Table(names[0], MetaData(), first, *others)
 
 
-def _record(row) -> PersonRecord:
+def _record(row: Sequence[Any]) -> PersonRecord:
     return PersonRecord(int(row[0]), str(row[1]), str(row[2]), str(row[3]))
 
 
@@ -204,7 +189,7 @@ def _insert(connection: Connection, people: Table, record: PersonRecord) -> int:
     row_id, *columns = people.columns
     values = dict(zip(columns, (record.person_id, record.name, record.path), strict=True))
     if row_id.autoincrement is True:
-        return int(connection.execute(insert(people).values(values)).inserted_primary_key[0])
+        return connection.execute(insert(people).values(values)).lastrowid
     highest = connection.execute(select(func.coalesce(func.max(row_id), 0)).with_for_update()).scalar_one()
     connection.execute(insert(people).values({row_id: highest + 1, **values}))
     return int(highest) + 1

@@ -5,45 +5,25 @@ import secrets
 import shutil
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.storage.types import Upload, split_upload_id
 
 #: The list of an upload's photos, kept in its folder.
 MANIFEST = ".photos.json"
 CONSUMED_SUFFIX = "_UPLOADED_TO_DB"
 UNFINISHED_PREFIX = ".unfinished-"
 
+#: Bytes that the name of a folder may have.
+MAX_FOLDER_NAME = 255
+
 #: Unfinished uploads older than this many seconds were left by a process that died.
 STALE_AFTER = 3600
 
 
-@dataclass(frozen=True)
-class Upload:
-    """A folder of photos of one person.
-
-    Attributes:
-        upload_id: `<person_id>-<digits>`, the folder's name.
-        person_id: whom the photos are said to show.
-        token: the digits: unguessable.
-        photos: the photos' files.
-    """
-
-    upload_id: str
-    person_id: str
-    token: str
-    photos: tuple[Path, ...]
-
-
-def split_upload_id(upload_id: str) -> tuple[str, str]:
-    """(`person_id`, `token`): the parts before and after the last dash; the token is empty where there is none."""
-    person_id, _, token = upload_id.rpartition("-")
-    return person_id, token
-
-
-class Uploads:
-    """The uploads in one folder."""
+class UploadFolders:
+    """A folder for each upload; see UploadStore."""
 
     def __init__(self, folder: Path):
         self._folder = folder
@@ -71,7 +51,7 @@ class Uploads:
         except OSError as err:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise StorageRefused(f"the upload could not be stored: {err.strerror}") from err
-        return Upload(upload_id, person_id, token, tuple(self._folder / upload_id / name for name in names))
+        return Upload(upload_id, person_id, token, tuple(names))
 
     def open(self, upload_id: str) -> Upload:
         """An upload that has not been enrolled yet.
@@ -83,23 +63,34 @@ class Uploads:
         """
         person_id, token = split_upload_id(upload_id)
         folder = self._folder / upload_id
-        safe = person_id and token.isascii() and token.isdigit() and "/" not in upload_id and "\0" not in upload_id
-        if not safe or folder.is_symlink() or not folder.is_dir():
+        if (
+            not (person_id and _is_token(token) and _is_folder_name(upload_id))
+            or folder.is_symlink()
+            or not folder.is_dir()
+        ):
             raise UploadUnknown(f"no upload {upload_id!r} waits here")
-        photos = tuple(folder / name for name in self._names(folder))
-        if not photos:
+        try:
+            names = _photo_names(folder)
+        except FileNotFoundError as err:
+            raise UploadUnknown(f"{upload_id!r} has just been used") from err
+        if not names:
             raise UploadEmpty(f"the folder of {upload_id!r} is empty")
-        return Upload(upload_id, person_id, token, photos)
+        return Upload(upload_id, person_id, token, tuple(names))
 
-    def _names(self, folder: Path) -> list[str]:
-        present = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.is_symlink())
-        if MANIFEST not in present:
-            return present
-        expected = json.loads((folder / MANIFEST).read_text())
-        gone = sorted(set(expected) - set(present))
-        if gone:
-            raise PhotoMissing(f"{', '.join(gone)} of {folder.name!r} is gone")
-        return expected
+    def read(self, upload: Upload, photo: str) -> bytes:
+        """The bytes of a photo.
+
+        Raises:
+            PhotoMissing: it has gone since the upload was opened.
+            UploadUnknown: the upload has.
+        """
+        folder = self._folder / upload.upload_id
+        try:
+            return (folder / photo).read_bytes()
+        except FileNotFoundError as err:
+            if not folder.is_dir():
+                raise UploadUnknown(f"{upload.upload_id!r} has just been used") from err
+            raise PhotoMissing(f"{photo} of {upload.upload_id!r} is gone") from err
 
     def consume(self, upload_id: str) -> None:
         """Marks an upload as enrolled. Idempotent."""
@@ -111,23 +102,30 @@ class Uploads:
         """Deletes all uploads of a person, enrolled or not."""
         for entry in self._folder.iterdir():
             owner, token = split_upload_id(entry.name.removesuffix(CONSUMED_SUFFIX))
-            if owner == person_id and token.isdigit():
+            if owner == person_id and _is_token(token):
                 shutil.rmtree(entry, ignore_errors=True)
 
-    def sweep(self) -> None:
-        """Removes what processes that died have left unfinished."""
+    def remove_unfinished(self) -> None:
+        """Deletes uploads whose process died while it wrote them."""
         for entry in self._folder.glob(f"{UNFINISHED_PREFIX}*"):
             if time.time() - entry.stat().st_mtime > STALE_AFTER:
                 shutil.rmtree(entry, ignore_errors=True)
 
 
-def read_photo(path: Path) -> bytes:
-    """The bytes of an upload's photo.
+def _is_token(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
-    Raises:
-        PhotoMissing: it has just gone.
-    """
-    try:
-        return path.read_bytes()
-    except FileNotFoundError as err:
-        raise PhotoMissing(f"{path.name} of {path.parent.name!r} is gone") from err
+
+def _is_folder_name(text: str) -> bool:
+    return "/" not in text and "\0" not in text and len(text.encode()) <= MAX_FOLDER_NAME
+
+
+def _photo_names(folder: Path) -> list[str]:
+    present = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and not entry.is_symlink())
+    if MANIFEST not in present:
+        return present
+    expected = json.loads((folder / MANIFEST).read_text())
+    gone = sorted(set(expected) - set(present))
+    if gone:
+        raise PhotoMissing(f"{', '.join(gone)} of {folder.name!r} is gone")
+    return list(expected)

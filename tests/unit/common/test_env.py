@@ -1,11 +1,13 @@
 """Every key of `.env` is checked, and a mended file counts at once."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from services.common.env import EnvFile, EnvInvalid, check
+from services.common.env import EnvFile, EnvInvalid
 from services.common.env_checks import CHECKS
+from services.gateway.env import Env
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -19,18 +21,27 @@ def values(tmp_path: Path) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
 
 
+def write(path: Path, values: dict[str, str]) -> None:
+    path.write_text("\n".join(f"{key}={value}" for key, value in values.items()))
+
+
+def read(values: dict[str, str], folder: Path) -> dict[str, Any]:
+    write(folder / ".env", values)
+    return EnvFile(folder / ".env").read()
+
+
 def test_the_example_fits_and_names_every_key_of_the_original(values: dict[str, str], tmp_path: Path):
-    env = check(values, tmp_path)
-    assert set(values) == set(CHECKS)
-    assert env.db_path == tmp_path / "var" / "db"
-    assert env.selected_models == ("Dlib",)
+    env = read(values, tmp_path)
+    assert set(values) == set(CHECKS) == {key.upper() for key in env}
+    assert env["db_path"] == tmp_path / "var" / "db"
+    assert env["selected_models"] == ("Dlib",)
 
 
 @pytest.mark.parametrize("key", CHECKS)
 def test_a_missing_key_is_named(values: dict[str, str], tmp_path: Path, key: str):
     del values[key]
     with pytest.raises(EnvInvalid) as invalid:
-        check(values, tmp_path)
+        read(values, tmp_path)
     assert invalid.value.not_in_env == [key]
 
 
@@ -45,6 +56,7 @@ def test_a_missing_key_is_named(values: dict[str, str], tmp_path: Path, key: str
         ("SQL_TABLE", "reco_templates"),
         ("ID_COL", "a`b"),
         ("ID_COL", "reco_name"),
+        ("ID_COL", "ID"),
         ("DB_PATH", "nowhere"),
         ("TARGET_WIDTH", "-1"),
         ("TARGET_HEIGHT", "100000"),
@@ -64,14 +76,31 @@ def test_a_missing_key_is_named(values: dict[str, str], tmp_path: Path, key: str
 )
 def test_a_value_that_does_not_fit_is_named(values: dict[str, str], tmp_path: Path, key: str, value: str):
     with pytest.raises(EnvInvalid) as invalid:
-        check(values | {key: value}, tmp_path)
+        read(values | {key: value}, tmp_path)
     assert invalid.value.not_in_env == []
     assert [error.partition(":")[0] for error in invalid.value.env_errs] == [key]
 
 
 def test_models_are_known_by_any_case_and_listed_once(values: dict[str, str], tmp_path: Path):
-    env = check(values | {"SELECTED_MODELS": "arcface, Dlib,ArcFace"}, tmp_path)
-    assert env.selected_models == ("ArcFace", "Dlib")
+    env = read(values | {"SELECTED_MODELS": "arcface, Dlib,ArcFace"}, tmp_path)
+    assert env["selected_models"] == ("ArcFace", "Dlib")
+
+
+def test_all_that_is_wrong_is_named_at_once(values: dict[str, str], tmp_path: Path):
+    del values["LOG_LOC"]
+    with pytest.raises(EnvInvalid) as invalid:
+        read(values | {"SELECTED_MODELS": "Dlib,Nose", "VER_TOL": "none"}, tmp_path)
+    assert invalid.value.not_in_env == ["LOG_LOC"]
+    assert invalid.value.env_errs == [
+        "SELECTED_MODELS: Nose is not known; choose from VGG-Face, Facenet, Facenet512, OpenFace, DeepFace, DeepID, "
+        "ArcFace, Dlib, SFace, GhostFaceNet",
+        "VER_TOL: 'none' is not a whole number from 1 to 10000",
+    ]
+
+
+def test_some_settings_can_be_had_while_others_do_not_fit(values: dict[str, str], tmp_path: Path):
+    write(tmp_path / ".env", values | {"VER_TOL": "none"})
+    assert EnvFile(tmp_path / ".env").pick("NUM_AUG", "SIM_FUNC") == {"num_aug": 4, "sim_func": "cosine"}
 
 
 def test_a_changed_file_is_read_again(values: dict[str, str], tmp_path: Path):
@@ -80,11 +109,12 @@ def test_a_changed_file_is_read_again(values: dict[str, str], tmp_path: Path):
     with pytest.raises(EnvInvalid) as invalid:
         env_file.read()
     assert invalid.value.not_in_env == list(CHECKS)
-    path.write_text("\n".join(f"{key}={value}" for key, value in values.items()))
-    assert env_file.read().num_aug == 4
-    path.write_text("\n".join(f"{key}={value}" for key, value in (values | {"NUM_AUG": "12"}).items()))
-    assert env_file.read().num_aug == 12
+    write(path, values)
+    assert env_file.read()["num_aug"] == 4
+    write(path, values | {"NUM_AUG": "12"})
+    assert env_file.read()["num_aug"] == 12
 
 
 def test_passwords_stay_out_of_what_is_printed(values: dict[str, str], tmp_path: Path):
-    assert "s3cret" not in repr(check(values | {"SQL_PASS": "s3cret", "SUPER_PASSWORD": "S3cret!s3cret"}, tmp_path))
+    env = Env(**read(values | {"SQL_PASS": "s3cret", "SUPER_PASSWORD": "S3cret!s3cret"}, tmp_path))
+    assert "s3cret" not in repr(env) + repr(env.sql)

@@ -2,8 +2,8 @@
 
 import io
 import struct
+import zlib
 
-import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,6 +12,9 @@ from services.common import images
 from services.common.errors import ImageTooLarge, InvalidImage
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF"]
+
+#: Pillow warns of odd TIFF and EXIF entries; the services' log ignores it.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
 
 
 def quadrants(width: int = 60, height: int = 40) -> np.ndarray:
@@ -50,7 +53,10 @@ def test_decodes_every_format_to_bgr(kind):
         (1, ["red", "green", "blue", "white"]),
         (2, ["green", "red", "white", "blue"]),
         (3, ["white", "blue", "green", "red"]),
+        (4, ["blue", "white", "red", "green"]),
+        (5, ["red", "blue", "green", "white"]),
         (6, ["blue", "red", "white", "green"]),
+        (7, ["white", "green", "blue", "red"]),
         (8, ["green", "white", "red", "blue"]),
     ],
 )
@@ -61,7 +67,36 @@ def test_exif_orientation_is_applied(kind, orientation, corners):
     assert corner_names(images.decode(data)) == corners
     reduced = images.decode_reduced(data, 2)
     assert corner_names(reduced.pixels) == corners
-    assert (reduced.full_width, reduced.full_height) == ((40, 60) if orientation in (6, 8) else (60, 40))
+    assert (reduced.full_width, reduced.full_height) == ((40, 60) if orientation >= 5 else (60, 40))
+
+
+def with_exif(*entries: tuple[int, int, int, int]) -> bytes:
+    """A JPEG whose EXIF has entries of (tag, type, count, value), all little-endian."""
+    directory = struct.pack("<4sIH", b"II*\0", 8, len(entries)) + b"".join(struct.pack("<HHII", *e) for e in entries)
+    return file_of(Image.fromarray(quadrants()), "JPEG", exif=b"Exif\0\0" + directory + bytes(4))
+
+
+@pytest.mark.parametrize(
+    ("entries", "is_turned"),
+    [
+        ([(0x112, 3, 1, 6)], True),
+        ([(0x112, 4, 1, 6)], True),  # a LONG, not a SHORT as the standard has it
+        ([(0x112, 3, 1, 6), (0x112, 3, 1, 1)], True),
+        ([(0x112, 3, 1, 0)], False),
+        ([(0x112, 3, 1, 9)], False),
+        ([(0x112, 2, 1, 6)], False),
+        ([(0x112, 3, 1000, 6)], False),
+        ([(0x112, 99, 1, 6)], False),
+        ([], False),
+    ],
+)
+def test_size_and_pixels_agree_on_the_orientation(entries, is_turned):
+    """Whatever EXIF says of it: one reader decides for both."""
+    data = with_exif(*entries)
+    header, reduced = images.read_header(data), images.decode_reduced(data, 4)
+    assert images.decode(data).shape == (header.upright_size[1], header.upright_size[0], 3)
+    assert header.upright_size == (reduced.full_width, reduced.full_height) == ((40, 60) if is_turned else (60, 40))
+    assert reduced.pixels.shape == ((15, 10, 3) if is_turned else (10, 15, 3))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +149,32 @@ def test_damaged_files_are_refused_or_decoded_whole(kind):
         assert pixels.ndim == 3 and pixels.dtype == np.uint8 and pixels.shape[0] * pixels.shape[1] <= images.MAX_PIXELS
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_mutated_headers_are_refused_or_say_what_is_decoded(kind):
+    """A thousand files, at most a dozen bytes of which were changed, taken out or put in where the header is."""
+    random = np.random.default_rng(5)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = file_of(Image.fromarray(quadrants(36, 24)), kind, exif=exif)
+    start = struct.unpack_from("<I", data, 4)[0] if kind == "TIFF" else 0
+    decoded = 0
+    for _ in range(1000):
+        mutated = bytearray(data)
+        for _ in range(random.integers(1, 4)):
+            at = start + random.integers(0, 150)
+            mutated[at : at + random.integers(0, 5)] = random.bytes(random.integers(0, 5))
+        try:
+            header = images.read_header(bytes(mutated))
+            if kind == "PNG":
+                continue  # OpenCV makes room for a chunk of 2 GiB that is not there
+            pixels = images.decode(bytes(mutated))
+        except InvalidImage:
+            continue
+        decoded += 1
+        assert pixels.shape[:2] in [(header.height, header.width), (header.width, header.height)]
+    assert decoded > 10 or kind == "PNG"
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -156,10 +217,44 @@ def claims(kind: str, width: int, height: int) -> bytes:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_a_gigantic_size_is_refused_before_decoding(kind, monkeypatch):
-    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+@pytest.mark.parametrize("size", [(16_000, 15_000), (8001, 8000)])
+@pytest.mark.parametrize("use", [images.read_header, images.decode])
+def test_a_gigantic_size_is_refused(kind, size, use):
     with pytest.raises(ImageTooLarge):
-        images.decode(claims(kind, 16_000, 15_000))
+        use(claims(kind, *size))
+
+
+def tiff(*entries: tuple[int, int, int]) -> bytes:
+    """A TIFF file with entries of (tag, type, value), of which 100 x 100 grey pixels follow."""
+    common = [(258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 400), (277, 3, 1), (278, 4, 100), (279, 4, 10_000)]
+    entries = tuple(sorted([*entries, *common], key=lambda entry: entry[0]))
+    directory = b"".join(struct.pack("<HHIi", tag, kind, 1, value) for tag, kind, value in entries)
+    return (struct.pack("<4sIH", b"II*\0", 8, len(entries)) + directory).ljust(400, b"\0") + bytes(10_000)
+
+
+def test_a_tiffs_size_is_told_once_and_in_numbers():
+    assert images.decode(tiff((256, 3, 100), (257, 3, 100), (65_000, 99, 7))).shape == (100, 100, 3)
+    for twice in ((256, 20_000), (256, 100)), ((256, 100), (256, 20_000)):
+        with pytest.raises(InvalidImage):  # decoders take the first, or the last
+            images.decode(tiff(*((tag, 3, value) for tag, value in twice), (257, 3, 100)))
+    for kind in (0, 2, 11, 17, 18):  # unknown, text, a fraction, and what only newer decoders know
+        with pytest.raises(InvalidImage):
+            images.decode(tiff((256, kind, 20_000), (257, 3, 100)))
+
+
+@pytest.mark.parametrize("kind", [3, 4, 9])
+def test_gigantic_tiles_of_a_small_tiff_are_refused(kind):
+    with pytest.raises(ImageTooLarge):
+        images.decode(tiff((256, 3, 100), (257, 3, 100), (322, kind, 16_000), (323, kind, 16_000)))
+
+
+def test_a_pngs_texts_do_not_matter():
+    """Not even one that Pillow takes for a bomb, or one whose checksum is wrong."""
+    data = file_of(Image.fromarray(quadrants()), "PNG")
+    text = b"zTXtComment\0\0" + zlib.compress(bytes(3_000_000))
+    for checksum in (zlib.crc32(text), 0):
+        chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", checksum)
+        assert images.decode(data[:33] + chunk + data[33:]).shape == (40, 60, 3)
 
 
 @pytest.mark.parametrize("flavour", [{"lossless": True}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}])
@@ -168,10 +263,10 @@ def test_size_of_other_webp_flavours(flavour):
     assert (header.width, header.height) == (123, 77)
 
 
-def test_a_hundred_megabytes_of_markers_are_refused_at_once():
-    for filler in (b"\0" * 50_000_000, b"\xff" * 50_000_000, b"\xff\xe0\0\2" * 12_000_000):
-        with pytest.raises(InvalidImage):
-            images.decode(b"\xff\xd8\xff" + filler)
+@pytest.mark.parametrize("filler", [b"\0", b"\xff", b"\xff\xe0\0\2", b"\xff\xe1\xff\xff" + bytes(65_533)])
+def test_endless_headers_are_refused(filler):
+    with pytest.raises(InvalidImage, match="too long"):
+        images.decode(b"\xff\xd8\xff\xe0\0\2" + filler * (10_000_000 // len(filler)))
 
 
 @pytest.mark.parametrize(("shrink", "factor"), [(0.5, 1), (1.9, 1), (2, 2), (5, 4), (100, 8)])
@@ -181,15 +276,6 @@ def test_reduced_decoding_keeps_the_frame(shrink, factor):
     assert photo.factor == factor and (photo.full_width, photo.full_height) == (611, 403)
     assert photo.pixels.shape[:2] == (-(-403 // factor), -(-611 // factor))
     assert images.decode_reduced(file_of(Image.fromarray(quadrants()), "PNG"), shrink).factor == 1
-
-
-@pytest.mark.parametrize(("shrink", "factor"), [(0.5, 1), (3.9, 2), (5, 4), (20, 16)])
-def test_halving_makes_every_format_alike(shrink, factor):
-    picture = Image.fromarray(cv2.GaussianBlur(quadrants(608, 400), (0, 0), 20))
-    jpeg, png = (images.decode_halved(file_of(picture, kind), shrink) for kind in ("JPEG", "PNG"))
-    assert jpeg.factor == png.factor == factor
-    assert jpeg.pixels.shape == png.pixels.shape == (400 // factor, 608 // factor, 3)
-    assert np.abs(jpeg.pixels.astype(int) - png.pixels).mean() < 2
 
 
 @pytest.mark.parametrize("encode", [images.encode_png, images.encode_bmp])

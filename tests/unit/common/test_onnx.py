@@ -1,7 +1,6 @@
 """Networks whose weights processes share by mapping one file."""
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from services.common import onnx as inference
-from services.common.onnx import ORT_ERRORS, open_session, open_shared_session
+from services.common.models import sha256_of
+from services.common.onnx import ORT_ERRORS, Session, open_session, open_shared_session
 
 PICTURES = np.random.default_rng(3).uniform(0, 255, (2, 3, 16, 16)).astype(np.float32)
 
@@ -34,6 +33,10 @@ def network(tmp_path) -> Path:
     return path
 
 
+def open_shared(network: Path, cache: Path) -> Session:
+    return open_shared_session(network, sha256_of(network), cache)
+
+
 def mapped(folder: Path) -> dict[str, int]:
     """Bytes of the folder's files that this process has mapped, and of those what it changed for itself."""
     totals, inside = {"Rss": 0, "Private_Dirty": 0, "Anonymous": 0}, False
@@ -46,7 +49,7 @@ def mapped(folder: Path) -> dict[str, int]:
 
 
 def test_weights_are_mapped_and_not_copied(network, tmp_path):
-    session = open_shared_session(network, tmp_path / "cache")
+    session = open_shared(network, tmp_path / "cache")
     session.run(None, {"in": PICTURES})
     weights = 4 * (32 * 3 * 16 * 16 + 32 * 512)
     assert mapped(tmp_path / "cache")["Rss"] >= 0.9 * weights
@@ -56,47 +59,35 @@ def test_weights_are_mapped_and_not_copied(network, tmp_path):
 def test_results_are_the_same_to_the_bit(network, tmp_path):
     plain = open_session(network).run(None, {"in": PICTURES})[0]
     for _ in range(2):  # made, and found
-        shared = open_shared_session(network, tmp_path / "cache")
+        shared = open_shared(network, tmp_path / "cache")
         np.testing.assert_array_equal(shared.run(None, {"in": PICTURES})[0], plain)
 
 
-def test_is_made_once_whoever_asks(network, tmp_path, monkeypatch):
-    made, prepare = [], inference._prepare
-    monkeypatch.setattr(inference, "_prepare", lambda *paths: (made.append(paths), prepare(*paths)))
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: open_shared_session(network, tmp_path / "cache"), range(8)))
-    assert len(made) == 1
-    assert sorted(path.suffix for path in (tmp_path / "cache").glob("[!.]*")) == [".bin", ".onnx"]
-    assert [path.name for path in (tmp_path / "cache").glob(".*")] == [".prepare.lock"]
-
-
-def test_another_network_or_machine_has_its_own(network, tmp_path, monkeypatch):
-    open_shared_session(network, tmp_path / "cache")
+def test_another_network_has_its_own(network, tmp_path):
+    open_shared(network, tmp_path / "cache")
     model = onnx.load(network)
     matrix = numpy_helper.to_array(model.graph.initializer[1])
     model.graph.initializer[1].CopyFrom(numpy_helper.from_array(matrix * 2, "matrix"))
     before = open_session(network).run(None, {"in": PICTURES})[0]
     onnx.save(model, network)
-    after = open_shared_session(network, tmp_path / "cache").run(None, {"in": PICTURES})[0]
+    after = open_shared(network, tmp_path / "cache").run(None, {"in": PICTURES})[0]
     np.testing.assert_allclose(after, before * 2, rtol=1e-5)
-    monkeypatch.setattr(inference, "runtime", lambda: "other")
-    open_shared_session(network, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").glob("*.bin"))) == 3
+    assert len(list((tmp_path / "cache").glob("*.bin"))) == 2
 
 
 def test_runs_without_a_cache(network, tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where the folder should be")
-    session = open_shared_session(network, tmp_path / "cache")
+    session = open_shared(network, tmp_path / "cache")
     assert session.run(None, {"in": PICTURES})[0].shape == (2, 512)
     assert "not shared" in caplog.text
 
 
 @pytest.mark.parametrize("part", ["*.onnx", "*.bin"])
 def test_a_broken_file_in_the_cache_is_not_used(network, tmp_path, caplog, part):
-    plain = open_shared_session(network, tmp_path / "cache").run(None, {"in": PICTURES})[0]
+    plain = open_shared(network, tmp_path / "cache").run(None, {"in": PICTURES})[0]
     (prepared,) = (tmp_path / "cache").glob(part)
     prepared.write_bytes(prepared.read_bytes()[: prepared.stat().st_size // 2])
-    session = open_shared_session(network, tmp_path / "cache")
+    session = open_shared(network, tmp_path / "cache")
     np.testing.assert_array_equal(session.run(None, {"in": PICTURES})[0], plain)
     assert "not shared" in caplog.text
 
@@ -104,5 +95,5 @@ def test_a_broken_file_in_the_cache_is_not_used(network, tmp_path, caplog, part)
 def test_what_is_no_network_is_not_kept(tmp_path):
     (tmp_path / "page.onnx").write_bytes(b"<html>")
     with pytest.raises(ORT_ERRORS):
-        open_shared_session(tmp_path / "page.onnx", tmp_path / "cache")
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".prepare.lock"]
+        open_shared(tmp_path / "page.onnx", tmp_path / "cache")
+    assert list((tmp_path / "cache").glob("[!.]*")) == []

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from services.common.faces import Box, Face
+from services.common.geometry import CHIP_LANDMARKS
 from services.detector import cropping
 
 #: ArcFace's 112 x 112 template (insightface).
@@ -14,7 +15,7 @@ ARCFACE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), 
 def face_at(centre: tuple[float, float], size: float, degrees: float = 0) -> Face:
     """A face as dlib's chip has it, its chip `size` pixels wide about `centre`, turned clockwise by `degrees`."""
     turn = size / 150 * np.exp(1j * np.radians(degrees))
-    chip = np.array(cropping.CHIP_LANDMARKS) - 75
+    chip = np.array(CHIP_LANDMARKS) - 75
     points = turn * (chip[:, 0] + 1j * chip[:, 1]) + complex(*centre)
     landmarks = np.stack([points.real, points.imag], axis=1).astype(np.float32)
     return Face(Box(centre[0] - size / 2, centre[1] - size / 2, size, size), landmarks, 1.0)
@@ -49,8 +50,8 @@ def test_every_models_own_alignment_lies_inside(width, height):
     crop = cropping.cut_face(gradient(1200, 1000), face_at((600, 500), 300), width, height)
     zoom = min(width, height) / cropping.SHOWN
     size = np.ptp(crop.landmarks, axis=0)
-    assert np.allclose(size / np.ptp(np.array(cropping.CHIP_LANDMARKS), axis=0), zoom, rtol=1e-3), "distorted"
-    for corner in window_corners(crop.landmarks, np.array(cropping.CHIP_LANDMARKS), 150):
+    assert np.allclose(size / np.ptp(np.array(CHIP_LANDMARKS), axis=0), zoom, rtol=1e-3), "distorted"
+    for corner in window_corners(crop.landmarks, np.array(CHIP_LANDMARKS), 150):
         assert (corner >= 0).all() and (corner <= (width, height)).all()
     for corner in window_corners(crop.landmarks, ARCFACE, 112):
         assert (corner >= 0).all() and (corner <= (width, height)).all()
@@ -64,7 +65,7 @@ def window_corners(landmarks: np.ndarray, template: np.ndarray, side: int) -> np
 
 def test_a_224_crop_holds_the_chip_at_no_less_than_its_own_resolution():
     crop = cropping.cut_face(gradient(1200, 1000), face_at((600, 500), 600), 224, 224)
-    corners = window_corners(crop.landmarks, np.array(cropping.CHIP_LANDMARKS), 150)
+    corners = window_corners(crop.landmarks, np.array(CHIP_LANDMARKS), 150)
     assert np.ptp(corners[:, 0]) >= 165
 
 

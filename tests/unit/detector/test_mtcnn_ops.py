@@ -1,11 +1,11 @@
-"""services/detector/ops.py against slow and plain versions of the same, and the search's options."""
+"""services/detector/ops.py against slow and plain versions of the same, and the search's bounds and options."""
 
 import numpy as np
 import pytest
 
 from services.common.errors import InvalidRequest
 from services.detector import ops, pyramid
-from services.detector.mtcnn import MAX_WINDOWS, DetectOptions, Mode, Mtcnn
+from services.detector.mtcnn import Bounds, DetectOptions, Mode, Mtcnn
 
 
 def some_boxes(count: int, seed: int = 0) -> np.ndarray:
@@ -22,7 +22,7 @@ def overlap(a: np.ndarray, b: np.ndarray, by_smaller: bool) -> float:
 
 
 @pytest.mark.parametrize("by_smaller", [False, True])
-@pytest.mark.parametrize("count", [0, 1, 2, 50, 700])
+@pytest.mark.parametrize("count", [0, 1, 2, 50, 400])
 def test_suppression_is_by_any_better_box(by_smaller, count):
     boxes = some_boxes(count)
     expected = [i for i in range(count) if not any(overlap(boxes[i], boxes[j], by_smaller) > 0.5 for j in range(i))]
@@ -32,7 +32,8 @@ def test_suppression_is_by_any_better_box(by_smaller, count):
 def some_maps(rows: int, columns: int, likely: list[tuple[int, int]]) -> np.ndarray:
     """P-Net's output with a face's logit of 3 at some places and a regression of 0.1, 0.2, -0.1, 0 everywhere."""
     maps = np.zeros((6, rows, columns), np.float32)
-    maps[1, *zip(*likely, strict=True)] = 3
+    for row, column in likely:
+        maps[1, row, column] = 3
     maps[2:] = np.reshape([0.1, 0.2, -0.1, 0], (4, 1, 1))
     return maps
 
@@ -55,33 +56,57 @@ def test_windows_belong_to_the_level_that_they_lie_wholly_within():
 
 
 class FakePnet:
-    """Gives these maps whatever it sees."""
+    """Gives these maps, level by level, and maps without a window when they are used up."""
 
-    def __init__(self, maps: np.ndarray):
-        self._maps = maps
+    def __init__(self, *maps: np.ndarray):
+        self._maps = list(maps)
 
     def run(self, outputs, feeds):
-        return [self._maps[None]]
+        return [(self._maps.pop(0) if self._maps else some_maps(1, 1, []))[None]]
+
+
+class FakeClassifier:
+    """R-Net or O-Net: takes every window for a face that is where it should be, or none; keeps what it is shown."""
+
+    def __init__(self, is_face: bool):
+        self.seen: list[np.ndarray] = []
+        self._probability = float(is_face)
+
+    def run(self, outputs, feeds):
+        count = len(feeds["image"])
+        self.seen.extend(feeds["image"])
+        answers = {
+            "regression": np.zeros((count, 4), np.float32),
+            "landmarks": np.zeros((count, 10), np.float32),
+            "probability": np.full((count, 2), self._probability, np.float32),
+        }
+        return [answers[name] for name in outputs]
+
+
+EVERY_LEVEL = DetectOptions(Mode.FAITHFUL, min_face_px=12)
 
 
 def test_a_window_gives_way_to_better_ones_of_its_level_alone():
-    maps = some_maps(20, 20, [(0, 0), (0, 1), (10, 1)])  # by 2 pixels of 11: they overlap by 0.69
+    first, second = some_maps(13, 13, [(1, 1), (1, 2)]), some_maps(8, 8, [(0, 0)])
+    first[2:], second[2:] = 0, 0
+    first[1, 1, 2] = 2  # (3, 3) to (14, 14), and this less likely one two pixels further: they overlap by 0.69
+    # The second level's, (1.4, 1.4) to (16.9, 16.9), overlaps with the better one by 0.503.
+    rnet, onet = FakeClassifier(True), FakeClassifier(False)
+    Mtcnn(FakePnet(first, second), rnet, onet).detect(np.zeros((36, 36, 3), np.uint8), EVERY_LEVEL)
+    assert len(rnet.seen) == len(onet.seen) == 2
+
+
+def test_the_best_windows_go_on_and_their_number_is_bounded():
+    apart = [(row, column) for row in range(0, 45, 6) for column in range(0, 45, 6)]
+    maps = some_maps(45, 45, apart)
     maps[2:] = 0
-    maps[1, 0, 1] = 2
-    canvas = pyramid.Canvas(
-        np.zeros((50, 50, 3), np.float32), [pyramid.Placement(k, 1, 0, 20 * k, 50, 20) for k in (0, 1)]
-    )
-    windows = Mtcnn(FakePnet(maps), None, None)._propose([canvas])
-    assert sorted(windows.boxes.tolist()) == [[1, 1, 12, 12], [3, 1, 14, 12]] and len(set(windows.scores)) == 1
-
-
-def test_the_windows_that_go_on_are_bounded():
-    maps = np.zeros((6, 110, 110), np.float32)
-    maps[1] = np.random.default_rng(0).uniform(1, 3, (110, 110))
-    canvas = pyramid.Canvas(np.zeros((230, 230, 3), np.float32), [pyramid.Placement(0, 1, 0, 0, 230, 230)])
-    boxes, scores, levels = Mtcnn(FakePnet(maps), None, None)._search(canvas)
-    assert len(boxes) == len(scores) == len(levels) == MAX_WINDOWS < 110 * 110
-    assert scores.min() > np.quantile(1 / (1 + np.exp(-maps[1])), 1 - MAX_WINDOWS / 110**2) - 1e-6
+    maps[1, :, 18:] /= 2  # those of the right half are less likely, and the picture is black there
+    picture = np.zeros((100, 100, 3), np.uint8)
+    picture[:, :49] = 255
+    rnet, onet = FakeClassifier(True), FakeClassifier(False)
+    Mtcnn(FakePnet(maps), rnet, onet, Bounds(windows=10, faces=4)).detect(picture, EVERY_LEVEL)
+    assert len(rnet.seen) == 10 < len(apart) and len(onet.seen) == 4
+    assert np.mean(rnet.seen) > 200
 
 
 def test_square_and_move_and_landmarks():

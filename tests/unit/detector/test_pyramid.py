@@ -19,32 +19,42 @@ def test_pyramid_of_tiny_pictures_is_empty(size):
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 480), (480, 640), (641, 479), (100, 2000), (40, 40)])
-def test_canvas_levels_keep_apart_and_lie_even(width, height):
+def test_packed_levels_keep_apart_and_lie_even(width, height):
     image = np.full((height, width, 3), 200, np.uint8)
     scales = pyramid.pyramid_scales(width, height, 30)
-    (canvas,) = pyramid.paint_canvas(image, scales)
-    owned = np.zeros(canvas.pixels.shape[:2], int)
-    for level, (place, scale) in enumerate(zip(canvas.places, scales, strict=True)):
+    (patchwork,) = pyramid.packed_levels(image, scales)
+    owned = np.zeros(patchwork.pixels.shape[:2], int)
+    for level, (place, scale) in enumerate(zip(patchwork.places, scales, strict=True)):
         assert place.x % 2 == 0 and place.y % 2 == 0
         assert (place.level, place.width, place.height) == (level, int(width * scale), int(height * scale))
         owned[place.y : place.y + place.height, place.x : place.x + place.width] += 1
     assert owned.max() == 1 and owned.mean() > 0.8
-    assert np.allclose(canvas.pixels[..., 0], 200 * owned, atol=1e-3)
+    assert np.allclose(patchwork.pixels[..., 0], 200 * owned, atol=1e-3)
 
 
-@pytest.mark.parametrize("paint", [pyramid.paint_canvas, pyramid.paint_levels])
-def test_no_levels_are_no_canvas(paint):
-    assert list(paint(np.zeros((5, 5, 3), np.uint8), [])) == []
+@pytest.mark.parametrize("levels", [pyramid.packed_levels, pyramid.separate_levels])
+def test_no_levels_are_no_patchwork(levels):
+    assert list(levels(np.zeros((5, 5, 3), np.uint8), [])) == []
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
-@pytest.mark.parametrize("size", [(301, 203), (300, 202), (181, 122), (90, 70), (19, 12), (301, 12), (19, 203)])
-def test_areas_are_averaged_as_opencv_does_it(size, dtype, monkeypatch):
-    image = np.random.default_rng(1).integers(0, 256, (203, 301, 3)).astype(dtype)
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [
+        ((301, 203), (301, 203)),
+        ((301, 203), (300, 202)),
+        ((301, 203), (181, 122)),
+        ((301, 203), (90, 70)),
+        ((301, 203), (19, 12)),
+        ((301, 203), (301, 12)),
+        ((301, 203), (19, 203)),
+        ((9001, 40), (1000, 12)),  # so wide that rows are made in several pieces
+    ],
+)
+def test_areas_are_averaged_as_opencv_does_it(given, size, dtype):
+    image = np.random.default_rng(1).integers(0, 256, (*given[::-1], 3)).astype(dtype)
     expected = cv2.resize(image.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    for product in (pyramid.SMALL_PRODUCT, 10_000):  # in one piece, and in many
-        monkeypatch.setattr(pyramid, "SMALL_PRODUCT", product)
-        assert np.allclose(pyramid.average(image, size), expected, atol=1e-3)
+    assert np.allclose(pyramid.average(image, size), expected, atol=1e-3)
 
 
 def test_shrinking_keeps_the_mean():

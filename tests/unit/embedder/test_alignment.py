@@ -6,7 +6,7 @@ import pytest
 from services.common.errors import InvalidRequest, UnknownModel
 from services.common.faces import FaceCrop
 from services.embedder.recognition import catalogue as models
-from services.embedder.recognition.alignment import Alignment, align, similarity
+from services.embedder.recognition.alignment import Alignment, align
 
 POINTS = ((30.0, 40.0), (70.0, 40.0), (50.0, 60.0), (35.0, 80.0), (65.0, 80.0))
 SQUARE = Alignment("test", 100, 100, POINTS)
@@ -31,40 +31,6 @@ def centre_near(picture, point, reach=9):
     window = picture[top : top + 2 * reach + 1, left : left + 2 * reach + 1, 0].astype(float)
     y, x = np.mgrid[: window.shape[0], : window.shape[1]] + 0.5
     return np.array([left + (x * window).sum() / window.sum(), top + (y * window).sum() / window.sum()])
-
-
-@pytest.mark.parametrize(("degrees", "scale"), [(0, 1.0), (25, 0.6), (-170, 3.0), (90, 1e-2)])
-def test_similarity_finds_the_transform_again(degrees, scale):
-    target = turned(POINTS, degrees, scale, (5, -7))
-    matrix = similarity(np.array(POINTS), target)
-    np.testing.assert_allclose(np.array(POINTS) @ matrix[:, :2].T + matrix[:, 2], target, atol=1e-9)
-    np.testing.assert_allclose(np.hypot(*matrix[:, 0]), scale)
-
-
-def test_similarity_has_the_least_squared_distance():
-    random = np.random.default_rng(3)
-    source, target = random.normal(size=(2, 5, 2))
-    matrix = similarity(source, target)
-
-    def error(candidate):
-        return ((source @ candidate[:, :2].T + candidate[:, 2] - target) ** 2).sum()
-
-    a, b = matrix[0, 0], matrix[1, 0]
-    for da, db, dx, dy in random.normal(scale=1e-3, size=(200, 4)):
-        candidate = np.array([[a + da, -b - db, matrix[0, 2] + dx], [b + db, a + da, matrix[1, 2] + dy]])
-        assert error(candidate) >= error(matrix)
-
-
-def test_points_of_no_weight_do_not_count():
-    target = turned(POINTS, 12, 1.5, (3, 4))
-    moved = target + [[0, 0], [0, 0], [0, 0], [5, 30], [-5, 30]]
-    matrix = similarity(np.array(POINTS), moved, weights=(1, 1, 1, 0, 0))
-    np.testing.assert_allclose(np.array(POINTS) @ matrix[:, :2].T + matrix[:, 2], target, atol=1e-9)
-
-
-def test_similarity_never_mirrors():
-    mirrored = np.array(POINTS) * (-1, 1)
-    assert np.linalg.det(similarity(np.array(POINTS), mirrored)[:, :2]) > 0
 
 
 @pytest.mark.parametrize(("degrees", "scale"), [(0, 2.0), (20, 1.0), (-35, 4.0), (10, 0.5)])

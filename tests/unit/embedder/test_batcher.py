@@ -47,12 +47,16 @@ def clients():
         yield pool
 
 
-def waiting(batcher, count):
-    """Returns once that many items wait."""
+def wait_until_full(batcher):
+    """Returns once as many items wait as may: from then on even a call without any is refused."""
     end = time.monotonic() + PATIENCE
-    while len(batcher._waiting) < count:
-        assert time.monotonic() < end
+    while time.monotonic() < end:
+        try:
+            batcher.run([])
+        except Overloaded:
+            return
         time.sleep(0.001)
+    pytest.fail("the items did not come")
 
 
 def within(seconds, function, *args):
@@ -90,11 +94,11 @@ def test_where_a_worker_is_free_the_caller_does_its_work_itself():
 
 def test_a_caller_does_not_wait_for_what_came_after_it(clients):
     gates = [Gate(), Gate()]
-    batcher = Batcher(lambda items: [gates[item]([item])[0] for item in items], Limits(workers=1))
+    batcher = Batcher(lambda items: [gates[item]([item])[0] for item in items], Limits(workers=1, waiting=1))
     first = clients.submit(batcher.run, [0])
     gates[0].wait_until_begun()
     second = clients.submit(batcher.run, [1])
-    waiting(batcher, 1)
+    wait_until_full(batcher)
     gates[0].open()
     gates[1].wait_until_begun()
     assert first.result(PATIENCE) == [0] and not second.done()
@@ -104,15 +108,26 @@ def test_a_caller_does_not_wait_for_what_came_after_it(clients):
 
 def test_what_came_while_the_worker_was_busy_is_one_batch(clients):
     gate = Gate()
-    batcher = Batcher(gate, Limits(workers=1, batch=3))
+    batcher = Batcher(gate, Limits(workers=1, batch=3, waiting=5))
     results = [clients.submit(batcher.run, [0])]
     gate.wait_until_begun()
-    for item in range(1, 6):
-        results.append(clients.submit(batcher.run, [item]))
-        waiting(batcher, item)
+    results += [clients.submit(batcher.run, [item]) for item in range(1, 6)]
+    wait_until_full(batcher)
     gate.open()
     assert [result.result() for result in results] == [[2 * item] for item in range(6)]
-    assert gate.batches == [[0], [1, 2, 3], [4, 5]]
+    assert [len(batch) for batch in gate.batches] == [1, 3, 2]
+
+
+def test_who_came_first_is_served_first(clients):
+    gate = Gate()
+    batcher = Batcher(gate, Limits(workers=1, batch=3, waiting=4))
+    results = [clients.submit(batcher.run, [0])]
+    gate.wait_until_begun()
+    results.append(clients.submit(batcher.run, range(1, 5)))
+    wait_until_full(batcher)
+    gate.open()
+    assert [result.result() for result in results] == [[0], [2, 4, 6, 8]]
+    assert gate.batches == [[0], [1, 2, 3], [4]]
 
 
 def test_free_workers_share_what_came_together():
@@ -124,11 +139,11 @@ def test_free_workers_share_what_came_together():
 
 def test_an_error_stays_with_its_item(clients):
     gate = Gate()
-    batcher = Batcher(gate, Limits(workers=1, batch=8))
+    batcher = Batcher(gate, Limits(workers=1, batch=8, waiting=3))
     first = clients.submit(batcher.run, [0])
     gate.wait_until_begun()
     good, bad = clients.submit(batcher.run, [1, 2]), clients.submit(batcher.run, [-1])
-    waiting(batcher, 3)
+    wait_until_full(batcher)
     gate.open()
     assert first.result() == [0] and good.result() == [2, 4]
     with pytest.raises(InvalidRequest, match="negative"):
@@ -147,7 +162,7 @@ def test_beyond_the_bound_a_call_is_refused_at_once(clients):
     accepted = [clients.submit(batcher.run, [0])]
     gate.wait_until_begun()
     accepted.append(clients.submit(batcher.run, [1, 2]))
-    waiting(batcher, 2)
+    wait_until_full(batcher)
     with pytest.raises(Overloaded):
         batcher.run([3])
     gate.open()
@@ -162,13 +177,13 @@ def test_one_call_may_bring_more_than_the_bound():
 
 def test_what_nobody_waits_for_any_more_is_not_done(clients):
     gate = Gate()
-    batcher = Batcher(gate, Limits(workers=1, batch=8))
+    batcher = Batcher(gate, Limits(workers=1, batch=8, waiting=2))
     first = clients.submit(batcher.run, [0])
     gate.wait_until_begun()
     with pytest.raises(DeadlineExceeded):
         within(0.01, batcher.run, [1])
     last = clients.submit(batcher.run, [2])
-    waiting(batcher, 2)
+    wait_until_full(batcher)
     gate.open()
     assert first.result() == [0] and last.result() == [4]
     assert gate.batches == [[0], [2]]
@@ -183,11 +198,11 @@ def test_a_deadline_that_passed_before_is_not_begun():
 
 def test_stopping_finishes_what_was_begun_and_refuses_the_rest(clients):
     gate = Gate()
-    batcher = Batcher(gate, Limits(workers=1))
+    batcher = Batcher(gate, Limits(workers=1, waiting=1))
     begun = clients.submit(batcher.run, [0])
     gate.wait_until_begun()
     late = clients.submit(batcher.run, [1])
-    waiting(batcher, 1)
+    wait_until_full(batcher)
     stopping = clients.submit(batcher.stop)
     with pytest.raises(Overloaded):
         late.result()
@@ -209,11 +224,11 @@ def test_many_callers_at_once(clients):
 
 def test_batches_and_waits_are_measured(clients):
     gate, metrics = Gate(), Metrics("test")
-    batcher = Batcher(gate, Limits(workers=1, batch=3), metrics.queue("numbers"))
+    batcher = Batcher(gate, Limits(workers=1, batch=3, waiting=5), metrics.queue("numbers"))
     results = [clients.submit(batcher.run, [0])]
     gate.wait_until_begun()
     results.append(clients.submit(batcher.run, range(1, 6)))
-    waiting(batcher, 5)
+    wait_until_full(batcher)
     gate.open()
     assert [result.result() for result in results] == [[0], [2, 4, 6, 8, 10]]
     get = partial(metrics.registry.get_sample_value, labels={"queue": "numbers"})

@@ -1,125 +1,141 @@
-"""Which liveness model is meant, and loading it when it is needed."""
+"""Which liveness model is meant, and loading it when it is needed. Networks are tiny, the workshop a stand-in."""
 
-import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import helper
 
-from deploy.models.sources import MINIFASNET_URL, minifasnet_files
+from services.common.errors import ModelUnavailable
 from services.common.faces import Box
-from services.common.onnx import ORT_ERRORS, open_session
-from services.liveness.face_classifier import KerasLiveness
-from services.liveness.minifasnet import MiniFasNet, Verdict
+from services.common.models import Models, Wanted
+from services.common.onnx import open_session
+from services.liveness.face_classifier import FaceClassifier
+from services.liveness.minifasnet import MiniFasNet
 from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings, check_photo
+from tests.networks import brightness_classes, network, put_model
 
 
-def test_loads_once_and_again_for_other_settings(photos, tmp_path):
-    settings = [ModelSettings(tmp_path / "a", "http://127.0.0.1:1/x", "MiniFASNet")]
-    models = LivenessModels(lambda: settings[0], mirror=str(photos / "weights"), threshold=0.25)
-    first = models.current()
-    assert (first.name, first.version, first.threshold) == ("MiniFASNet", "a5eb02e1-84ee1d37", 0.25)
-    assert models.current() is first
-    settings[0] = ModelSettings(tmp_path / "b", "http://127.0.0.1:1/x", "MiniFASNet")
-    assert models.current() is not first
-    assert len(list((tmp_path / "b").glob("*.pth"))) == 2
-
-
-def test_says_why_it_cannot_load_and_takes_up_a_file_that_appears(photos, tmp_path):
-    models = LivenessModels(lambda: ModelSettings(tmp_path, "http://127.0.0.1:1/x", "MiniFASNet"))
-    for _ in range(2):
-        with pytest.raises(LivenessModelUnavailable, match="2.7_80x80_MiniFASNetV2.pth could not be had") as caught:
-            models.current()
-    assert caught.value.reason == "LIVENESS_MODEL_UNAVAILABLE"
-    for path in (photos / "weights" / "minifasnet").glob("*.pth"):
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    assert models.current().name == "MiniFASNet"
-
-
-def test_loads_from_a_file_address(photos, tmp_path):
-    url = (photos / "weights" / "minifasnet").as_uri()
-    assert LivenessModels(lambda: ModelSettings(tmp_path, url, "MiniFASNet")).current().name == "MiniFASNet"
-
-
-def test_keras_models_need_the_converter_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("RECO_CONVERT_PYTHON", "/nowhere")
-    (tmp_path / "liveness_best.h5").write_bytes(b"a Keras file")
-    models = LivenessModels(lambda: ModelSettings(tmp_path, "https://drive.google.com/uc?id=1", "liveness_best.h5"))
-    with pytest.raises(LivenessModelUnavailable, match="make models.*MODEL_NAME=MiniFASNet"):
-        models.current()
-
-
-def test_many_threads_load_once(photos, tmp_path):
-    models = LivenessModels(lambda: ModelSettings(tmp_path, "", "MiniFASNet"), mirror=str(photos / "weights"))
-    found = []
-    threads = [threading.Thread(target=lambda: found.append(models.current())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 8
-    assert len(set(map(id, found))) == 1
-
-
-@pytest.mark.parametrize(
-    "url", [MINIFASNET_URL, MINIFASNET_URL + "/", MINIFASNET_URL.replace("/raw/", "/tree/"), "https://mirror.example/x"]
-)
-def test_addresses_of_the_files(url):
-    folder = "https://mirror.example/x" if "mirror" in url else MINIFASNET_URL
-    assert [file.url for file in minifasnet_files(url).values()] == [
-        f"{folder}/2.7_80x80_MiniFASNetV2.pth",
-        f"{folder}/4_0_0_80x80_MiniFASNetV1SE.pth",
-    ]
-
-
-def keras_model(side):
+def face_classifier(side: int | None = 224) -> bytes:
     """A network of the original's form, whose input has sides of so many pixels (None: any)."""
     nodes = [
-        helper.make_node("ReduceMean", ["in"], ["mean"], axes=[1, 2], keepdims=0),
+        helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2], keepdims=0),
         helper.make_node("ReduceMax", ["mean"], ["top"], axes=[1], keepdims=1),
         helper.make_node("Sigmoid", ["top"], ["out"]),
     ]
-    given = helper.make_tensor_value_info("in", TensorProto.FLOAT, ["n", side, side, 3])
-    gives = helper.make_tensor_value_info("out", TensorProto.FLOAT, ["n", 1])
-    graph = helper.make_graph(nodes, "one", [given], [gives])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.checker.check_model(model)
-    return KerasLiveness(open_session(model.SerializeToString()), "tiny.h5", "1")
+    return network(nodes, ["n", side, side, 3], ["n", 1])
+
+
+def two_networks(**of: bytes) -> dict[str, bytes]:
+    return {"2.7": brightness_classes(), "4.0": of.get("second", brightness_classes())}
+
+
+class FakeWorkshop:
+    """Makes what it was given, by the model's name."""
+
+    def __init__(self, into: Path, **networks: dict[str, bytes]):
+        self.into, self.networks, self.orders = into, networks, []
+
+    def __call__(self, wanted: Wanted) -> None:
+        self.orders.append(wanted)
+        if wanted.name not in self.networks:
+            raise ModelUnavailable(f"{wanted.name} could not be had")
+        put_model(self.into, wanted.name, self.networks[wanted.name])
+
+    def sources(self, wanted: Wanted) -> tuple[object, ...]:
+        return (len(self.networks),)
+
+
+@pytest.fixture
+def workshop(tmp_path) -> FakeWorkshop:
+    return FakeWorkshop(tmp_path / "finished", MiniFASNet=two_networks())
+
+
+@pytest.fixture
+def settings(tmp_path) -> list[ModelSettings]:
+    """What `.env` says; the first one counts."""
+    return [ModelSettings(tmp_path / "a", "http://host/x", "MiniFASNet")]
+
+
+@pytest.fixture
+def models(tmp_path, workshop, settings) -> LivenessModels:
+    finished = Models([tmp_path / "finished"], workshop)
+    return LivenessModels(lambda: settings[0], finished, tmp_path / "cache", threshold=0.25)
+
+
+def test_loads_once_and_again_for_other_settings(tmp_path, models, settings, workshop):
+    first = models.current()
+    assert (first.name, first.threshold) == ("MiniFASNet", 0.25)
+    assert models.current() is first
+    settings[0] = ModelSettings(tmp_path / "b", "http://host/x", "MiniFASNet")
+    assert models.current() is not first
+    assert workshop.orders == [Wanted("MiniFASNet", tmp_path / "a", "http://host/x")]
+
+
+def test_a_keras_file_means_the_originals_kind_of_model(tmp_path, models, settings, workshop):
+    workshop.networks["liveness_best.h5"] = {"liveness": face_classifier()}
+    settings[0] = ModelSettings(tmp_path, "https://host/uc?id=1", "liveness_best.h5")
+    assert not models.is_finished()
+    model = models.current()
+    assert (model.name, model.least_face) == ("liveness_best.h5", 224)
+    assert workshop.orders == [Wanted("liveness_best.h5", tmp_path, "https://host/uc?id=1")]
+    assert models.is_finished()
+
+
+def test_says_why_it_cannot_load_and_takes_up_what_appears(models, workshop):
+    made = workshop.networks.pop("MiniFASNet")
+    for _ in range(2):
+        with pytest.raises(LivenessModelUnavailable, match="MiniFASNet could not be had") as caught:
+            models.current()
+    assert caught.value.reason == "LIVENESS_MODEL_UNAVAILABLE" and len(workshop.orders) == 1
+    workshop.networks["MiniFASNet"] = made
+    assert models.current().name == "MiniFASNet"
+
+
+def test_a_keras_file_that_cannot_be_had_says_what_does_as_well(tmp_path, models, settings):
+    settings[0] = ModelSettings(tmp_path, "", "liveness_best.h5")
+    with pytest.raises(LivenessModelUnavailable, match="liveness_best.h5 could not be had.*MODEL_NAME=MiniFASNet"):
+        models.current()
+
+
+def test_many_threads_load_once(models):
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: models.current(), range(8)))
+    assert len(set(map(id, found))) == 1
+
+
+def test_a_network_that_cannot_be_run_is_unavailable(models, workshop):
+    workshop.networks["MiniFASNet"] = two_networks(second=brightness_classes(side=96))
+    with pytest.raises(LivenessModelUnavailable, match="MiniFASNet cannot be run"):
+        models.current()
+
+
+class Noting:
+    """A model that notes what it is shown."""
+
+    def __init__(self, least_face: int):
+        self.least_face, self.seen = least_face, []
+
+    def check(self, image, boxes):
+        self.seen.append((image.shape, boxes))
+        return []
 
 
 @pytest.mark.parametrize(
     ("model", "side"),
     [
-        (keras_model(224), 250),
-        (keras_model(96), 125),
-        (keras_model(None), 250),  # which is then 224
+        (FaceClassifier(open_session(face_classifier(224)), "tiny.h5", "1"), 250),
+        (FaceClassifier(open_session(face_classifier(96)), "tiny.h5", "1"), 125),
+        (FaceClassifier(open_session(face_classifier(None)), "tiny.h5", "1"), 250),  # which is then 224
         (MiniFasNet({}, "1"), 125),
     ],
 )
-def test_photos_are_decoded_as_small_as_the_model_allows(model, side, monkeypatch):
-    seen = []
-    monkeypatch.setattr(model, "check", lambda image, boxes: seen.append((image.shape, boxes)) or [])
+def test_photos_are_decoded_as_small_as_the_model_allows(model, side):
+    noting = Noting(model.least_face)
     photo = cv2.imencode(".jpg", np.full((1600, 2000, 3), 90, np.uint8))[1].tobytes()
-    check_photo(model, photo, [Box(400, 200, 1100, 1000)])
-    ((height, width, _), (box,)) = seen[0]
+    check_photo(noting, photo, [Box(400, 200, 1100, 1000)])
+    ((height, width, _), (box,)) = noting.seen[0]
     assert (height * 1000, width * 1000) == (1600 * side, 2000 * side)
     assert (box.x, box.y, box.width, box.height) == (0.4 * side, 0.2 * side, 1.1 * side, side)
-
-
-def test_a_model_has_run_before_it_is_used(photos, tmp_path, monkeypatch):
-    seen, check = [], MiniFasNet.check
-    monkeypatch.setattr(MiniFasNet, "check", lambda *given: seen.append(check(*given)) or seen[-1])
-    LivenessModels(lambda: ModelSettings(tmp_path, "", "MiniFASNet"), mirror=str(photos / "weights")).current()
-    ((face,),) = seen
-    assert face.verdict is not Verdict.UNDECIDABLE  # the networks did run
-
-
-def test_a_model_that_cannot_be_run_is_unavailable(photos, tmp_path, monkeypatch):
-    def fail(*_):
-        raise ORT_ERRORS[0]("no such operator")
-
-    monkeypatch.setattr(MiniFasNet, "check", fail)
-    with pytest.raises(LivenessModelUnavailable, match="MiniFASNet cannot be run: no such operator"):
-        LivenessModels(lambda: ModelSettings(tmp_path, "", "MiniFASNet"), mirror=str(photos / "weights")).current()

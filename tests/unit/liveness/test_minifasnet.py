@@ -3,18 +3,11 @@
 import numpy as np
 import pytest
 
-from deploy.models.formats import pth
-from deploy.models.sources import minifasnet_files
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box
+from services.common.faces import Box, Verdict
 from services.liveness import ops
-from services.liveness.minifasnet import MiniFasNet, Verdict
-
-
-@pytest.fixture
-def files(photos):
-    return {scale: photos / "weights" / "minifasnet" / file.name for scale, file in minifasnet_files().items()}
-
+from services.liveness.minifasnet import SIDE, MiniFasNet
+from tests.networks import brightness_classes, put_model
 
 # Crops
 
@@ -49,10 +42,11 @@ class Network:
     def __init__(self):
         self.batches = []
 
-    def probabilities(self, crops):
+    def run(self, outputs, feeds):
+        crops = feeds["pixels"]
         self.batches.append(crops.shape)
         real = crops.mean(axis=(1, 2, 3), dtype=np.float32) / 255
-        return np.stack([1 - real, real, 0 * real], axis=1)
+        return [np.stack([1 - real, real, 0 * real], axis=1)]
 
 
 def test_verdicts_are_in_the_order_of_the_boxes():
@@ -90,15 +84,18 @@ def test_a_threshold_out_of_range_is_refused(threshold):
         MiniFasNet({}, "1", threshold)
 
 
-def test_refuses_other_networks(tmp_path):
-    path = tmp_path / "net.pth"
-    path.write_bytes(b"no network")
-    with pytest.raises(ModelUnavailable, match="does not hold a MiniFASNet"):
-        MiniFasNet.load({2.7: path})
+def test_opens_a_finished_model(tmp_path):
+    model = put_model(tmp_path, "MiniFASNet", {"2.7": brightness_classes(), "4.0": brightness_classes(SIDE)})
+    loaded = MiniFasNet.load(model, 0.3)
+    version = "-".join(network.weights_sha256[:8] for network in model.networks.values())
+    assert (loaded.name, loaded.version, loaded.threshold) == ("MiniFASNet", version, 0.3)
+    photo = np.zeros((300, 300, 3), np.uint8)
+    photo[..., 1] = 200
+    (face,) = loaded.check(photo, [Box(100, 100, 50, 50)])
+    assert face.verdict is Verdict.REAL and face.score == pytest.approx(1)
 
 
-def test_refuses_a_network_that_lacks_a_tensor(files, monkeypatch):
-    read = pth.read_state_dict
-    monkeypatch.setattr(pth, "read_state_dict", lambda data: dict(list(read(data).items())[:-1]))
-    with pytest.raises(ModelUnavailable, match="prob.weight"):
-        MiniFasNet.load(files)
+def test_refuses_what_is_no_network(tmp_path):
+    model = put_model(tmp_path, "MiniFASNet", {"2.7": b"no network"})
+    with pytest.raises(ModelUnavailable, match="MiniFASNet in .* cannot be loaded"):
+        MiniFasNet.load(model)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from services.liveness.minifasnet import Liveness, Verdict
+from services.common.faces import Verdict
+from services.liveness.minifasnet import Liveness
 from tests.quality.evaluate_liveness import Judged, fit, group, held_out, held_out_rates
 
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Row, and_, delete, insert, select, update
+from sqlalchemy import and_, delete, insert, select, update
 
 from services.common.database import reading, writing
 from services.embedder.gallery.store import THIS_ROW, Gallery, Revision, revision_in
@@ -18,9 +18,7 @@ from services.embedder.gallery.templates import Templates
 
 #: People whose changes are written in one transaction.
 STEP_PEOPLE = 64
-#: Seconds after which one who fills a collection, and has not been heard of, is passed over by others …
-SILENT = 15
-#: … and after which what they filled is dropped.
+#: Seconds without progress after which a half-filled collection is dropped.
 ABANDONED = 3600
 
 
@@ -36,26 +34,32 @@ class Collection:
         return self.revision.epoch == now.epoch and self.revision.number <= now.number
 
 
-class Ledger:
-    """The collections in one vector database. Safe to use from several threads and processes.
+class CollectionTable:
+    """The table of the collections in one vector database. Safe to use from several threads and processes.
 
     Every method raises DatabaseUnavailable and DatabaseRefused.
     """
 
-    def __init__(self, gallery: Gallery, place: str):
-        """`place`: tells vector databases apart, up to 64 characters."""
+    def __init__(self, gallery: Gallery, place: str, patience: float = 15):
+        """
+        Args:
+            place: tells vector databases apart, up to 64 characters.
+            patience: seconds without progress after which who fills a collection is no longer waited for.
+        """
         self._gallery = gallery
         self._place = place
+        self._patience = patience
 
-    def look(self, model: str) -> tuple[Revision, Collection | None]:
+    def current(self, model: str) -> tuple[Revision, Collection | None]:
         """The gallery's present state, and the collection to be searched: one cheap query."""
         columns = (revisions.c.epoch, revisions.c.number, collections.c.name)
-        held = (collections.c.epoch.label("held_epoch"), collections.c.number.label("held_number"))
+        theirs = (collections.c.epoch.label("held_epoch"), collections.c.number.label("held_number"))
         ours = and_(collections.c.place == self._place, collections.c.model == model, collections.c.searched)
-        query = select(*columns, *held).outerjoin_from(revisions, collections, ours).where(THIS_ROW)
+        query = select(*columns, *theirs).outerjoin_from(revisions, collections, ours).where(THIS_ROW)
         with self._gallery.transaction(reading) as connection:
             row = connection.execute(query).one()
-        return Revision(row.epoch, row.number), _collection(row) if row.name else None
+        held = Collection(row.name, Revision(row.held_epoch, row.held_number)) if row.name else None
+        return Revision(row.epoch, row.number), held
 
     def models(self) -> list[str]:
         """Models (keys) that have a collection to be searched."""
@@ -63,21 +67,21 @@ class Ledger:
         with self._gallery.transaction(reading) as connection:
             return list(connection.scalars(query))
 
-    def begin(self, name: str, model: str) -> Collection:
-        """Notes a collection that is going to be made and filled, with what the gallery holds from now on."""
+    def insert(self, name: str, model: str) -> Collection:
+        """Adds a collection that is going to be made and filled, with what the gallery holds from now on."""
         with self._gallery.transaction(writing) as connection:
             now = revision_in(connection)
             values = {"name": name, "place": self._place, "model": model, "epoch": now.epoch, "number": now.number}
             connection.execute(insert(collections).values(**values, searched=False, touched=int(time.time())))
         return Collection(name, now)
 
-    def touch(self, name: str) -> None:
-        """Says that the collection is still being filled."""
+    def note_progress(self, name: str) -> None:
+        """Notes that the collection is still being filled."""
         self._update(name, touched=int(time.time()))
 
     def is_being_filled(self, model: str, epoch: int) -> bool:
         """Whether somebody is filling a collection of the model in this epoch."""
-        since = int(time.time()) - SILENT
+        since = time.time() - self._patience
         query = select(collections.c.name).where(
             collections.c.place == self._place,
             collections.c.model == model,
@@ -106,7 +110,7 @@ class Ledger:
             )
             connection.execute(update(collections).where(collections.c.name == made.name).values(searched=True))
 
-    def step(self, name: str, model: str, write: Callable[[Mapping[str, Templates]], None]) -> Revision | None:
+    def write_changes(self, name: str, model: str, write: Callable[[Mapping[str, Templates]], None]) -> Revision | None:
         """Hands the oldest changes that a collection lacks to `write`, and notes that it holds them.
 
         Returns:
@@ -143,15 +147,11 @@ class Ledger:
         with self._gallery.transaction(reading) as connection:
             return list(connection.scalars(select(collections.c.name).where(*left)))
 
-    def strike(self, name: str) -> None:
-        """Forgets a collection that was dropped."""
+    def delete(self, name: str) -> None:
+        """Deletes a collection that was dropped."""
         with self._gallery.transaction(writing) as connection:
             connection.execute(delete(collections).where(collections.c.name == name))
 
     def _update(self, name: str, **values: object) -> None:
         with self._gallery.transaction(writing) as connection:
             connection.execute(update(collections).where(collections.c.name == name).values(**values))
-
-
-def _collection(row: Row) -> Collection:
-    return Collection(row.name, Revision(row.held_epoch, row.held_number))

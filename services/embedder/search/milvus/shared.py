@@ -5,40 +5,47 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from services.common.errors import RecoError
-from services.embedder.gallery.store import Gallery
+from services.embedder.gallery.store import Gallery, Revision
 from services.embedder.matching import Metric
 from services.embedder.search.index import Hit, IndexUnavailable, Searchable
-from services.embedder.search.milvus.collections import Collection, Ledger
+from services.embedder.search.milvus.collections import Collection, CollectionTable
 from services.embedder.search.milvus.index import CollectionGone, Milvus, MilvusIndex
+
+Result = TypeVar("Result")
 
 log = logging.getLogger("reco")
 
 #: Collections that a search may see vanish under it before it gives up.
 ATTEMPTS = 4
-#: Seconds between two looks whether another embedder has filled a collection.
+#: Seconds between two queries whether another embedder has filled a collection.
 POLL = 0.2
 
 
 class SharedIndexes:
     """Indexes (index.py) in Milvus: a collection a model, filled from the gallery and following its changes.
 
-    The gallery's database says which collection is searched and which changes it holds (ledger.py). A search first writes
-    what is missing, so that whoever has enrolled a person, everybody finds them. Where Milvus cannot be reached nothing of
-    this is lost: it is written when Milvus is back.
+    The gallery's database says which collection is searched and which changes it holds (collections.py). A search first
+    writes what is missing, so that whoever has enrolled a person, everybody finds them. Where Milvus cannot be reached
+    nothing of this is lost: it is written when Milvus is back.
     """
 
     def __init__(
-        self, gallery: Gallery, ledger: Ledger, milvus: Milvus, tell: Callable[[str, int], None] | None = None
+        self,
+        gallery: Gallery,
+        table: CollectionTable,
+        milvus: Milvus,
+        on_update: Callable[[str, int], None] | None = None,
     ):
-        """`tell`: is told the model (key) and the number of templates of an index that was brought up to date."""
+        """`on_update`: is told the model (key) and the number of templates of an index that was brought up to date."""
         self._gallery = gallery
-        self._ledger = ledger
+        self._table = table
         self._milvus = milvus
-        self._tell = tell or (lambda model, templates: None)
+        self._on_update = on_update or (lambda model, templates: None)
         self._writing: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
@@ -50,13 +57,13 @@ class SharedIndexes:
         return self.current(model, dimension)
 
     def forget(self) -> None:
-        self._ledger.retire_outdated()
+        self._table.retire_outdated()
         self._tidy()
 
     def erase(self) -> None:
         """Deletes the removed from all collections, those of models that are searched no longer too."""
         try:
-            for model in self._ledger.models():
+            for model in self._table.models():
                 self._follow(model)
         except IndexUnavailable as err:
             log.warning("what was removed is still in the vector database, until the next search: %s", err)
@@ -64,7 +71,7 @@ class SharedIndexes:
 
     def up_to_date(self, model: str, dimension: int) -> MilvusIndex:
         """The collection to be searched, with every change that was committed before the call."""
-        now, held = self._ledger.look(model)
+        now, held = self._table.current(model)
         wanted = now
         for _ in range(ATTEMPTS):
             if held and held.can_follow(now) and held.revision.number >= wanted.number:
@@ -76,20 +83,20 @@ class SharedIndexes:
                     self._make(model, dimension)
             except CollectionGone as err:
                 log.warning("search index of %s: a collection vanished while it was written to: %s", model, err)
-            now, held = self._ledger.look(model)
+            now, held = self._table.current(model)
             if now.epoch != wanted.epoch:
                 wanted = now
         raise IndexUnavailable("the search index is being replaced over and over")
 
     def lost(self, name: str) -> None:
         """Notes that Milvus does not have a collection, though it may still be the one to be searched."""
-        self._ledger.retire(name)
+        self._table.retire(name)
 
     def _follow(self, model: str) -> None:
         """Writes all changes that were committed before the call to the model's collection, if there is one."""
         self._milvus.check()  # before any lock is taken, under which an enrollment would wait for Milvus
         with self._lock_of(model):
-            now, held = self._ledger.look(model)
+            now, held = self._table.current(model)
             if not held or not held.can_follow(now):
                 return
             try:
@@ -100,50 +107,50 @@ class SharedIndexes:
 
     def _write_changes(self, model: str, held: Collection, number: int) -> None:
         index = self._milvus.open(held.name)
-        state = held.revision
+        state: Revision | None = held.revision
         while state and state.number < number:
-            state = self._ledger.step(held.name, model, index.apply)
+            state = self._table.write_changes(held.name, model, index.apply)
         if state:
-            self._tell(model, len(index))
+            self._on_update(model, len(index))
 
     def _make(self, model: str, dimension: int) -> None:
         """Fills a collection, unless another embedder does so."""
         self._milvus.check()
         with self._lock_of(model):
             while True:
-                now, held = self._ledger.look(model)
+                now, held = self._table.current(model)
                 if held and held.can_follow(now):
                     return
-                if not self._ledger.is_being_filled(model, now.epoch):
+                if not self._table.is_being_filled(model, now.epoch):
                     break
                 time.sleep(POLL)
             self._fill(model, dimension, replace=False)
 
     def _fill(self, model: str, dimension: int, replace: bool) -> None:
-        made = self._ledger.begin(f"reco_{secrets.token_hex(12)}", model)
+        made = self._table.insert(f"reco_{secrets.token_hex(12)}", model)
         try:
             self._milvus.create(made.name, dimension, f"RECO templates of {model}")
             index = self._milvus.open(made.name)
             for batch in self._gallery.everything(model):
                 index.add(batch)
-                self._ledger.touch(made.name)
+                self._table.note_progress(made.name)
             index.flush()
-            self._ledger.publish(made, model, replace)
+            self._table.publish(made, model, replace)
         except RecoError:
-            self._ledger.retire(made.name)
+            self._table.retire(made.name)
             raise
-        self._tell(model, len(index))
+        self._on_update(model, len(index))
         self._tidy()
 
     def _tidy(self) -> None:
         """Drops collections that are searched no longer."""
-        for name in self._ledger.leftovers():
+        for name in self._table.leftovers():
             try:
                 self._milvus.drop(name)
             except IndexUnavailable as err:
                 log.warning("collection %s stays in the vector database until it can be dropped: %s", name, err)
             else:
-                self._ledger.strike(name)
+                self._table.delete(name)
 
     def _lock_of(self, model: str) -> threading.Lock:
         with self._lock:
@@ -164,7 +171,7 @@ class _Current:
     def __len__(self) -> int:
         return self._with_index(len)
 
-    def _with_index(self, use: Callable[[MilvusIndex], object]):
+    def _with_index(self, use: Callable[[MilvusIndex], Result]) -> Result:
         """A collection may be dropped between being found and being used: then another one has taken its place."""
         for _ in range(ATTEMPTS - 1):
             index = self._indexes.up_to_date(self._model, self._dimension)

@@ -1,4 +1,4 @@
-"""What only an index in Milvus has to mind: all that its single precision leaves in question is looked at."""
+"""The index in Milvus, in the shape of Milvus Lite: all that its single precision leaves in question is compared again."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ import pytest
 from services.embedder.gallery.templates import Templates, no_templates
 from services.embedder.matching import Metric
 from services.embedder.search.index import Hit, IndexUnavailable
-from services.embedder.settings import Settings
+from tests.index_contract import IndexContract
 from tests.milvus import require_milvus
 
 require = pytest.fixture(require_milvus, autouse=True)
@@ -20,12 +20,19 @@ def same_faces(count: int) -> Templates:
     return Templates(ids, np.zeros(count, dtype=bool), np.ones((count, 32), dtype=np.float32))
 
 
-@pytest.mark.parametrize("metric", Metric)
-def test_more_ties_than_are_fetched_at_once(new_milvus_index, metric, monkeypatch):
-    from services.embedder.search.milvus import index as milvus_index
+class TestMilvusIndex(IndexContract):
+    effort = 0.1  # Milvus Lite takes a hundred times as long
 
-    monkeypatch.setattr(milvus_index, "MORE_CANDIDATES", 16)
-    index = new_milvus_index(32)
+    @pytest.fixture
+    def new_index(self, new_milvus_index):
+        return new_milvus_index
+
+
+@pytest.mark.parametrize("metric", Metric)
+def test_more_ties_than_are_fetched_at_once(milvus, new_milvus_index, metric):
+    from services.embedder.search.milvus.index import MilvusIndex
+
+    index = MilvusIndex(milvus, new_milvus_index(32).name, most=16)
     index.add({f"p{number:03}": same_faces(3) for number in range(100)})
     probe = np.ones((1, 32), dtype=np.float32)
     for number in range(0, 100, 7):
@@ -72,15 +79,3 @@ def test_a_server_that_is_not_there_is_said_to_be_so(tmp_path):
 def test_only_who_chooses_milvus_loads_its_client():
     code = "import sys, services.embedder.server; sys.exit('pymilvus' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
-
-
-def test_what_vector_uri_may_be(monkeypatch):
-    for value, taken in (("", ""), (" http://milvus:19530 ", "http://milvus:19530"), ("/a/b.db", "/a/b.db")):
-        monkeypatch.setenv("VECTOR_URI", value)
-        assert Settings.from_environment().vector_uri == taken
-    monkeypatch.setenv("VECTOR_TOKEN", "root:secret")
-    assert "secret" not in repr(Settings.from_environment())
-    for value in ("milvus:19530", "/a/folder", "ftp://milvus/x.db"):
-        monkeypatch.setenv("VECTOR_URI", value)
-        with pytest.raises(SystemExit, match="VECTOR_URI"):
-            Settings.from_environment()

@@ -1,19 +1,19 @@
 """Our dlib network against dlib itself, on real faces."""
 
 import dataclasses
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from deploy.models.formats.dlib_dat import find_package_file
-from deploy.models.weights import WeightFile, WeightStore
 from services.common.errors import ModelUnavailable
 from services.common.faces import FaceCrop
-from services.embedder.recognition import catalogue as models
-from services.embedder.recognition import recogniser as recogniser
+from services.common.models import FinishedModel
+from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.alignment import show
+from tests.models import finished
+from tests.networks import put_model
+from tests.packages import DLIB_FILE, package_file
 from tests.quality.faces import portraits
 
 PHOTOS = 40
@@ -23,7 +23,7 @@ PHOTOS = 40
 def chips() -> np.ndarray:
     """uint8 (n, 150, 150, 3) RGB: faces as dlib itself finds and cuts them."""
     dlib = pytest.importorskip("dlib", reason="dlib-bin is not installed")
-    predictor_file = find_package_file("shape_predictor_5_face_landmarks.dat")
+    predictor_file = package_file("face_recognition_models", "shape_predictor_5_face_landmarks.dat")
     if predictor_file is None:
         pytest.skip("face_recognition_models is not installed")
     detector, predictor = dlib.get_frontal_face_detector(), dlib.shape_predictor(str(predictor_file))
@@ -37,18 +37,18 @@ def chips() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("weights")
+def dlib_model() -> FinishedModel:
+    return finished("Dlib")
 
 
 @pytest.fixture(scope="module")
-def ours(folder) -> recogniser.Recogniser:
-    return recogniser.load(models.find("Dlib"), WeightStore(folder, None), folder / "cache", mirror=False)
+def ours(dlib_model, tmp_path_factory) -> recogniser.OnnxRecogniser:
+    return recogniser.load(catalogue.find("Dlib").one_view(), dlib_model, tmp_path_factory.mktemp("cache"))
 
 
 def test_templates_are_dlibs(chips, ours):
     dlib = pytest.importorskip("dlib")
-    network = dlib.face_recognition_model_v1(str(find_package_file()))
+    network = dlib.face_recognition_model_v1(str(package_file("face_recognition_models", DLIB_FILE)))
     theirs = np.array([network.compute_face_descriptor(chip) for chip in chips])
     mine = ours.embed_aligned(list(chips[..., ::-1]))
     assert mine.dtype == np.float32 and mine.shape == (len(chips), 128)
@@ -63,7 +63,7 @@ def test_a_batch_changes_nothing(chips, ours):
 
 
 def test_embedding_a_crop_that_holds_a_chip_gives_the_chips_template(chips, ours):
-    spec = models.find("Dlib")
+    spec = catalogue.find("Dlib")
     crops = []  # each has a chip in its middle, and landmarks where the chip's place is exactly that
     for chip in chips[:8]:
         pixels = cv2.copyMakeBorder(chip[..., ::-1], 37, 37, 37, 37, cv2.BORDER_CONSTANT)
@@ -72,37 +72,29 @@ def test_embedding_a_crop_that_holds_a_chip_gives_the_chips_template(chips, ours
     assert distances.max() < 0.02
 
 
-def test_a_template_is_the_mean_over_the_views(chips, ours, tmp_path):
-    spec = models.find("Dlib")
+def test_a_template_is_the_mean_over_the_views(chips, ours, dlib_model, tmp_path):
+    spec = catalogue.find("Dlib")
     pixels = cv2.copyMakeBorder(chips[0, :, :, ::-1], 37, 37, 37, 37, cv2.BORDER_REPLICATE)
     crop = FaceCrop(pixels, np.array(spec.alignment.points, np.float32) + 37)
     assert {view.mirrored for view in spec.views} == {False, True}
     views = [ours.embed_aligned([show(crop, spec.alignment, view)])[0] for view in spec.views]
-    mirrored = recogniser.load(spec, WeightStore(tmp_path, None), tmp_path)
+    mirrored = recogniser.load(spec, dlib_model, tmp_path)
     np.testing.assert_allclose(mirrored.embed([crop])[0], np.mean(views, axis=0), atol=1e-6)
 
 
-def test_version_tells_settings_apart_and_stays_the_same(ours, tmp_path):
-    spec, store = models.find("Dlib"), WeightStore(tmp_path, None)
-    assert recogniser.load(spec, store, tmp_path, mirror=False).version == ours.version
-    assert recogniser.load(spec, store, tmp_path, mirror=True).version != ours.version
+def test_a_version_stays_what_it_was(ours, dlib_model, tmp_path):
+    """Or everybody's templates would be made anew. It does not depend on what made the ONNX file of the weights."""
+    assert ours.version == "d2a316ccb99719ac"
+    assert recogniser.load(catalogue.find("Dlib"), dlib_model, tmp_path).version == "5cafd97073ffddc2"
+
+
+def test_a_network_of_another_dimension_is_unavailable(dlib_model, tmp_path):
+    spec = dataclasses.replace(catalogue.find("Dlib"), dimension=512)
+    with pytest.raises(ModelUnavailable, match="128"):
+        recogniser.load(spec, dlib_model, tmp_path)
 
 
 def test_weights_that_are_no_network_are_unavailable(tmp_path):
-    spec = models.find("SFace")
-    (tmp_path / spec.weights.name).write_bytes(b"<html>not found</html>")
-    with pytest.raises(ModelUnavailable, match="sface"):
-        recogniser.load(spec, WeightStore(tmp_path, None), tmp_path / "cache")
-
-
-def test_a_network_of_another_dimension_is_unavailable(ours, tmp_path):
-    spec = dataclasses.replace(models.find("Dlib"), dimension=512)
-    with pytest.raises(ModelUnavailable, match="128"):
-        recogniser.load(spec, WeightStore(tmp_path, None), tmp_path)
-
-
-def test_missing_weights_are_unavailable(tmp_path):
-    nowhere = WeightFile("none.onnx", "", None, "none", False, "nobody")
-    spec = dataclasses.replace(models.find("ArcFace"), weights=nowhere)
-    with pytest.raises(ModelUnavailable, match=r"none\.onnx"):
-        recogniser.load(spec, WeightStore(tmp_path, None), tmp_path)
+    model = put_model(tmp_path, "SFace", {"recogniser": b"<html>not found</html>"})
+    with pytest.raises(ModelUnavailable, match="SFace"):
+        recogniser.load(catalogue.find("SFace"), model, tmp_path / "cache")

@@ -1,0 +1,158 @@
+"""Makes finished models: fetches their weight files, converts them to ONNX, and records what was made of what."""
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from filelock import FileLock
+
+from deploy.models.formats import BrokenFile, dlib_dat, mtcnn_joblib, pth
+from deploy.models.keras import convert as keras
+from deploy.models.networks import dlib, minifasnet, mtcnn
+from deploy.models.sources import networks_of
+from deploy.models.weights import WeightFile, WeightStore
+from services.common.cache import put
+from services.common.errors import ModelUnavailable
+from services.common.models import FinishedModel, FinishedNetwork, find, record_path, sha256_of, to_record
+
+
+@dataclass(frozen=True)
+class Order:
+    """A model to be made.
+
+    Attributes:
+        name: canonical, see sources.py.
+        url: MODEL_URL, for a liveness model.
+        weights: the folder that weight files are kept in.
+        into: the folder for what is finished.
+        mirror: see WeightStore.
+    """
+
+    name: str
+    weights: Path
+    into: Path
+    url: str = ""
+    mirror: str = ""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes an ONNX file of a weight file.
+
+    Attributes:
+        revision: raise it when the same file comes to give other numbers, by more than rounding: templates that were
+            made before are not compared with those that are made then.
+        make: takes the weight file, the network's name, the model's, and the path to write to.
+    """
+
+    revision: int
+    make: Callable[[Path, str, str, Path], None]
+
+
+def finished(order: Order) -> FinishedModel | None:
+    """The model, if it is there already."""
+    return find(order.into, order.name, order.weights)
+
+
+def make(order: Order) -> FinishedModel:
+    """The model, made now if it is not there. Safe for several processes on one folder.
+
+    Raises:
+        ModelUnavailable: weights cannot be had or are broken, or the folder cannot be written to.
+        ConverterMissing: see keras/convert.py.
+    """
+    try:
+        order.into.mkdir(parents=True, exist_ok=True)
+        with FileLock(order.into / f".{order.name}.lock"):
+            return finished(order) or _make(order)
+    except OSError as error:
+        raise ModelUnavailable(f"{order.name} cannot be kept in {order.into}: {error}") from error
+
+
+def _make(order: Order) -> FinishedModel:
+    store = WeightStore(order.weights, order.mirror)
+    with tempfile.TemporaryDirectory(prefix=f".{order.name}.", dir=order.into) as folder:
+        networks = {}
+        for network, files in networks_of(order.name, order.url).items():
+            weights = _obtain(store, files)
+            draft = Path(folder) / f"{network}.onnx"
+            maker = _maker(weights)
+            try:
+                maker.make(weights, network, order.name, draft)
+            except BrokenFile as error:
+                raise ModelUnavailable(f"{weights} is not what it should be: {error}") from error
+            networks[network] = _put(draft, order, network, weights, maker)
+        model = FinishedModel(order.name, order.into, networks)
+        record = Path(folder) / "record.json"
+        record.write_text(to_record(model))
+        put(record, record_path(order.into, order.name))
+    for path in set(order.into.glob(f"{glob.escape(order.name)}-*.onnx")) - {
+        model.path(network) for network in networks
+    }:
+        path.unlink()  # of earlier weights, or of an earlier maker
+    return model
+
+
+def _obtain(store: WeightStore, files: tuple[WeightFile, ...]) -> Path:
+    """One of the files: one that is here, or else the first that can be fetched."""
+    for weight in files:
+        if path := store.find(weight):
+            return path
+    try:
+        return store.get(files[0])
+    except ModelUnavailable as error:
+        for weight in files[1:]:
+            with suppress(ModelUnavailable):
+                return store.get(weight)
+        alternative = f" {files[1].name}, its Keras file, does as well." if files[1:] else ""
+        raise ModelUnavailable(f"{error}{alternative}") from error
+
+
+def _put(draft: Path, order: Order, network: str, weights: Path, maker: Maker) -> FinishedNetwork:
+    sha256 = sha256_of(draft)
+    file = f"{order.name}-{network}-{sha256[:16]}.onnx"
+    put(draft, order.into / file)
+    return FinishedNetwork(file, sha256, weights.name, sha256_of(weights), maker.revision)
+
+
+def _maker(weights: Path) -> Maker:
+    """By the kind of file."""
+    makers = {
+        ".onnx": Maker(0, _take),
+        ".dat": Maker(dlib.REVISION, _make_dlib),
+        ".pth": Maker(0, _make_minifasnet),
+        ".lz4": Maker(0, _make_mtcnn),
+        ".h5": Maker(keras.REVISION, _make_keras),
+        ".zip": Maker(keras.REVISION, _make_keras),
+    }
+    return makers[weights.suffix]
+
+
+def _take(weights: Path, network: str, model: str, target: Path) -> None:
+    """A network that was published as ONNX: the same file, not kept twice where the disk is the same."""
+    try:
+        os.link(weights, target)
+    except OSError:
+        shutil.copyfile(weights, target)
+
+
+def _make_dlib(weights: Path, network: str, model: str, target: Path) -> None:
+    onnx.save(dlib.build(dlib_dat.read_network(weights.read_bytes())), target)
+
+
+def _make_minifasnet(weights: Path, network: str, model: str, target: Path) -> None:
+    onnx.save(minifasnet.build(pth.read_state_dict(weights.read_bytes())), target)
+
+
+def _make_mtcnn(weights: Path, network: str, model: str, target: Path) -> None:
+    onnx.save(mtcnn.build(network, mtcnn_joblib.read_weights(weights)), target)
+
+
+def _make_keras(weights: Path, network: str, model: str, target: Path) -> None:
+    keras.convert(weights, target, None if network == "liveness" else model)

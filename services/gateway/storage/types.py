@@ -1,0 +1,237 @@
+"""What the pipeline knows of storage: records, photos, uploads, locks. The other modules of this folder keep them."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import PureWindowsPath
+from typing import Protocol
+
+from services.gateway.env import Env
+
+#: Locks that person IDs are spread over: a fixed number, so that no lock files are left behind.
+STRIPES = 256
+
+
+@dataclass(frozen=True)
+class PersonRecord:
+    """A row of the table of people.
+
+    Attributes:
+        record_id: the row's ID; 0 before it is written.
+        person_id: the ID that clients use.
+        name: words in lower case joined by `_`.
+        path: the person's folder as it is stored.
+    """
+
+    record_id: int
+    person_id: str
+    name: str
+    path: str
+
+    @property
+    def folder(self) -> str:
+        """Name of the person's folder: the last part of `path`, whichever system wrote it."""
+        return PureWindowsPath(self.path).name
+
+
+@dataclass(frozen=True)
+class JournalEntry:
+    """What remains to be done once an enrollment's row is committed.
+
+    Attributes:
+        enrollment_id: `<lock stripe>-<unique>`.
+        person_id: whose.
+        upload_id: the upload that is consumed.
+        folder: the person's folder.
+        keep: file names that stay of the earlier photos.
+        drop_folder, drop: the earlier folder (may be the same) and the file names to be deleted from it.
+    """
+
+    enrollment_id: str
+    person_id: str
+    upload_id: str
+    folder: str
+    keep: tuple[str, ...] = ()
+    drop_folder: str = ""
+    drop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FacePhoto:
+    """A face's picture as it is stored.
+
+    Attributes:
+        name: file name, unique within the person.
+        augmented: made from another picture rather than taken.
+        png: the file without the landmarks.
+        landmarks: five (x, y) in the order of services.common.faces.LANDMARK_NAMES, or None where unknown.
+    """
+
+    name: str
+    augmented: bool
+    png: bytes
+    landmarks: tuple[tuple[float, float], ...] | None
+
+
+@dataclass(frozen=True)
+class Upload:
+    """Photos of one person, waiting to be enrolled or verified.
+
+    Attributes:
+        upload_id: `<person_id>-<digits>`, the folder's name.
+        person_id: whom the photos are said to show.
+        token: the digits: unguessable.
+        photos: the photos' file names.
+    """
+
+    upload_id: str
+    person_id: str
+    token: str
+    photos: tuple[str, ...]
+
+
+def split_upload_id(upload_id: str) -> tuple[str, str]:
+    """(`person_id`, `token`): the parts before and after the last dash; no person where there is none."""
+    person_id, _, token = upload_id.rpartition("-")
+    return person_id, token
+
+
+def stripe_of(person_id: str) -> int:
+    """Which lock covers a person, 0 to STRIPES - 1."""
+    return int.from_bytes(hashlib.sha256(person_id.encode()).digest()[:4], "big") % STRIPES
+
+
+class RecordStore(Protocol):
+    """The table of people, and the journal. Every method raises DatabaseUnavailable or DatabaseRefused."""
+
+    def find(self, person_id: str) -> PersonRecord | None:
+        """The row of a person."""
+
+    def after(self, record_id: int, limit: int) -> list[PersonRecord]:
+        """Rows with a higher ID, in order."""
+
+    def commit(self, record: PersonRecord, entry: JournalEntry) -> PersonRecord:
+        """The commit point: writes the person's row (inserted where record_id is 0) and the journal, or neither."""
+
+    def delete(self, record: PersonRecord) -> None:
+        """Deletes a person's row. Idempotent."""
+
+    def journal(self, person_id: str | None = None) -> list[JournalEntry]:
+        """Committed enrollments that are not finished yet: of one person, or all."""
+
+    def delete_entry(self, enrollment_id: str) -> None:
+        """Deletes the journal entry of a finished enrollment. Idempotent."""
+
+
+class PhotoStore(Protocol):
+    """The image database: photos of enrolled people, by the name of each person's folder."""
+
+    def path_of(self, folder: str) -> str:
+        """What a row says of a person's folder."""
+
+    def has(self, folder: str) -> bool:
+        """Whether a person's folder is there."""
+
+    def names(self, folder: str) -> Mapping[str, bool]:
+        """File names of a person's photos → whether augmented."""
+
+    def read(self, folder: str) -> Iterator[FacePhoto]:
+        """A person's photos."""
+
+    def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
+        """Writes an enrollment's photos where nobody reads them yet; raises OSError."""
+
+    def publish(self, enrollment_id: str, folder: str) -> None:
+        """Moves staged photos into the person's folder. Idempotent."""
+
+    def unstage(self, enrollment_id: str) -> None:
+        """Deletes what is staged of an enrollment. Idempotent."""
+
+    def staged(self) -> list[str]:
+        """IDs of the enrollments of which something is staged."""
+
+    def remove(self, folder: str, names: Iterable[str]) -> None:
+        """Deletes photos of a person by file name, and the folder where nothing else is left in it. Idempotent."""
+
+    def cache_files(self) -> list[str]:
+        """File names of the pickles that the original has left."""
+
+    def delete_cache(self, name: str) -> bool:
+        """Deletes one of them; False where it was gone already."""
+
+
+class UploadStore(Protocol):
+    """Uploaded photos."""
+
+    def create(self, person_id: str, photos: Sequence[tuple[str, bytes]]) -> Upload:
+        """Stores photos of a person whose ID was checked, all or none; a photo is its extension (`.jpg`) and its bytes.
+
+        Raises:
+            StorageRefused: they cannot be written.
+        """
+
+    def open(self, upload_id: str) -> Upload:
+        """An upload that has not been enrolled yet.
+
+        Raises:
+            UploadUnknown: there is none, or it was used already.
+            PhotoMissing: a photo is gone.
+            UploadEmpty: there is no photo in it.
+        """
+
+    def read(self, upload: Upload, photo: str) -> bytes:
+        """The bytes of a photo.
+
+        Raises:
+            PhotoMissing: it has gone since the upload was opened.
+            UploadUnknown: the upload has.
+        """
+
+    def consume(self, upload_id: str) -> None:
+        """Marks an upload as enrolled. Idempotent."""
+
+    def erase(self, person_id: str) -> None:
+        """Deletes all uploads of a person, enrolled or not."""
+
+    def remove_unfinished(self) -> None:
+        """Deletes uploads whose process died while it wrote them."""
+
+
+class PersonLocks(Protocol):
+    """One enrollment of a person at a time, over all gateways that share the image database."""
+
+    def hold(self, stripe: int) -> AbstractContextManager[None]:
+        """Holds the lock of all people of a stripe, see `stripe_of`; not reentrant.
+
+        Raises:
+            Busy: another holder did not let go before the present request's deadline.
+            StorageRefused: the lock cannot be made.
+        """
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The settings in force for one request, and the storage that they name."""
+
+    env: Env
+    records: RecordStore
+    photos: PhotoStore
+    uploads: UploadStore
+    locks: PersonLocks
+
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """Width and height of stored faces, pixels."""
+        return self.env.target_width, self.env.target_height
+
+    def lock(self, person_id: str) -> AbstractContextManager[None]:
+        """Holds the lock of a person, see PersonLocks.hold."""
+        return self.locks.hold(stripe_of(person_id))
+
+
+class Workspaces(Protocol):
+    """Opens the workspace of the settings as they are now."""
+
+    def open(self) -> Workspace:
+        """Raises EnvInvalid."""

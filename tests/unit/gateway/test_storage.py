@@ -1,0 +1,221 @@
+"""Storage on real folders and SQLite; what the pipeline relies on, on the fakes of its other tests too."""
+
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from services.gateway.errors import Busy, PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.storage.locks import LockFiles
+from services.gateway.storage.log_file import SharedFileHandler
+from services.gateway.storage.photos import PhotoFolders
+from services.gateway.storage.types import FacePhoto, PersonLocks, PersonRecord, PhotoStore, UploadStore
+from services.gateway.storage.uploads import MANIFEST, UploadFolders
+from tests.fake_storage import FakeLocks, FakePhotos, FakeUploads
+from tests.fakes import Steps
+from tests.unit.gateway.fake_gateway import within
+
+LANDMARKS = ((1.5, 2.0), (3.0, 4.0), (5.25, 6.0), (7.0, 8.0), (9.0, 10.125))
+
+both = pytest.mark.parametrize("kind", ["real", "fake"])
+
+
+@pytest.fixture
+def uploads(kind: str, tmp_path: Path) -> UploadStore:
+    return UploadFolders(tmp_path) if kind == "real" else FakeUploads(Steps())
+
+
+@pytest.fixture
+def photos(kind: str, tmp_path: Path) -> PhotoStore:
+    return PhotoFolders(tmp_path) if kind == "real" else FakePhotos(Steps())
+
+
+@pytest.fixture
+def locks(kind: str, tmp_path: Path) -> PersonLocks:
+    return LockFiles(tmp_path) if kind == "real" else FakeLocks()
+
+
+@pytest.fixture(scope="module")
+def png() -> bytes:
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    return cv2.imencode(".png", pixels)[1].tobytes()
+
+
+# Uploads
+
+
+@both
+def test_an_upload_is_opened_as_it_was_stored_until_it_is_consumed(uploads: UploadStore):
+    made = uploads.create("A-B", [(".jpg", b"one"), (".png", b"two")])
+    assert made.person_id == "A-B" and made.token.isdigit() and made.upload_id == f"A-B-{made.token}"
+    assert uploads.open(made.upload_id) == made
+    assert [uploads.read(made, name) for name in made.photos] == [b"one", b"two"]
+    assert [name[-4:] for name in made.photos] == [".jpg", ".png"]
+    for _ in range(2):  # consuming twice is consuming once
+        uploads.consume(made.upload_id)
+    with pytest.raises(UploadUnknown):
+        uploads.open(made.upload_id)
+    with pytest.raises(UploadUnknown):
+        uploads.read(made, made.photos[0])
+
+
+@both
+def test_all_uploads_of_a_person_are_erased_and_no_others(uploads: UploadStore):
+    waiting, used, other = (uploads.create(person, [(".jpg", b"x")]) for person in ("A", "A", "A-1"))
+    uploads.consume(used.upload_id)
+    uploads.erase("A")
+    with pytest.raises(UploadUnknown):
+        uploads.open(waiting.upload_id)
+    assert uploads.open(other.upload_id) == other
+
+
+def test_an_upload_without_a_list_is_what_is_in_its_folder(tmp_path: Path):
+    (tmp_path / "A-1").mkdir()
+    with pytest.raises(UploadEmpty):
+        UploadFolders(tmp_path).open("A-1")
+    (tmp_path / "A-1" / "x.jpg").write_bytes(b"x")
+    assert UploadFolders(tmp_path).open("A-1").photos == ("x.jpg",)
+
+
+def test_a_photo_that_is_gone(tmp_path: Path):
+    uploads = UploadFolders(tmp_path)
+    made = uploads.create("A", [(".jpg", b"one")])
+    (tmp_path / made.upload_id / made.photos[0]).unlink()
+    with pytest.raises(PhotoMissing):
+        uploads.open(made.upload_id)
+    with pytest.raises(PhotoMissing):
+        uploads.read(made, made.photos[0])
+    assert (tmp_path / made.upload_id / MANIFEST).exists()
+
+
+UNKNOWN = ["", "A", "A-", "-1", "A-1", "../A-1", "A-x", "A-1/..", "A-٣", "A-1\0", f"A-{'1' * 300}"]
+
+
+@pytest.mark.parametrize("upload_id", UNKNOWN, ids=ascii)
+def test_unknown_uploads(tmp_path: Path, upload_id: str):
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "A-1").mkdir()
+    with pytest.raises(UploadUnknown):
+        UploadFolders(tmp_path / "inner").open(upload_id)
+
+
+def test_a_link_is_no_upload(tmp_path: Path):
+    (tmp_path / "A-1").symlink_to("/etc")
+    with pytest.raises(UploadUnknown):
+        UploadFolders(tmp_path).open("A-1")
+
+
+def test_an_upload_that_cannot_be_stored_leaves_nothing(tmp_path: Path):
+    with pytest.raises(StorageRefused):
+        UploadFolders(tmp_path / "absent").create("A", [(".jpg", b"x")])
+    with pytest.raises(StorageRefused):
+        UploadFolders(tmp_path).create("A", [("/.jpg", b"x")])
+    assert not list(tmp_path.iterdir())
+
+
+# Photos
+
+
+@both
+def test_photos_are_staged_then_published_then_removed(photos: PhotoStore, png: bytes):
+    made = [FacePhoto("a.png", False, png, LANDMARKS), FacePhoto("b.png", True, png, None)]
+    photos.stage("000-1", made)
+    assert photos.staged() == ["000-1"] and not photos.has("x-A")
+    for _ in range(2):  # publishing twice is publishing once
+        photos.publish("000-1", "x-A")
+    assert photos.has("x-A") and photos.names("x-A") == {"a.png": False, "b.png": True}
+    assert list(photos.read("x-A")) == made and photos.staged() == []
+    for _ in range(2):
+        photos.remove("x-A", ["a.png"])
+    assert list(photos.names("x-A")) == ["b.png"]
+    photos.remove("x-A", ["b.png"])
+    assert not photos.has("x-A") and photos.names("x-A") == {}
+
+
+@both
+def test_what_is_staged_can_be_dropped(photos: PhotoStore, png: bytes):
+    photos.stage("000-1", [FacePhoto("a.png", False, png, LANDMARKS)])
+    for _ in range(2):
+        photos.unstage("000-1")
+    photos.publish("000-1", "x-A")
+    assert photos.names("x-A") == {} and photos.staged() == []
+
+
+def test_a_photo_with_landmarks_stays_a_picture(tmp_path: Path, png: bytes):
+    photos = PhotoFolders(tmp_path)
+    photos.stage("000-1", [FacePhoto("a.png", False, png, LANDMARKS)])
+    photos.publish("000-1", "x-A")
+    stored = cv2.imread(str(tmp_path / "x-A" / "faces" / "a.png"))
+    assert np.array_equal(stored, cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR))
+
+
+@pytest.mark.parametrize("path", ["x-A", "/srv/db/x-A", "I:\\db\\x-A", "../../x-A"])
+def test_a_row_names_a_folder_of_the_database(tmp_path: Path, path: str):
+    (tmp_path / "x-A").mkdir()
+    folder = PersonRecord(1, "A", "x", path).folder
+    assert folder == "x-A" and PhotoFolders(tmp_path).has(folder)
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "\\", ".staging"])
+def test_a_row_cannot_name_a_folder_outside(tmp_path: Path, path: str):
+    (tmp_path / "db" / ".staging").mkdir(parents=True)
+    assert not PhotoFolders(tmp_path / "db").has(PersonRecord(1, "A", "x", path).folder)
+
+
+def test_caches_of_the_original_are_pickles(tmp_path: Path):
+    for name in ("a.pkl", "b.pkl", "c.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.pkl").mkdir()
+    photos = PhotoFolders(tmp_path)
+    assert photos.cache_files() == ["a.pkl", "b.pkl"]
+    assert [photos.delete_cache("a.pkl") for _ in range(2)] == [True, False]
+
+
+# Locks
+
+
+@both
+def test_a_lock_is_for_one_at_a_time_and_others_are_free(locks: PersonLocks):
+    def wait() -> None:
+        with locks.hold(1):
+            pass
+
+    with locks.hold(1):
+        with pytest.raises(Busy):
+            within(0.9, wait)
+        with locks.hold(2), ThreadPoolExecutor(1) as other, pytest.raises(Busy):
+            other.submit(within, 0.9, wait).result()
+    within(0.9, wait)
+
+
+def test_a_lock_that_cannot_be_made(tmp_path: Path):
+    with pytest.raises(StorageRefused), LockFiles(tmp_path / "absent").hold(1):
+        pass
+
+
+# The log file
+
+
+def test_the_log_file_is_rotated_and_loses_no_line(tmp_path: Path):
+    path = tmp_path / "deep" / "reco.log"
+    handlers = [SharedFileHandler(max_bytes=300, kept=50) for _ in range(2)]  # as two processes would have
+    for handler in handlers:
+        handler.follow(path)
+
+    def write(handler: logging.Handler, number: int) -> None:
+        for line in range(50):
+            handler.emit(logging.LogRecord("reco", logging.INFO, "", 0, f"line {number}-{line}\nforged", None, None))
+
+    threads = [threading.Thread(target=write, args=(handler, number)) for number, handler in enumerate(handlers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    files = list(path.parent.iterdir())
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    assert len(files) > 1 and len(lines) == 100 == len(set(lines))
+    assert all("\\nforged" in line for line in lines)
