@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.system import System
+from tests.machine import ROOT
 from tests.mariadb import MariaDB
 from tests.milvus import require_milvus
 
 if TYPE_CHECKING:  # the client takes a second to import, and not everybody has it
     from services.embedder.search.milvus.index import Milvus, MilvusIndex
 
-ROOT = Path(__file__).resolve().parents[1]
 NUMBERS = itertools.count()
 
 

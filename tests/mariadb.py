@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.e2e.system import free_port
+from tests.machine import free_port
 
 if TYPE_CHECKING:  # the driver needs MySQL's headers, which not everybody who runs tests has
     import MySQLdb

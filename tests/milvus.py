@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import free_port
+from tests.machine import free_port
 
 
 def require_milvus() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from deploy.models.sources import canonical
 from deploy.models.workshop import Order, make
 from services.common.models import FinishedModel
-from tests.e2e.system import ROOT
+from tests.machine import ROOT
 
 
 def finished(name: str, mirror: Path | str = "", folder: Path = ROOT / "var") -> FinishedModel:

@@ -84,7 +84,7 @@ def canonical(name: str) -> str:
         UnknownModel: there is none of that name.
     """
     if name.lower().endswith(".h5"):
-        return name.rpartition("/")[2]
+        return name
     known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, MINIFASNET)}
     if name.lower() not in known:
         raise UnknownModel(f"model {name!r} is unknown; there are {', '.join(known.values())}")
@@ -100,7 +100,7 @@ def networks_of(name: str, url: str = "") -> Networks:
             a browser shows it), for a Keras file its own, on Google Drive as a rule.
     """
     if name.endswith(".h5"):
-        return {"liveness": (WeightFile(name, url, None, "unknown", False, "whoever set MODEL_URL"),)}
+        return {"liveness": (WeightFile(name, url, None, "unknown", "whoever set MODEL_URL"),)}
     if name == MTCNN:
         return _mtcnn()
     if name == MINIFASNET:
@@ -111,7 +111,7 @@ def networks_of(name: str, url: str = "") -> Networks:
 def _mtcnn() -> Networks:
     """Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded Convolutional Networks", 2016."""
     return {
-        network: (WeightFile(name, "", sha256, "MIT", True, "PyPI package mtcnn 1.0.0", "mtcnn==1.0.0"),)
+        network: (WeightFile(name, "", sha256, "MIT", "PyPI package mtcnn 1.0.0", "mtcnn==1.0.0"),)
         for network, (name, sha256) in _MTCNNS.items()
     }
 
@@ -120,7 +120,7 @@ def _minifasnet(url: str) -> Networks:
     folder = re.sub(r"^(https://github\.com/[^/]+/[^/]+)/(?:tree|blob)/", r"\1/raw/", url).rstrip("/")
     source = "minivision-ai/Silent-Face-Anti-Spoofing, resources/anti_spoof_models"
     return {
-        network: (WeightFile(name, f"{folder}/{name}", sha256, "Apache-2.0", True, source),)
+        network: (WeightFile(name, f"{folder}/{name}", sha256, "Apache-2.0", source),)
         for network, (name, sha256) in _MINIFASNETS.items()
     }
 
@@ -134,8 +134,8 @@ def _recogniser(name: RecogniserName) -> tuple[WeightFile, ...]:
     keras = _KERAS.get(name, (file.replace(".onnx", ".h5"),))
     # Keras files have no address: they are put into the folder or the mirror by hand, as from deepface's own folder.
     return (
-        WeightFile(file, _RELEASE + file, None, licence, False, source),
-        *(WeightFile(other, "", None, licence, False, source) for other in keras),
+        WeightFile(file, _RELEASE + file, None, licence, source),
+        *(WeightFile(other, "", None, licence, source) for other in keras),
     )
 
 
@@ -145,7 +145,6 @@ def _dlib() -> WeightFile:
         f"https://github.com/ageitgey/face_recognition_models/raw/master/face_recognition_models/models/{_DLIB}",
         "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         "CC0-1.0",
-        commercial_use=True,
         source="davisking/dlib-models: put into the public domain by its author; training faces of many sources",
         package="face_recognition_models==0.3.0",
     )
@@ -157,6 +156,5 @@ def _sface() -> WeightFile:
         f"https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/{_SFACE}",
         None,
         "Apache-2.0",
-        commercial_use=False,
         source="zhongyy/SFace in opencv/opencv_zoo; trained on CASIA-WebFace, VGGFace2 and MS1MV2, for research",
     )

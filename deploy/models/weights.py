@@ -16,10 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock
-
 from deploy.models.download import SourceFailed, download, take_from_package
-from services.common.cache import put
+from services.common.cache import make_once, put
 from services.common.errors import ModelUnavailable
 from services.common.models import sha256_of
 
@@ -37,7 +35,6 @@ class WeightFile:
         sha256: 64 hexadecimal digits; None where nobody knows them yet: then they are recorded when the file is first
             seen, in `<name>.sha256` beside it, and hold from then on.
         licence: SPDX identifier or a few words.
-        commercial_use: whether the licence of weights and training data lets one use them commercially.
         source: who made it, and where that is said.
         package: the PyPI package that carries it, such as mtcnn==1.0.0; asked before `url`.
     """
@@ -46,7 +43,6 @@ class WeightFile:
     url: str
     sha256: str | None
     licence: str
-    commercial_use: bool
     source: str
     package: str = ""
 
@@ -102,9 +98,7 @@ class WeightStore:
         if path := self.find(weight):
             return path
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._folder / f".{weight.name}.lock"):
-                return self.find(weight) or self._fetch(weight)
+            return make_once(self._folder / weight.name, lambda draft: self._fetch(weight, draft))
         except OSError as error:
             raise ModelUnavailable(self._explain(weight, [str(error)])) from error
 
@@ -132,7 +126,7 @@ class WeightStore:
         temporary.write_text(f"{sha256}  {weight.name}\n")
         put(temporary, self._hash_file(weight))
 
-    def _fetch(self, weight: WeightFile) -> Path:
+    def _fetch(self, weight: WeightFile, draft: Path) -> None:
         complaints = []
         for source in self._sources(weight):
             # Named after the place as well, so that what one server began is never continued by another.
@@ -140,7 +134,9 @@ class WeightStore:
             part = self._folder / f".{weight.name}.{tag}.part"
             try:
                 source.fetch(part)
-                return self._accept(weight, part)
+                self._accept(weight, part)
+                part.replace(draft)
+                return
             except (SourceFailed, OSError) as error:
                 complaints.append(f"{source.name}: {error}")
         raise ModelUnavailable(self._explain(weight, complaints))
@@ -160,8 +156,8 @@ class WeightStore:
         elif weight.url:
             yield _web(weight.url, weight)
 
-    def _accept(self, weight: WeightFile, part: Path) -> Path:
-        """Checks a whole temporary file and gives it its final name; one that is not right is deleted."""
+    def _accept(self, weight: WeightFile, part: Path) -> None:
+        """Checks a whole temporary file; one that is not right is deleted."""
         actual, expected = sha256_of(part), self._expected(weight)
         if expected not in (None, actual):
             size = part.stat().st_size
@@ -169,8 +165,6 @@ class WeightStore:
             raise SourceFailed(f"its SHA-256 is {actual} ({size} bytes), not {expected}")
         if expected is None:
             self._record(weight, actual)
-        put(part, self._folder / weight.name)
-        return self._folder / weight.name
 
     def _explain(self, weight: WeightFile, complaints: list[str]) -> str:
         digest = f" (SHA-256 {weight.sha256})" if weight.sha256 else ""

@@ -3,21 +3,19 @@
 import glob
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from filelock import FileLock
 
 from deploy.models.formats import BrokenFile, dlib_dat, mtcnn_joblib, pth
 from deploy.models.keras import convert as keras
 from deploy.models.networks import dlib, minifasnet, mtcnn
 from deploy.models.sources import networks_of
 from deploy.models.weights import WeightFile, WeightStore
-from services.common.cache import put
+from services.common.cache import make_once
 from services.common.errors import ModelUnavailable
 from services.common.models import FinishedModel, FinishedNetwork, find, record_path, sha256_of, to_record
 
@@ -68,35 +66,43 @@ def make(order: Order) -> FinishedModel:
         ConverterMissing: see keras/convert.py.
     """
     try:
-        order.into.mkdir(parents=True, exist_ok=True)
-        with FileLock(order.into / f".{order.name}.lock"):
-            return finished(order) or _make(order)
+        make_once(
+            record_path(order.into, order.name),
+            lambda draft: _make(order, draft),
+            lambda _: finished(order) is not None,
+        )
     except OSError as error:
         raise ModelUnavailable(f"{order.name} cannot be kept in {order.into}: {error}") from error
-
-
-def _make(order: Order) -> FinishedModel:
-    store = WeightStore(order.weights, order.mirror)
-    with tempfile.TemporaryDirectory(prefix=f".{order.name}.", dir=order.into) as folder:
-        networks = {}
-        for network, files in networks_of(order.name, order.url).items():
-            weights = _obtain(store, files)
-            draft = Path(folder) / f"{network}.onnx"
-            maker = _maker(weights)
-            try:
-                maker.make(weights, network, order.name, draft)
-            except BrokenFile as error:
-                raise ModelUnavailable(f"{weights} is not what it should be: {error}") from error
-            networks[network] = _put(draft, order, network, weights, maker)
-        model = FinishedModel(order.name, order.into, networks)
-        record = Path(folder) / "record.json"
-        record.write_text(to_record(model))
-        put(record, record_path(order.into, order.name))
-    for path in set(order.into.glob(f"{glob.escape(order.name)}-*.onnx")) - {
-        model.path(network) for network in networks
-    }:
-        path.unlink()  # of earlier weights, or of an earlier maker
+    model = finished(order)
+    if model is None:
+        raise ModelUnavailable(f"{order.name} was made, and is not whole")
+    _remove_others(model)
     return model
+
+
+def _make(order: Order, record: Path) -> None:
+    """Writes the networks beside the record, and the record."""
+    store = WeightStore(order.weights, order.mirror)
+    networks = {}
+    for network, files in networks_of(order.name, order.url).items():
+        weights = _obtain(store, files)
+        maker = _maker(weights)
+        draft = record.with_name("draft.onnx")
+        try:
+            maker.make(weights, network, order.name, draft)
+        except BrokenFile as error:
+            raise ModelUnavailable(f"{weights} is not what it should be: {error}") from error
+        sha256 = sha256_of(draft)
+        written = draft.rename(record.with_name(f"{order.name}-{network}-{sha256[:16]}.onnx"))
+        networks[network] = FinishedNetwork(written.name, sha256, weights.name, sha256_of(weights), maker.revision)
+    record.write_text(to_record(FinishedModel(order.name, order.into, networks)))
+
+
+def _remove_others(model: FinishedModel) -> None:
+    """Networks of earlier weights, or of an earlier maker."""
+    ours = {model.path(network) for network in model.networks}
+    for path in set(model.folder.glob(f"{glob.escape(model.name)}-*.onnx")) - ours:
+        path.unlink(missing_ok=True)
 
 
 def _obtain(store: WeightStore, files: tuple[WeightFile, ...]) -> Path:
@@ -112,13 +118,6 @@ def _obtain(store: WeightStore, files: tuple[WeightFile, ...]) -> Path:
                 return store.get(weight)
         alternative = f" {files[1].name}, its Keras file, does as well." if files[1:] else ""
         raise ModelUnavailable(f"{error}{alternative}") from error
-
-
-def _put(draft: Path, order: Order, network: str, weights: Path, maker: Maker) -> FinishedNetwork:
-    sha256 = sha256_of(draft)
-    file = f"{order.name}-{network}-{sha256[:16]}.onnx"
-    put(draft, order.into / file)
-    return FinishedNetwork(file, sha256, weights.name, sha256_of(weights), maker.revision)
 
 
 def _maker(weights: Path) -> Maker:

@@ -45,7 +45,7 @@ class CallMetrics:
 
 @dataclass(frozen=True)
 class QueueMetrics:
-    """The queue of a Batcher."""
+    """A queue of work."""
 
     wait: Histogram
     size: Histogram

@@ -192,8 +192,9 @@ class Models:
         found = (find(folder, wanted.name, wanted.weights) for folder in self._folders)
         return next((model for model in found if model), None)
 
-    def get(self, wanted: Wanted) -> FinishedModel:
-        """The model; one that is missing is made, which is waited for as long as the present request may last.
+    def get(self, wanted: Wanted, timeout: float | None = None) -> FinishedModel:
+        """The model; one that is missing is made, which is waited for as long as the present request may last, or
+        `timeout` seconds.
 
         Raises:
             ModelUnavailable: it cannot be made, or takes longer. Said again without trying for `retry_after` seconds,
@@ -202,7 +203,7 @@ class Models:
         if model := self.find(wanted):
             return model
         try:
-            self._begin(wanted).result(timeout=max(0.0, call.seconds_left() - ANSWER_TIME))
+            self._begin(wanted).result(max(0.0, call.seconds_left() - ANSWER_TIME) if timeout is None else timeout)
         except NotDone:
             raise ModelUnavailable(f"the model {wanted.name} is being made ready; try again in a while") from None
         if model := self.find(wanted):

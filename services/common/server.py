@@ -38,7 +38,7 @@ class ServerOptions:
 
     Attributes:
         address: host:port; port 0 takes a free one.
-        threads: calls open at once; most of them wait (for a processor, see batcher.py, or for another service).
+        threads: calls open at once; most of them wait (for a processor, see workers.py, or for another service).
         queue: calls that may wait for a thread; beyond it they are refused at once (RESOURCE_EXHAUSTED).
         metrics: host:port at which the metrics can be read over HTTP; none where it is empty.
         otlp: where traces are sent, such as http://localhost:4317; nowhere where it is empty.

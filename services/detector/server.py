@@ -2,6 +2,7 @@
 
 from reco.detector.v1 import detector_pb2_grpc
 
+from services.common.errors import ModelUnavailable
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
 from services.common.models import Wanted, open_models
@@ -13,13 +14,20 @@ from services.detector.model import MODEL, Detector, open_finder
 from services.detector.servicer import DetectorServicer
 from services.detector.settings import Settings
 
+#: Seconds that making the networks may take at a first start: without them there is nothing to serve.
+START_TIMEOUT = 600.0
+
 SERVICE = "reco.detector.v1.DetectorService"
 
 
 def main() -> None:
     """Runs the detector until it is told to stop."""
     log_to_stdout()
-    run(build(Settings.from_environment()), "detector")
+    try:
+        server = build(Settings.from_environment())
+    except ModelUnavailable as err:
+        raise SystemExit(str(err)) from err
+    run(server, "detector")
 
 
 def build(settings: Settings) -> Server:
@@ -27,7 +35,7 @@ def build(settings: Settings) -> Server:
     metrics = Metrics("detector")
     workers = Workers(settings.threads, metrics=metrics.queue("detector"))
     models = open_models(settings.cache, settings.models, settings.mirror)
-    detector = Detector(open_finder(models.get(Wanted(MODEL, settings.models))))
+    detector = Detector(open_finder(models.get(Wanted(MODEL, settings.models), START_TIMEOUT)))
     servicer = DetectorServicer(detector, workers, DetectorMetrics(metrics.registry))
     return Server(
         settings.server,

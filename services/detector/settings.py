@@ -1,4 +1,4 @@
-"""Where the detector listens, and how it searches where a request does not say."""
+"""Where the detector listens, and where its networks are."""
 
 import os
 from dataclasses import dataclass

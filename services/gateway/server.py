@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def build(settings: Settings, log_file: SharedFileHandler) -> Server:
-    """The gateway's server, not started yet."""
+    """The gateway's server, not started yet; what processes that died have left is cleared up from now on."""
     metrics, tracing = Metrics("gateway"), open_tracing("gateway", settings.server.otlp)
     calls, counted = CallMetrics("client", metrics.registry), GatewayMetrics(metrics.registry)
     detector = DetectorClient(open_channel(settings.detector, calls, tracing))

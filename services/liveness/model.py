@@ -130,8 +130,7 @@ class LivenessModels:
 
 
 def _wanted(settings: ModelSettings) -> Wanted:
-    name = settings.name.rpartition("/")[2] if settings.is_keras else MINIFASNET
-    return Wanted(name, settings.path, settings.url)
+    return Wanted(settings.name if settings.is_keras else MINIFASNET, settings.path, settings.url)
 
 
 def _warmed(model: LivenessModel) -> LivenessModel:

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from deploy.envoy.render import render
-from tests.e2e.system import ROOT, free_port
+from tests.machine import ROOT, free_port
 
 
 class Envoy:

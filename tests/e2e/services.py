@@ -12,7 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local.run import PROCESS
 from services.common.server import GRACE
-from tests.e2e.system import ROOT, free_port
+from tests.machine import ROOT, free_port
 
 NAMES = ("detector", "liveness", "embedder", "gateway")
 

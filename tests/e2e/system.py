@@ -1,8 +1,6 @@
 """Runs the whole system for a test: real processes, real Envoy, ports and folders of its own."""
 
-import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -12,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deploy.local.client import Client
-from deploy.local.run import PORT_ORDER, is_taken
+from deploy.local.run import PORT_ORDER
+from tests.machine import ROOT, free_port, free_ports
 
-ROOT = Path(__file__).resolve().parents[2]
 READY = "RECO is ready"
 
 
@@ -118,19 +116,3 @@ class System:
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             assert self.stop() == 0, self.log()[-4000:]
-
-
-#: Where to look for ports: below those that the kernel gives to outgoing connections, so that none of them takes a port
-#: between its choice and its use. Each block is tried once before any is tried again.
-_BLOCK = 8
-_blocks = itertools.cycle(random.sample(range(20000, 32000, _BLOCK), 12000 // _BLOCK))
-
-
-def free_ports(count: int) -> int:
-    """The first of `count` ports in a row, at most 8, that nobody listens on now."""
-    return next(first for first in _blocks if not any(map(is_taken, range(first, first + count))))
-
-
-def free_port() -> int:
-    """A port that nobody listens on now."""
-    return free_ports(1)

@@ -22,7 +22,8 @@ from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
 from deploy.local.demo import astronaut, jpeg
 from tests.e2e.otlp import Receiver
-from tests.e2e.system import ROOT, System
+from tests.e2e.system import System
+from tests.machine import ROOT
 
 SERVICES = ("gateway", "detector", "liveness", "embedder")
 PERSON, NAME = "RECO_ID_77001", "Eileen Monitored"

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.system import ROOT, System, free_port, free_ports
+from tests.e2e.system import System
+from tests.machine import ROOT, free_port, free_ports
 
 
 @pytest.mark.parametrize("count, said", [(1, "Port {} is taken"), (2, "Ports {}, {} are taken")])

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import distribution
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.machine import ROOT
+
 REQUIREMENTS = ROOT / "requirements" / "images"
 DOCKERFILE = ROOT / "deploy" / "docker" / "Dockerfile"
 #: Weight files that need not be fetched.

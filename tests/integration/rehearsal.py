@@ -26,7 +26,8 @@ import yaml
 from deploy.docker import configure
 from deploy.local.client import Client
 from deploy.local.demo import astronaut, jpeg
-from tests.integration.images import PYTHON, ROOT, Image, image, lay_out, mount_packages
+from tests.integration.images import PYTHON, Image, image, lay_out, mount_packages
+from tests.machine import ROOT
 from tests.mariadb import MariaDB
 
 PORTS = {"gateway": 50050, "detector": 50051, "liveness": 50052, "embedder": 50053}

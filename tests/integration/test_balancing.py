@@ -18,7 +18,7 @@ from services.common.workers import Workers
 from services.detector import quality
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
-from tests.e2e.system import ROOT, free_port
+from tests.machine import ROOT, free_port
 
 #: A gateway's client that asks a stage by name until a second copy has answered. Its own /etc/hosts is the name service.
 CLIENT = """

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +14,8 @@ from services.embedder.gallery.store import Gallery, StoredPhoto
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.recognition.recogniser import OnnxRecogniser
 from services.embedder.settings import Settings
+from tests.machine import ROOT
 from tests.models import finished
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -68,7 +68,7 @@ def test_a_file_that_another_process_has_open_is_refused(tmp_path):
 
 def test_a_server_that_is_not_there_is_said_to_be_so(tmp_path):
     from services.embedder.search.milvus.index import Milvus
-    from tests.e2e.system import free_port
+    from tests.machine import free_port
 
     milvus = Milvus(f"http://127.0.0.1:{free_port()}")
     for use in (milvus.check, lambda: milvus.open("x"), lambda: milvus.create("x", 2, ""), lambda: milvus.drop("x")):

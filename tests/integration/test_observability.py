@@ -31,7 +31,7 @@ from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient
 from services.gateway.storage.log_file import SharedFileHandler
 from tests.e2e.otlp import Receiver, attributes
-from tests.e2e.system import free_port
+from tests.machine import free_port
 
 SCORE = {"grpc_service": SERVICE, "grpc_method": "ScoreImage"}
 SECRET = "RECO_ID_000023"

@@ -23,7 +23,7 @@ from services.detector.servicer import DetectorServicer
 from services.gateway.stages.channels import StageUnavailable, open_channel
 from services.gateway.stages.clients import DetectorClient
 from tests.e2e.envoy import Envoy
-from tests.e2e.system import free_port
+from tests.machine import free_port
 
 SIZES = [1000, 1_000_000, MAX_BODY_BYTES]
 

@@ -20,10 +20,11 @@ import cv2
 import numpy as np
 
 from services.common.images import decode
-from tests.e2e.system import ROOT, System
+from tests.e2e.system import System
 from tests.load import bench_search, bench_services, bench_stages, bench_system, report
 from tests.load.figures import Figure, at_most, load_before
 from tests.load.original import Absent, Original
+from tests.machine import ROOT
 
 PARTS = ("embedding", "detection", "batching", "search", "verify", "throughput", "overload", "start")
 #: One person's photos: five to enroll, one to verify.

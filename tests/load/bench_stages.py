@@ -19,9 +19,9 @@ from services.detector.model import MODEL, Detector, open_finder
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
 from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.batcher import Batcher, Limits
-from tests.e2e.system import ROOT
 from tests.load.figures import Figure, at_least, at_most, cpu_ms, interleaved
 from tests.load.original import Original
+from tests.machine import ROOT
 from tests.models import finished
 from tests.packages import DLIB_FILE, package_file
 

@@ -19,8 +19,8 @@ from reco.liveness.v1 import liveness_pb2
 
 from deploy.local.demo import astronaut, jpeg
 from services.common.limits import MAX_MESSAGE_BYTES
+from tests.machine import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 MODELS = ("Dlib",)
 #: Photos that take turns; longer ones than this many bytes are left out.
 PHOTOS = 16

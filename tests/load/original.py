@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from tests.e2e.system import ROOT
+from tests.machine import ROOT
 from tests.packages import DLIB_FILE, package_file
 
 VENV = ROOT / ".venv-bench"

@@ -4,8 +4,8 @@ import datetime
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.e2e.system import ROOT
 from tests.load.figures import Figure, machine
+from tests.machine import ROOT
 
 PAGE = ROOT / "docs" / "performance.md"
 MARKS = {True: "✓", False: "short", None: ""}

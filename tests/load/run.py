@@ -26,8 +26,8 @@ from google.protobuf.json_format import MessageToDict
 
 from tests.e2e.system import System
 from tests.load import messages, report, tools
+from tests.machine import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 DATA = ROOT / "var" / "load"
 HEAD = "| what | requests | requests/s | p50 ms | p95 ms | p99 ms | errors |\n|---|---|---|---|---|---|---|"

@@ -5,7 +5,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.machine import ROOT
+
 BIN = ROOT / "var" / "bin"
 GHZ = "github.com/bojand/ghz/cmd/ghz@v0.120.0"
 

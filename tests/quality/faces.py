@@ -8,8 +8,8 @@ import numpy as np
 
 from deploy.local.demo import FACE_CENTRE, another_face, astronaut
 from services.common.images import decode
+from tests.machine import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 SIDE = 250
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from deploy.models.keras.convert import converter
-from services.embedder.recognition import catalogue as models
+from deploy.models.sources import networks_of
+from services.embedder.recognition import catalogue
 
 #: deepface takes dlib's own file, packed; ours comes with a package, or from that package's source, by its hash.
-FROM_DEEPFACE = tuple(name for name in models.names() if name != "Dlib")
+FROM_DEEPFACE = tuple(name for name in catalogue.names() if name != "Dlib")
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,9 @@ def source(deepface) -> str:
 
 @pytest.mark.parametrize("name", FROM_DEEPFACE)
 def test_weights_have_deepfaces_addresses_and_names(name, source):
-    record = models.find(name)
-    assert f'"{record.weights.url}"' in source
-    for keras in record.keras:
+    onnx, *keras_files = networks_of(name)["recogniser"]
+    assert f'"{onnx.url}"' in source
+    for keras in keras_files:
         assert re.search(rf'[/"]{re.escape(keras.name)}["./]', source), keras.name
 
 
@@ -39,7 +40,7 @@ def test_thresholds_are_deepfaces_where_they_say_so(name, deepface):
     tree = ast.parse((deepface / "config" / "threshold.py").read_text())
     tables = [node.value for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "thresholds"]
     theirs = ast.literal_eval(tables[0])[name]
-    ours = models.find(name).thresholds
+    ours = catalogue.find(name).thresholds
     assert "deepface 0.0.103" in ours.source
     assert (ours.cosine, ours.euclidean, ours.euclidean_l2) == tuple(
         theirs[metric] for metric in ("cosine", "euclidean", "euclidean_l2")

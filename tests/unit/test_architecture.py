@@ -1,11 +1,11 @@
 """The imports keep to docs/architecture.md: who may know whom, and who may speak gRPC."""
 
 import ast
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.machine import ROOT
+
 NAMES = ("detector", "liveness", "embedder", "gateway")
 
 #: Modules that may speak gRPC: they translate, or put together.

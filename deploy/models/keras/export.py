@@ -1,4 +1,4 @@
-"""Converts a Keras network to ONNX. A script for the Python of `.venv-convert`; services run it as a subprocess.
+"""Converts a Keras network to ONNX. A script for the Python of `.venv-convert`; the workshop runs it as a subprocess.
 
     .venv-convert/bin/python -m deploy.models.keras.export ArcFace arcface_weights.h5 cache/arcface.onnx
     .venv-convert/bin/python -m deploy.models.keras.export - liveness_best.h5 cache/liveness.onnx

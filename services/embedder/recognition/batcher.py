@@ -127,7 +127,6 @@ class Batcher(Generic[Item, Result]):
         self._lock = threading.Lock()
         self._waiting: deque[_Ticket[Item, Result]] = deque()
         self._running = 0
-        self._stopped = False
         self._threads = ThreadPoolExecutor(limits.workers, thread_name_prefix="batch")
 
     def run(self, items: Sequence[Item]) -> list[Result]:
@@ -152,18 +151,7 @@ class Batcher(Generic[Item, Result]):
                 mine.fail(DeadlineExceeded("the deadline came before the work was done"))
         return mine.results()
 
-    def stop(self) -> None:
-        """Ends the workers once they are done; what waits is refused, and so is all that comes."""
-        with self._lock:
-            self._stopped = True
-            for ticket in self._waiting:
-                ticket.call.fail(Overloaded("this service is stopping"))
-            self._waiting.clear()
-        self._threads.shutdown()
-
     def _queue(self, mine: _Call[Item, Result]) -> None:
-        if self._stopped:
-            raise Overloaded("this service is stopping")
         if len(self._waiting) >= self._limits.waiting:
             raise Overloaded(f"{len(self._waiting)} others are waiting already")
         now = time.monotonic()

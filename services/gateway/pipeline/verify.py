@@ -108,7 +108,7 @@ class Verifier:
         """
         person_id = check_person_id(split_upload_id(upload_id)[0], workspace.env.id_regex)
         if options.skip_verify and options.skip_search:
-            raise NothingToDo("skip_verify and skip_db_search cannot both be set")
+            raise NothingToDo("verification and search cannot both be skipped")
         photos = self._detect(workspace, workspace.uploads.open(upload_id))
         embedding = submit(self._executor, self._embed, workspace, photos)
         checks = [] if options.skip_liveness else self._start_liveness(photos)

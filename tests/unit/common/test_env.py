@@ -8,8 +8,7 @@ import pytest
 from services.common.env import EnvFile, EnvInvalid
 from services.common.env_checks import CHECKS
 from services.gateway.env import Env
-
-ROOT = Path(__file__).resolve().parents[3]
+from tests.machine import ROOT
 
 
 @pytest.fixture

@@ -1,63 +1,68 @@
-"""The error rates that the quality tests speak of."""
+"""What each service counts of its own."""
 
-import numpy as np
+from functools import partial
+
 import pytest
+from prometheus_client import CollectorRegistry
 
-from tests.quality.lfw import all_pairs, read_pairs
-from tests.quality.metrics import Distances, best_accuracy, folded_accuracy
-
-GENUINE, IMPOSTOR = [0.1, 0.2, 0.3, 0.5, np.inf], [0.4, 0.6, 0.7, 0.8]
-VALUES = np.array(GENUINE + IMPOSTOR)
-SAME = np.array([True] * len(GENUINE) + [False] * len(IMPOSTOR))
-
-
-def test_rates_at_a_threshold_count_equality_as_accepted():
-    distances = Distances.of(VALUES, SAME)
-    assert distances.fmr(0.4) == 1 / 4 and distances.fmr(0.39) == 0
-    assert distances.fnmr(0.3) == pytest.approx(2 / 5) and distances.fnmr(10) == pytest.approx(1 / 5)
+from services.common.faces import Verdict
+from services.embedder.matching import Match, Metric
+from services.embedder.metrics import EmbedderMetrics
+from services.gateway.metrics import GatewayMetrics
+from services.gateway.pipeline.verify import VerificationOutcome, VerifyOptions
+from services.liveness.metrics import LivenessMetrics
+from services.liveness.minifasnet import Liveness
 
 
-def test_operating_point_is_the_largest_threshold_that_keeps_the_fmr():
-    distances = Distances.of(VALUES, SAME)
-    point = distances.at_fmr(0.25)
-    assert 0.599 < point.threshold < 0.6 and point.fmr == 0.25 and point.fnmr == pytest.approx(1 / 5)
-    assert distances.at_fmr(0.1).threshold is None  # four pairs cannot tell
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
 
 
-def test_equal_error_rate():
-    rate, threshold = Distances.of(np.array([1.0, 2, 3, 2.5, 4, 5]), np.array([1, 1, 1, 0, 0, 0], bool)).equal_error()
-    assert rate == pytest.approx(1 / 3) and threshold == 2.5
+@pytest.mark.parametrize(
+    ("outcome", "options", "label"),
+    [
+        (VerificationOutcome.VERIFIED, VerifyOptions(), "verified"),
+        (VerificationOutcome.FOUND_SAME, VerifyOptions(skip_verify=True), "found_same"),
+        (VerificationOutcome.FOUND_OTHER, VerifyOptions(), "found_other"),
+        (VerificationOutcome.FOUND_NONE, VerifyOptions(), "unknown"),
+        (VerificationOutcome.FOUND_NONE, VerifyOptions(skip_search=True), "not_verified"),
+        (VerificationOutcome.SPOOF, VerifyOptions(skip_search=True), "spoof"),
+    ],
+)
+def test_how_a_verification_ended(
+    registry: CollectorRegistry, outcome: VerificationOutcome, options: VerifyOptions, label: str
+):
+    GatewayMetrics(registry).verified(outcome, options)
+    samples = [sample for family in registry.collect() for sample in family.samples if sample.name.endswith("_total")]
+    assert {sample.labels["outcome"]: sample.value for sample in samples if sample.value} == {label: 1}
+    assert len(samples) == 6, "those that did not happen yet are 0, not missing"
 
 
-def test_best_accuracy_decides_equal_distances_alike():
-    assert best_accuracy(VALUES, SAME) == (7 / 9, 0.3)
-    assert best_accuracy(np.array([1.0, 1.0, 1.0]), np.array([True, True, False])) == (2 / 3, 1.0)
+def test_distances_are_counted_in_thresholds_and_only_where_there_are_some(registry: CollectorRegistry):
+    metrics = EmbedderMetrics(registry)
+    near, far = (Match("person", "photo", "Dlib", distance, 0.5) for distance in (0.1, 0.6))
+    metrics.compared(far, Metric.COSINE)
+    metrics.compared(None, Metric.COSINE)
+    metrics.searched([near, far], Metric.EUCLIDEAN)
+    metrics.searched([], Metric.EUCLIDEAN)
+    verify = {"method": "VerifyFaces", "model": "Dlib", "distance": "cosine"}
+    identify = {"method": "IdentifyFaces", "model": "Dlib", "distance": "euclidean"}
+    get = registry.get_sample_value
+    assert get("reco_best_distance_ratio_count", verify) == get("reco_best_distance_ratio_count", identify) == 1
+    assert get("reco_best_distance_ratio_sum", verify) == pytest.approx(1.2)
+    assert get("reco_best_distance_ratio_sum", identify) == pytest.approx(0.2)
+    assert get("reco_searches_total", {"outcome": "found"}) == get("reco_searches_total", {"outcome": "unknown"}) == 1
 
 
-def test_folds_are_decided_at_thresholds_of_the_others():
-    values = np.array([0.1, 0.9, 0.1, 0.9, 0.9, 0.1])
-    same = np.array([True, False, True, False, True, False])  # the third fold is the other way round
-    mean, _ = folded_accuracy(values, same, np.array([0, 0, 1, 1, 2, 2]))
-    assert mean == pytest.approx(2 / 3)
+def test_an_index_is_named_by_its_model_whatever_its_version(registry: CollectorRegistry):
+    metrics = EmbedderMetrics(registry)
+    metrics.indexed("Dlib:0123abcd", 7)
+    metrics.indexed("Dlib:4567cdef", 9)
+    assert registry.get_sample_value("reco_index_templates", {"model": "Dlib"}) == 9
 
 
-def test_lfw_lists(tmp_path):
-    file = tmp_path / "pairs.txt"
-    file.write_text("2\t1\nAda\t1\t2\nAda\t1\tBob\t3\nBob\t3\t4\nAda\t2\tBob\t4\n")
-    pairs = read_pairs(file, tmp_path)
-    assert pairs.has_folds and pairs.folds.tolist() == [0, 0, 1, 1] and pairs.same.tolist() == [True, False] * 2
-    assert pairs.photos[pairs.right[1]] == tmp_path / "Bob" / "Bob_0003.jpg"
-    file.write_text("1\nAda\t1\n")
-    with pytest.raises(ValueError, match="neither"):
-        read_pairs(file, tmp_path)
-
-
-def test_all_pairs_of_a_folder(tmp_path):
-    for name in ("a/1.jpg", "a/2.jpg", "b/1.png", "b/notes.txt"):
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    pairs = all_pairs(tmp_path)
-    assert len(pairs.photos) == 3 and pairs.same.tolist() == [True, False, False]
-    with pytest.raises(ValueError, match="too few"):
-        all_pairs(tmp_path / "a")
+def test_verdicts_are_counted_by_face(registry: CollectorRegistry):
+    LivenessMetrics(registry).judged([Liveness(Verdict.REAL, 0.9), Liveness(Verdict.SPOOF, 0.1)] * 2)
+    count = partial(registry.get_sample_value, "reco_liveness_faces_total")
+    assert [count({"verdict": name}) for name in ("real", "spoof", "undecidable")] == [2, 2, 0]

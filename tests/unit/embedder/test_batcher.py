@@ -73,7 +73,6 @@ def test_results_come_in_the_order_of_the_items():
     batcher = Batcher(Gate(is_open=True), Limits(workers=3, batch=4))
     assert batcher.run(range(50)) == [2 * item for item in range(50)]
     assert batcher.run([]) == []
-    batcher.stop()
 
 
 def test_an_idle_worker_begins_at_once_with_what_there_is(clients):
@@ -89,7 +88,6 @@ def test_an_idle_worker_begins_at_once_with_what_there_is(clients):
 def test_where_a_worker_is_free_the_caller_does_its_work_itself():
     batcher = Batcher(lambda items: [threading.get_ident() for _ in items], Limits(workers=2, batch=8))
     assert batcher.run([0]) == [threading.get_ident()]
-    batcher.stop()
 
 
 def test_a_caller_does_not_wait_for_what_came_after_it(clients):
@@ -194,23 +192,6 @@ def test_a_deadline_that_passed_before_is_not_begun():
     with pytest.raises(DeadlineExceeded):
         within(0.0, Batcher(gate, Limits(workers=1)).run, [1])
     assert gate.batches == []
-
-
-def test_stopping_finishes_what_was_begun_and_refuses_the_rest(clients):
-    gate = Gate()
-    batcher = Batcher(gate, Limits(workers=1, waiting=1))
-    begun = clients.submit(batcher.run, [0])
-    gate.wait_until_begun()
-    late = clients.submit(batcher.run, [1])
-    wait_until_full(batcher)
-    stopping = clients.submit(batcher.stop)
-    with pytest.raises(Overloaded):
-        late.result()
-    gate.open()
-    stopping.result()
-    assert begun.result() == [0]
-    with pytest.raises(Overloaded):
-        batcher.run([2])
 
 
 def test_many_callers_at_once(clients):

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from deploy.models.formats import BrokenFile
-from deploy.models.formats.dlib_dat import AddSkipped, Convolution, DatReader, Dense, read_network
+from deploy.models.formats.dlib_dat import AddSkipped, Convolution, DatReader, read_network
 from deploy.models.networks.dlib import build
 from services.common.onnx import open_session
-from tests.packages import DLIB_FILE, package_file
 
 EMPTY = (0, 0, 0, 0)
 
@@ -181,13 +180,3 @@ def test_numbers_as_dlib_writes_them():
     assert (reader.integer(), reader.integer(), reader.real(), reader.flag()) == (42, -256, 1.5, True)
     assert reader.at_end()
     assert DatReader(tensor((1, 2, 1, 1), [1, 2])).tensor().tolist() == [1, 2]
-
-
-def test_dlibs_own_file():
-    path = package_file("face_recognition_models", DLIB_FILE)
-    if path is None:
-        pytest.skip("face_recognition_models is not installed")
-    network = read_network(path.read_bytes())
-    assert network.size == (150, 150) and len(network.layers) == 108
-    assert sum(isinstance(layer, Convolution) for layer in network.layers) == 29
-    assert isinstance(network.layers[-1], Dense) and network.layers[-1].weights.shape == (256, 128)

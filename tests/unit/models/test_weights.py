@@ -13,7 +13,7 @@ import pytest
 from deploy.models import download as downloading
 from deploy.models.weights import WeightFile, WeightStore
 from services.common.errors import ModelUnavailable
-from tests.unit.fileserver import FileServer
+from tests.fileserver import FileServer
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -30,7 +30,7 @@ def server():
 
 
 def weight_at(url, sha256=SHA256, name="net.bin"):
-    return WeightFile(name, url, sha256, "Apache-2.0", True, "this test")
+    return WeightFile(name, url, sha256, "Apache-2.0", "this test")
 
 
 def names(folder):

@@ -7,9 +7,8 @@ import pytest
 
 from deploy.models import __main__ as command
 from services.common.models import find
+from tests.machine import ROOT
 from tests.networks import channel_means
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
