@@ -229,7 +229,8 @@ class Models:
     def _make(self, wanted: Wanted) -> None:
         error: ModelUnavailable | None = None
         try:
-            self._workshop(wanted)
+            if not self.find(wanted):  # another may have made it since the caller looked
+                self._workshop(wanted)
         except (ModelUnavailable, OSError) as raised:
             error = ModelUnavailable(str(raised))
         with self._lock:
