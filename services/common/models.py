@@ -252,6 +252,9 @@ def open_models(cache: Path, weights: Path, mirror: str | None) -> Models:
 
 
 def _can_be_written(folder: Path) -> bool:
-    """Whether the folder, or the nearest one above it that is there, lets us."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
-    return os.access(there, os.W_OK | os.X_OK)
+    """Whether the folder, which is made if it is missing, lets us."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK | os.X_OK)
