@@ -6,7 +6,7 @@ PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 
 CONVERT := .venv-convert
 PYTHON ?= python3
 PORT   ?= 8001
-BASE_PORT ?= 50050
+BASE_PORT ?= 15050
 ADMIN_PORT ?= 9901
 export PYTHONPATH := .:gen
 unexport PYTHONDONTWRITEBYTECODE

@@ -27,7 +27,7 @@ def main() -> int:
 
 def own_address() -> str:
     """Where the service of this container can be reached from within."""
-    listen = os.environ.get(f"RECO_{os.environ.get('RECO_SERVICE', 'gateway').upper()}_LISTEN", "127.0.0.1:50050")
+    listen = os.environ.get(f"RECO_{os.environ.get('RECO_SERVICE', 'gateway').upper()}_LISTEN", "127.0.0.1:15050")
     return f"127.0.0.1:{listen.rpartition(':')[2]}"
 
 

@@ -1,9 +1,11 @@
 """Fills in Envoy's configuration, envoy.yaml beside this file, for `make run` and for containers.
 
 ${NAME} in it stands for a value; the lines from `#if NAME` to `#end` are left out where that value is empty. Each value can
-be set by an environment variable, RECO_ENVOY_ and its name: RECO_ENVOY_TIMEOUT=300s.
+be set by an environment variable, RECO_ENVOY_ and its name: RECO_ENVOY_TIMEOUT=300s. RECO_CORS_ORIGINS says which web pages
+may call.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +13,7 @@ from string import Template
 from urllib.parse import urlsplit
 
 from services.common.call import MAX_REQUEST_ID, REQUEST_ID_CHARACTERS
-from services.common.limits import MAX_BODY_BYTES, MAX_MESSAGE_BYTES
+from services.common.limits import MAX_BODY_BYTES, MAX_FORM_BYTES
 
 TEMPLATE = Path(__file__).with_name("envoy.yaml")
 PREFIX = "RECO_ENVOY_"
@@ -32,9 +34,11 @@ def render(environment: Mapping[str, str], place: Mapping[str, object]) -> str:
 
     Raises:
         KeyError: a placeholder without a value.
-        ValueError: an OTLP endpoint that does not fit.
+        ValueError: an OTLP endpoint, an origin or a time that does not fit.
     """
-    return fill(TEMPLATE.read_text(), {**everywhere(), **tracing(environment), **place, **given(environment)})
+    values = {**everywhere(), **tracing(environment), **origins(environment), **place, **given(environment)}
+    values.setdefault("IDLE_TIMEOUT", _longer(str(values["TIMEOUT"])))
+    return fill(TEMPLATE.read_text(), values)
 
 
 def fill(template: str, values: Mapping[str, object]) -> str:
@@ -47,9 +51,31 @@ def everywhere() -> dict[str, object]:
     """Values that do not go with a place."""
     return {
         "MAX_BODY_BYTES": MAX_BODY_BYTES,
-        "MAX_MESSAGE_BYTES": MAX_MESSAGE_BYTES,
         "FIRST_TOO_LARGE": MAX_BODY_BYTES + 1,
+        "MAX_FORM_BYTES": MAX_FORM_BYTES,
+        "FIRST_TOO_LARGE_FORM": MAX_FORM_BYTES + 1,
+        "MESSAGE_107": "Endpoint request needs to be www-form-urlencoded, or form is empty.",
+        # A message of the typed API with photos: Envoy has it in memory, several times over while it makes gRPC of JSON.
+        "MAX_TYPED_BYTES": 16 << 20,
+        "FIRST_TOO_LARGE_TYPED": (16 << 20) + 1,
+        # Uploads under way at once; as many as the gateway takes (services/gateway/settings.py).
+        "MAX_UPLOADS": 512,
+        # Of each request that a gateway has, kept to be sent to another one should that one stop.
+        "MAX_REPEATED_BYTES": 1 << 20,
+        "MAX_HEAP_BYTES": 128 << 20,
+        "MAX_CONNECTIONS": 4000,
+        # Until a form or JSON without photos is there, and until photos are there; a phone may send 10 MB at 17 KB/s.
+        "FORM_TIMEOUT": "10s",
+        "UPLOAD_TIMEOUT": "600s",
+        # The longest pause of an upload.
+        "UPLOAD_IDLE_TIMEOUT": "20s",
+        # From then on, until it is answered.
         "TIMEOUT": "120s",
+        # Requests of one address: at once, and a second.
+        "CLIENT_BURST": 2000,
+        "CLIENT_RATE": 200,
+        # Proxies in front that tell their client's address in x-forwarded-for.
+        "TRUSTED_PROXIES": 0,
         "REQUEST_ID_CHARACTERS": REQUEST_ID_CHARACTERS,
         "MAX_REQUEST_ID": MAX_REQUEST_ID,
         "TRACED_PERCENT": 100,
@@ -65,6 +91,29 @@ def tracing(environment: Mapping[str, str]) -> dict[str, object]:
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}; http://HOST:{OTLP_PORT} fits")
     return {"OTLP_HOST": parts.hostname, "OTLP_PORT": parts.port or OTLP_PORT}
+
+
+def origins(environment: Mapping[str, str]) -> dict[str, object]:
+    """Which web pages may call the three endpoints: RECO_CORS_ORIGINS, joined by commas; `*` (default) all, `none` none.
+
+    Raises:
+        ValueError: what is neither scheme://host nor one of the two words.
+    """
+    named = environment.get("RECO_CORS_ORIGINS", "*").strip()
+    if named == "*":
+        return {"CORS_ORIGINS": json.dumps([{"safe_regex": {"regex": ".*"}}])}
+    listed = [origin.strip() for origin in named.split(",") if origin.strip() and named != "none"]
+    for origin in listed:
+        if not re.fullmatch(r"https?://[^/\s\"$%]+", origin):
+            raise ValueError(f"RECO_CORS_ORIGINS has {origin}; https://HOST, joined by commas, * or none fits")
+    return {"CORS_ORIGINS": json.dumps([{"exact": origin} for origin in listed])}
+
+
+def _longer(timeout: str) -> str:
+    """A time such as `120s` and a little more, so that whoever waits that long is told so, not cut off."""
+    if not re.fullmatch(r"\d+(\.\d+)?s", timeout):
+        raise ValueError(f"{PREFIX}TIMEOUT is {timeout}; a number of seconds such as 120s fits")
+    return f"{float(timeout[:-1]) + 10:g}s"
 
 
 def given(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Runs the whole system on this machine: four services and Envoy under one process manager.
+"""Runs the whole system on this machine: four services and Envoy, each started again when it ends.
 
 `python -m deploy.local.run` is what `make run` calls; the end-to-end tests run it too, on ports and folders of their own.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from honcho.manager import Manager
 
 from deploy.envoy.render import render
+from deploy.local.supervisor import Part, Supervisor
 from services.common.env import EnvFile, EnvInvalid
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
 
 
 def main() -> int:
-    """Starts everything, and stops everything when one part ends; returns the exit status."""
+    """Starts everything and keeps it running; returns the exit status: 0 when it was told to stop."""
     options = _options()
     ports = {name: options.base_port + number for number, name in enumerate(PORT_ORDER)}
     metrics_ports = {name: options.admin_port + 1 + number for number, name in enumerate(PORT_ORDER)}
@@ -63,7 +63,7 @@ def main() -> int:
     if taken := [port for port in wanted if is_taken(port)]:
         which = f"Port {taken[0]} is" if len(taken) == 1 else f"Ports {', '.join(map(str, taken))} are"
         print(
-            f"{which} taken. Stop what listens there, or choose: make run PORT=8002 BASE_PORT=50150 ADMIN_PORT=9911",
+            f"{which} taken. Stop what listens there, or choose: make run PORT=8002 BASE_PORT=15150 ADMIN_PORT=9911",
             file=sys.stderr,
         )
         return 1
@@ -74,24 +74,22 @@ def main() -> int:
             f"{options.env_file}: {err}\nStarting all the same: requests answer code 176 until it is mended.",
             file=sys.stderr,
         )
-    manager = Manager()
-    environment = _environment(options, ports, metrics_ports)
-    for name in SERVICES:
-        manager.add_process(name, f"exec {sys.executable} -m services.{name}", env=environment, cwd=str(ROOT))
     try:
         config = _write_envoy_config(options, ports["gateway"])
     except ValueError as err:
         print(err, file=sys.stderr)
         return 1
-    manager.add_process(
-        "envoy",
-        f"exec {_envoy()} -c {config} --log-level warning --concurrency 2 --use-dynamic-base-id",
-        env=environment,
-    )
-    threading.Thread(target=_say_when_ready, args=(options, ports), daemon=True).start()
-    manager.loop()
-    status: int = manager.returncode or 1
-    return 0 if status in (130, 143) else status
+    ready = threading.Event()
+    threading.Thread(target=_say_when_ready, args=(options, ports, ready), daemon=True).start()
+    environment = _environment(options, ports, metrics_ports)
+    return Supervisor(_parts(config), environment, ROOT, was_well=ready.is_set).run()
+
+
+def _parts(envoy_config: Path) -> list[Part]:
+    """The gateway ends first: its calls under way need the stages, and its clients Envoy."""
+    services = [Part(name, (sys.executable, "-m", f"services.{name}"), first=name == "gateway") for name in SERVICES]
+    options = ("--log-level", "warning", "--concurrency", "2", "--use-dynamic-base-id")
+    return [*services, Part("envoy", (str(_envoy()), "-c", str(envoy_config), *options))]
 
 
 def _options() -> argparse.Namespace:
@@ -103,7 +101,7 @@ def _options() -> argparse.Namespace:
         default=9901,
         help="of Envoy's admin interface and, in the four after it, of the services' metrics; on this machine only",
     )
-    parser.add_argument("--base-port", type=int, default=50050, help="first of the four services' ports")
+    parser.add_argument("--base-port", type=int, default=15050, help="first of the four services' ports")
     parser.add_argument("--listen", default="0.0.0.0", help="address that the REST port listens on")
     parser.add_argument("--env-file", type=Path, default=ROOT / ".env")
     parser.add_argument("--state", type=Path, default=ROOT / "var", help="folder for weights and caches")
@@ -158,14 +156,14 @@ def _envoy() -> Path:
     return Path(sys.executable).parent / "envoy"
 
 
-def _say_when_ready(options: argparse.Namespace, ports: dict[str, int]) -> None:
+def _say_when_ready(options: argparse.Namespace, ports: dict[str, int], ready: threading.Event) -> None:
     """Waits until every service says SERVING, and Envoy has seen that the gateway does."""
-    time.sleep(1)  # the process manager forks first: gRPC and forking do not mix
     deadline = time.monotonic() + START_TIMEOUT
     waiting = [*ports.values()]
     while time.monotonic() < deadline:
         waiting = [port for port in waiting if not _serves(port)]
         if not waiting and _envoy_sees_gateway(options.admin_port):
+            ready.set()
             print(READY.format(port=options.port), flush=True)
             return
         time.sleep(0.2)
@@ -181,12 +179,13 @@ def _serves(port: int) -> bool:
 
 
 def _envoy_sees_gateway(admin_port: int) -> bool:
-    url = f"http://127.0.0.1:{admin_port}/stats?filter=cluster.gateway.membership_healthy"
+    url = f"http://127.0.0.1:{admin_port}/stats?filter=cluster.gateway(.uploads)%3F.membership_healthy"
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
-            return bool(answer.read().strip().endswith(b": 1"))
+            healthy = answer.read().split()[1::2]
     except OSError:
         return False
+    return bool(healthy) and set(healthy) == {b"1"}
 
 
 if __name__ == "__main__":

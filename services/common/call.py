@@ -7,6 +7,7 @@ from contextvars import ContextVar
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_set_by_caller: ContextVar[bool] = ContextVar("set_by_caller", default=False)
 
 #: What a caller's request id may be made of, and how long it may be; Envoy decides by the same (deploy/envoy/render.py).
 REQUEST_ID_CHARACTERS = "A-Za-z0-9._:/=@~+-"
@@ -27,6 +28,13 @@ def begin(identifier: str, seconds_left: float | None) -> None:
     request_id.set(identifier)
     left = DEFAULT_TIMEOUT if seconds_left is None else min(seconds_left, 10 * DEFAULT_TIMEOUT)
     _deadline.set(time.monotonic() + left)
+    _set_by_caller.set(seconds_left is not None)
+
+
+def renew() -> None:
+    """The whole request has come only now: where its caller set no deadline, the time for it begins anew."""
+    if not _set_by_caller.get():
+        _deadline.set(time.monotonic() + DEFAULT_TIMEOUT)
 
 
 def deadline() -> float:

@@ -28,7 +28,7 @@ class Settings:
     def from_environment(cls) -> "Settings":
         get = os.environ.get
         return cls(
-            server=ServerOptions.of("detector", 50051),
+            server=ServerOptions.of("detector", 15051),
             threads=int(get("RECO_DETECTOR_THREADS") or processors()),
             cache=Path(get("RECO_CACHE", "var/cache")),
             models=Path(get("RECO_MODELS", "var/models")),

@@ -34,7 +34,7 @@ class Settings:
     def from_environment(cls) -> "Settings":
         get = os.environ.get
         return cls(
-            server=ServerOptions.of("embedder", 50053),
+            server=ServerOptions.of("embedder", 15053),
             env_file=Path(get("RECO_ENV_FILE", ".env")),
             models=Path(get("RECO_MODELS", "var/models")),
             cache=Path(get("RECO_CACHE", "var/cache")),

@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from reco.gateway.v1 import gateway_pb2_grpc, legacy_pb2_grpc
+from reco.gateway.v1 import gateway_pb2_grpc, legacy_pb2_grpc, readiness_pb2_grpc
 
 from services.common.database import Database
 from services.common.env import EnvFile
@@ -15,6 +15,7 @@ from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.gateway.api.grpc import GatewayServicer
+from services.gateway.api.readiness import ReadinessServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import Enroller
@@ -26,6 +27,7 @@ from services.gateway.pipeline.verify import Verifier
 from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
+from services.gateway.stages.health import StageHealth
 from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.types import Workspace, Workspaces
@@ -50,15 +52,18 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     """The gateway's server, not started yet; what processes that died have left is cleared up from now on."""
     metrics, tracing = Metrics("gateway"), open_tracing("gateway", settings.server.otlp)
     calls, counted = CallMetrics("client", metrics.registry), GatewayMetrics(metrics.registry)
-    detector = DetectorClient(open_channel(settings.detector, calls, tracing))
-    liveness = LivenessClient(open_channel(settings.liveness, calls, tracing))
-    embedder = EmbedderClient(open_channel(settings.embedder, calls, tracing))
+    targets = {"detector": settings.detector, "liveness": settings.liveness, "embedder": settings.embedder}
+    channels = {name: open_channel(target, calls, tracing) for name, target in targets.items()}
+    detector = DetectorClient(channels["detector"])
+    liveness = LivenessClient(channels["liveness"])
+    embedder = EmbedderClient(channels["embedder"])
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
     workspaces = EnvWorkspaces(env_file, Database(env_file.root), log_file)
     pipeline = build_pipeline(detector, liveness, embedder, executor)
     legacy = LegacyServicer(workspaces, pipeline, counted)
     typed = GatewayServicer(workspaces, pipeline, counted)
+    readiness = ReadinessServicer(StageHealth(channels).serving)
     reconciling = (workspaces, pipeline.reconciler)
     threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
     return Server(
@@ -69,6 +74,9 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
             ),
             "reco.gateway.v1.GatewayService": lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
                 typed, server
+            ),
+            "reco.gateway.v1.ReadinessService": lambda server: (
+                readiness_pb2_grpc.add_ReadinessServiceServicer_to_server(readiness, server)
             ),
         },
         metrics,

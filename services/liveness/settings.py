@@ -31,7 +31,7 @@ class Settings:
         get = os.environ.get
         threshold = get("RECO_LIVENESS_THRESHOLD")
         return cls(
-            server=ServerOptions.of("liveness", 50052),
+            server=ServerOptions.of("liveness", 15052),
             threads=int(get("RECO_LIVENESS_THREADS") or processors()),
             env_file=Path(get("RECO_ENV_FILE", ".env")),
             mirror=get("RECO_MIRROR") or None,

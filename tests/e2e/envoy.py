@@ -17,11 +17,12 @@ from tests.machine import ROOT, free_port
 class Envoy:
     """Envoy as `make run` configures it, but balancing over several gateways; a context manager that ends it."""
 
-    def __init__(self, folder: Path, gateways: Sequence[int]):
-        """`gateways`: their ports on this machine."""
+    def __init__(self, folder: Path, gateways: Sequence[int], **settings: str):
+        """`gateways`: their ports on this machine; `settings`: of deploy/envoy/render.py, such as TIMEOUT."""
         self.port, self._admin_port = free_port(), free_port()
         self._folder = folder
         self._gateways = gateways
+        self._settings = {f"RECO_ENVOY_{name}": value for name, value in settings.items()}
         self._process: subprocess.Popen[bytes]
 
     def _configuration(self) -> str:
@@ -34,9 +35,9 @@ class Envoy:
             "GATEWAY_PORT": self._gateways[0],
             "DESCRIPTOR_SET": ROOT / "gen" / "reco.pb",
         }
-        configuration = yaml.safe_load(render({}, place))
+        configuration = yaml.safe_load(render(self._settings, place))
         cluster = next(c for c in configuration["static_resources"]["clusters"] if c["name"] == "gateway")
-        (endpoints,) = cluster["load_assignment"]["endpoints"]
+        (endpoints,) = cluster["load_assignment"]["endpoints"]  # the very list of all clusters of gateways
         (first,) = endpoints["lb_endpoints"]
         for port in self._gateways[1:]:
             another = copy.deepcopy(first)
@@ -46,17 +47,18 @@ class Envoy:
 
     def wait(self, healthy: int) -> None:
         """Waits until Envoy sees that many gateways serving."""
-        url = f"http://127.0.0.1:{self._admin_port}/stats?filter=cluster.gateway.membership_healthy"
+        url = f"http://127.0.0.1:{self._admin_port}/stats?filter=cluster.gateway(.uploads)%3F.membership_healthy"
         deadline = time.monotonic() + 30
-        while not self._says(url, f": {healthy}"):
+        while not self._says(url, str(healthy)):
             assert time.monotonic() < deadline and self._process.poll() is None, self._log().read_text()[-4000:]
             time.sleep(0.1)
 
     @staticmethod
-    def _says(url: str, end: str) -> bool:
+    def _says(url: str, number: str) -> bool:
+        """Whether all values of statistics are that number."""
         try:
             with urllib.request.urlopen(url, timeout=1) as answer:
-                return bool(answer.read().decode().strip().endswith(end))
+                return set(answer.read().decode().split()[1::2]) == {number}
         except OSError:
             return False
 

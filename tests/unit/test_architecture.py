@@ -16,9 +16,11 @@ ADAPTERS = (
     "services/common/interceptor.py",
     "services/common/server.py",
     "services/gateway/api/grpc.py",
+    "services/gateway/api/readiness.py",
     "services/gateway/api/rest.py",
     "services/gateway/stages/channels.py",
     "services/gateway/stages/clients.py",
+    "services/gateway/stages/health.py",
 )
 
 #: What modules of a folder may not import.

@@ -10,15 +10,14 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import Field, File, FormParser, parse_options_header
 
 from services.common.errors import RecoError
-from services.common.limits import MAX_BODY_BYTES
+from services.common.limits import MAX_BODY_BYTES, MAX_FORM_BYTES
 from services.gateway.pipeline.upload import NamedPhoto
 
 MULTIPART = "multipart/form-data"
 URLENCODED = "application/x-www-form-urlencoded"
 
-#: Parts of one form, and bytes of a form without files.
+#: Parts of one form.
 MAX_PARTS = 1000
-MAX_FORM_BYTES = 64 * 1024
 
 
 class FormTooLarge(RecoError):

@@ -12,6 +12,7 @@ from services.common.env import EnvInvalid
 from services.common.errors import RecoError
 from services.gateway.api.codes import CACHE_DELETED, CACHE_GONE, CODE_OF_REASON, INDEX_REBUILT, MESSAGES
 from services.gateway.api.forms import BrokenBase64, read_fields, read_photos, within_limit
+from services.gateway.api.receiving import ClientGone, Receiver
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentOutcome, EnrollmentResult
 from services.gateway.pipeline.people import check_person_id
@@ -48,8 +49,11 @@ class Coded(Exception):
 class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
     """`/upload_imgs`, `/upload_db` and `/verify`."""
 
-    def __init__(self, workspaces: Workspaces, pipeline: Pipeline, metrics: GatewayMetrics):
+    def __init__(
+        self, workspaces: Workspaces, pipeline: Pipeline, metrics: GatewayMetrics, receiver: Receiver | None = None
+    ):
         self._workspaces = workspaces
+        self._receiver = receiver or Receiver()
         self._pipeline = pipeline
         self._metrics = metrics
 
@@ -89,6 +93,7 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         return _json(keys, code, results, system_errors)
 
     def _upload_imgs(self, requests: Iterator[legacy_pb2.LegacyUploadRequest]) -> tuple[int, Json]:
+        requests = self._receiver.in_time(_until_gone(requests), lambda request: len(request.body.data))
         first = next(requests, legacy_pb2.LegacyUploadRequest())
         pieces = within_limit(_pieces(first, requests))
         try:
@@ -96,14 +101,21 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
                 raise Coded(110)
             workspace = self._workspaces.open()
             check_person_id(first.id, workspace.env.id_regex)
-            photos = read_photos(first.body.content_type, pieces)
-        except BrokenBase64 as err:
-            raise Coded(193) from err
+            with self._receiver.whole(pieces, workspace.env.upload_folder) as body:
+                result = self._receiver.work(self._upload, workspace, first, body)
         finally:
             for _ in pieces:  # a client that is still sending would not read the answer
                 pass
-        result = self._pipeline.uploader.upload(workspace, first.id, photos)
         return 119 if result.upload else 120, _upload_results(result)
+
+    def _upload(
+        self, workspace: Workspace, first: legacy_pb2.LegacyUploadRequest, body: Iterator[bytes]
+    ) -> UploadResult:
+        try:
+            photos = read_photos(first.body.content_type, body)
+        except BrokenBase64 as err:
+            raise Coded(193) from err
+        return self._pipeline.uploader.upload(workspace, first.id, photos)
 
     def _upload_db(self, body: httpbody_pb2.HttpBody) -> tuple[int, Json]:
         form = _form(body, UPLOAD_DB_KEYS, 108)
@@ -153,6 +165,13 @@ def _json(keys: tuple[str, str, str], code: int, results: Json | None, errors: J
     if code_key == "upload_code":
         answer = {results_key: results, **{key: answer[key] for key in (code_key, message_key, "system_errors")}}
     return httpbody_pb2.HttpBody(content_type="application/json", data=json.dumps(answer).encode("ascii"))
+
+
+def _until_gone(requests: Iterator[legacy_pb2.LegacyUploadRequest]) -> Iterator[legacy_pb2.LegacyUploadRequest]:
+    try:
+        yield from requests
+    except grpc.RpcError as err:
+        raise ClientGone("the client went away") from err
 
 
 def _pieces(
