@@ -20,6 +20,8 @@ PREFIX = "RECO_ENVOY_"
 
 BLOCK = re.compile(r"^ *#if (\w+)\n(.*?)^ *#end\n", re.MULTILINE | re.DOTALL)
 
+MAX_JSON_BYTES = 8 << 20
+
 #: Where OpenTelemetry's protocol is spoken if an endpoint names no port.
 OTLP_PORT = 4317
 
@@ -55,14 +57,15 @@ def everywhere() -> dict[str, object]:
         "MAX_FORM_BYTES": MAX_FORM_BYTES,
         "FIRST_TOO_LARGE_FORM": MAX_FORM_BYTES + 1,
         "MESSAGE_107": "Endpoint request needs to be www-form-urlencoded, or form is empty.",
-        # A message of the typed API with photos: Envoy has it in memory, several times over while it makes gRPC of JSON.
-        "MAX_TYPED_BYTES": 16 << 20,
-        "FIRST_TOO_LARGE_TYPED": (16 << 20) + 1,
+        # Photos as one message of the typed API, which Envoy has in memory, JSON several times over.
+        "MAX_JSON_BYTES": MAX_JSON_BYTES,
+        "FIRST_TOO_LARGE_JSON": MAX_JSON_BYTES + 1,
+        "MAX_GRPC_BYTES": 16 << 20,
         # Uploads under way at once; as many as the gateway takes (services/gateway/settings.py).
         "MAX_UPLOADS": 512,
         # Of each request that a gateway has, kept to be sent to another one should that one stop.
         "MAX_REPEATED_BYTES": 1 << 20,
-        "MAX_HEAP_BYTES": 128 << 20,
+        "MAX_HEAP_BYTES": 184 << 20,
         "MAX_CONNECTIONS": 4000,
         # Until a form or JSON without photos is there, and until photos are there; a phone may send 10 MB at 17 KB/s.
         "FORM_TIMEOUT": "10s",

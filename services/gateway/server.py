@@ -16,6 +16,7 @@ from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.readiness import ReadinessServicer
+from services.gateway.api.receiving import Bounds, Receiver
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import Enroller
@@ -61,7 +62,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     env_file = EnvFile(settings.env_file)
     workspaces = EnvWorkspaces(env_file, Database(env_file.root), log_file)
     pipeline = build_pipeline(detector, liveness, embedder, executor)
-    legacy = LegacyServicer(workspaces, pipeline, counted)
+    legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(Bounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
     readiness = ReadinessServicer(StageHealth(channels).serving)
     reconciling = (workspaces, pipeline.reconciler)

@@ -13,6 +13,10 @@ class Settings:
 
     The server has RECO_GATEWAY_THREADS for calls, and RECO_GATEWAY_UPLOADS for uploads while their bodies come in: as many
     as Envoy lets through (MAX_UPLOADS in deploy/envoy/render.py).
+
+    Attributes:
+        parallel: photos that are worked on at once.
+        upload_pause: seconds within which an upload must make progress (Bounds in api/receiving.py).
     """
 
     server: ServerOptions
@@ -21,6 +25,7 @@ class Settings:
     liveness: str
     embedder: str
     parallel: int
+    upload_pause: float
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -33,4 +38,5 @@ class Settings:
             liveness=get("RECO_LIVENESS", "localhost:15052"),
             embedder=get("RECO_EMBEDDER", "localhost:15053"),
             parallel=int(get("RECO_GATEWAY_PARALLEL", "16")),
+            upload_pause=float(get("RECO_GATEWAY_UPLOAD_PAUSE", "20")),
         )

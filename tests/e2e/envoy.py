@@ -32,7 +32,7 @@ class Envoy:
             "LISTEN_ADDRESS": "127.0.0.1",
             "LISTEN_PORT": self.port,
             "GATEWAY_HOST": "127.0.0.1",
-            "GATEWAY_PORT": self._gateways[0],
+            "GATEWAY_PORT": self._gateways[0] if self._gateways else free_port(),
             "DESCRIPTOR_SET": ROOT / "gen" / "reco.pb",
         }
         configuration = yaml.safe_load(render(self._settings, place))

@@ -1,6 +1,7 @@
 """Runs the whole system for a test: real processes, real Envoy, ports and folders of its own."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -85,6 +86,14 @@ class System:
     def wait(self) -> int:
         """Waits until all processes have ended; returns the process manager's exit status."""
         return self._process.wait(timeout=60)
+
+    def pids(self, name: str) -> list[int]:
+        """The processes that were started of a part, the running one last."""
+        return [int(pid) for pid in re.findall(rf"\b{name} started \(pid=(\d+)\)", self.log())]
+
+    def kill_manager(self) -> None:
+        """kill -9 of the process manager."""
+        self._process.kill()
 
     def address(self, service: str) -> str:
         """Where a service listens."""

@@ -7,13 +7,16 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.system import System
 from tests.machine import ROOT, free_port, free_ports
+
+PARTS = ("detector", "liveness", "embedder", "gateway", "envoy")
 
 
 @pytest.mark.parametrize("count, said", [(1, "Port {} is taken"), (2, "Ports {}, {} are taken")])
@@ -44,14 +47,52 @@ def test_ctrl_c_stops_everything_and_a_second_start_is_quick(tmp_path: Path):
         assert time.monotonic() - started < 60
 
 
-@pytest.mark.parametrize("victim", ["gateway", "envoy"])
-def test_a_part_that_dies_ends_the_run(tmp_path: Path, victim: str):
+def test_envoy_is_started_again_when_it_dies(tmp_path: Path):
+    with System(tmp_path) as system:
+        os.kill(system.pids("envoy")[-1], signal.SIGKILL)
+        wait_for(lambda: "envoy stopped (rc=-9); starting it again in 0.5 s" in system.log())
+        wait_for(lambda: answers(system))
+        assert len(system.pids("envoy")) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_stop_everything_too(tmp_path: Path, number: int):
     system = System(tmp_path)
     system.start()
-    (pid,) = re.findall(rf"{victim} started \(pid=(\d+)\)", system.log())
-    os.kill(int(pid), signal.SIGKILL)
-    assert system.wait() != 0
-    assert f"{victim} stopped (rc=-9)" in system.log()
+    pids = [pid for name in PARTS for pid in system.pids(name)]
+    assert system.stop(number) == 0
+    assert not [pid for pid in pids if alive(pid)]
+
+
+def test_a_manager_that_is_killed_leaves_no_process_behind(tmp_path: Path):
+    system = System(tmp_path)
+    system.start()
+    pids = [pid for name in PARTS for pid in system.pids(name)]
+    assert len(pids) == 5 and all(map(alive, pids))
+    system.kill_manager()
+    assert system.wait() == -signal.SIGKILL
+    wait_for(lambda: not any(map(alive, pids)))
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def answers(system: System) -> bool:
+    with suppress(OSError):
+        return bool(system.client.verify("RECO_ID_1-1")["recognition_code"] == 189)
+    return False
+
+
+def alive(pid: int) -> bool:
+    """Whether it runs; what has ended and nobody has asked about does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_broken_env_is_said_at_start_and_everywhere(tmp_path: Path):

@@ -89,7 +89,7 @@ class Receiver:
             try:
                 item = coming.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                raise BodyTooSlow(f"less than {self._bounds.progress} bytes in {self._bounds.pause:g} s") from None
+                raise BodyTooSlow("the request did not arrive in time") from None
             if isinstance(item, _End):
                 if item.error:
                     raise item.error
