@@ -1,6 +1,7 @@
 """Reaches the stages: balanced over their copies, the request's deadline, id and trace passed on, calls tried again."""
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.metrics import CallMetrics
 from services.common.tracing import NoTracing, Tracing
 from services.gateway.errors import LivenessUnavailable
+
+log = logging.getLogger("reco")
 
 #: A name is looked up anew at most this often, when a connection has ended (see services.common.server).
 DNS_INTERVAL_MS = 5000
@@ -142,6 +145,9 @@ def stage_errors() -> Iterator[None]:
         if reason in MEANING:
             raise MEANING[reason](text) from err
         failure = StageTimeout if code == grpc.StatusCode.DEADLINE_EXCEEDED else StageUnavailable
+        if not reason:  # not of a stage but of the way there, with addresses that are nobody's business
+            log.warning("%s %s", code.name, text)
+            text = "a stage does not answer"
         raise failure(f"{code.name} {text}") from err
 
 
