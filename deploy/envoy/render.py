@@ -65,6 +65,7 @@ def everywhere() -> dict[str, object]:
         "MAX_UPLOADS": 512,
         # Of each request that a gateway has, kept to be sent to another one should that one stop.
         "MAX_REPEATED_BYTES": 1 << 20,
+        "MAX_REPEATED_UPLOAD_BYTES": 128 << 10,
         "MAX_HEAP_BYTES": 184 << 20,
         "MAX_CONNECTIONS": 4000,
         # Until a form or JSON without photos is there, and until photos are there; a phone may send 10 MB at 17 KB/s.

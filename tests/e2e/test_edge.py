@@ -162,6 +162,14 @@ def grpc_error(system: System) -> str:
     return ""
 
 
+def test_a_grpc_message_that_is_too_large(system: System):
+    photo = gateway_pb2.Photo(image=bytes(17 << 20))
+    with grpc.insecure_channel(f"127.0.0.1:{system.port}") as channel, pytest.raises(grpc.RpcError) as refused:
+        request = gateway_pb2.UploadPhotosRequest(person_id=PERSON, photos=[photo])
+        gateway_pb2_grpc.GatewayServiceStub(channel).UploadPhotos(request, timeout=10)
+    assert refused.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
+
+
 def test_one_address_may_not_ask_without_end(tmp_path: Path):
     limits = {"CLIENT_BURST": "5", "CLIENT_RATE": "1"}
     with Envoy(tmp_path, [], **limits) as envoy:

@@ -137,6 +137,14 @@ def test_large_bodies_that_are_held(system: System, path: str, content_type: str
         assert envoy_memory(system) < ENVOY_MEMORY
 
 
+def test_hundreds_of_uploads_that_are_held(system: System):
+    """Each small enough to be kept for another gateway."""
+    with held(system, 500, head(UPLOAD, MULTIPART, 60 << 20) + bytes(400_000)):
+        code, seconds = answers(system)
+        assert code == 189 and seconds < 2
+        assert envoy_memory(system) < ENVOY_MEMORY
+
+
 @pytest.mark.parametrize("path, code_key", [("/verify", "recognition_code"), ("/upload_db", "result_code")])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_form_above_64_kb_is_none(system: System, path: str, code_key: str, chunked: bool):
