@@ -11,12 +11,14 @@ from reco.gateway.v1 import legacy_pb2, legacy_pb2_grpc
 from services.common.env import EnvInvalid
 from services.common.errors import RecoError
 from services.gateway.api.codes import CACHE_DELETED, CACHE_GONE, CODE_OF_REASON, INDEX_REBUILT, MESSAGES
-from services.gateway.api.forms import BrokenBase64, read_fields, read_photos, within_limit
+from services.gateway.api.form_values import BrokenBase64
+from services.gateway.api.forms import read_fields, read_photos, within_limit
+from services.gateway.errors import TooManyPhotos
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentOutcome, EnrollmentResult
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.pipeline.pipeline import Pipeline
-from services.gateway.pipeline.upload import PhotoOutcome, UploadResult
+from services.gateway.pipeline.upload import PhotoOutcome, PhotoResult, UploadResult
 from services.gateway.pipeline.verify import VerificationOutcome, VerificationResult, VerifyOptions
 from services.gateway.storage.types import Workspace, Workspaces
 
@@ -99,10 +101,15 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
             photos = read_photos(first.body.content_type, pieces)
         except BrokenBase64 as err:
             raise Coded(193) from err
+        except TooManyPhotos:
+            return 120, _upload_results(UploadResult(None, ()))
         finally:
             for _ in pieces:  # a client that is still sending would not read the answer
                 pass
-        result = self._pipeline.uploader.upload(workspace, first.id, photos)
+        try:
+            result = self._pipeline.uploader.upload(workspace, first.id, photos)
+        except TooManyPhotos:
+            result = UploadResult(None, tuple(PhotoResult(one.name, PhotoOutcome.REJECTED, None) for one in photos))
         return 119 if result.upload else 120, _upload_results(result)
 
     def _upload_db(self, body: httpbody_pb2.HttpBody) -> tuple[int, Json]:
