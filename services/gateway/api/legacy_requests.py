@@ -35,29 +35,30 @@ def add_to_server(servicer: legacy_pb2_grpc.LegacyServiceServicer, server: grpc.
 def read_upload(wire: bytes) -> legacy_pb2.LegacyUploadRequest:
     """Raises DecodeError where it is no message at all."""
     fields = _fields(wire)
-    return legacy_pb2.LegacyUploadRequest(id=_text(fields.get(1, b"")), body=_body(fields.get(2, b"")))
+    return legacy_pb2.LegacyUploadRequest(id=_text(fields.get(1, [])), body=_body(fields.get(2, [])))
 
 
 def read_form(wire: bytes) -> legacy_pb2.LegacyFormRequest:
     """One that is too large to be a form comes out empty; raises DecodeError where it is no message at all."""
     if len(wire) > MAX_FORM_MESSAGE:
         return legacy_pb2.LegacyFormRequest()
-    return legacy_pb2.LegacyFormRequest(body=_body(_fields(wire).get(1, b"")))
+    return legacy_pb2.LegacyFormRequest(body=_body(_fields(wire).get(1, [])))
 
 
-def _body(wire: bytes) -> httpbody_pb2.HttpBody:
-    fields = _fields(wire)
-    return httpbody_pb2.HttpBody(content_type=_text(fields.get(1, b"")), data=fields.get(2, b""))
+def _body(parts: list[bytes]) -> httpbody_pb2.HttpBody:
+    """Of a message that comes in parts, as Envoy sends it, the parts follow each other."""
+    fields = _fields(b"".join(parts))
+    return httpbody_pb2.HttpBody(content_type=_text(fields.get(1, [])), data=b"".join(fields.get(2, [])))
 
 
-def _fields(wire: bytes) -> dict[int, bytes]:
+def _fields(wire: bytes) -> dict[int, list[bytes]]:
     """Bytes of a message's fields by number."""
-    found: dict[int, bytes] = {}
+    found: dict[int, list[bytes]] = {}
     for field in UnknownFieldSet(Empty.FromString(wire)):
         if field.wire_type == LENGTH_DELIMITED:
-            found.setdefault(field.field_number, field.data)
+            found.setdefault(field.field_number, []).append(field.data)
     return found
 
 
-def _text(raw: bytes) -> str:
-    return raw.decode("utf-8", "replace")
+def _text(values: list[bytes]) -> str:
+    return values[0].decode("utf-8", "replace") if values else ""
