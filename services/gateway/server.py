@@ -14,6 +14,7 @@ from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
+from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.rest import LegacyServicer
@@ -40,6 +41,7 @@ RECONCILE_INTERVAL = 3.0
 
 def main() -> None:
     """Runs the gateway until it is told to stop."""
+    give_back_large_blocks()
     settings = Settings.from_environment()
     log_to_stdout()
     log_file = SharedFileHandler()
