@@ -3,8 +3,8 @@
 import ctypes
 
 #: Of mallopt(3): blocks from so many bytes on are given back when they are freed, and so much at a heap's end is not.
-M_TRIM_THRESHOLD, TRIM_BYTES = -1, 8 << 20
-M_MMAP_THRESHOLD, MMAP_BYTES = -3, 1 << 20
+M_TRIM_THRESHOLD, TRIM_BYTES = -1, 2 << 20
+M_MMAP_THRESHOLD, MMAP_BYTES = -3, 128 << 10
 
 
 def give_back_large_blocks() -> None:

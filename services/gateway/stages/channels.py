@@ -2,7 +2,6 @@
 
 import json
 import time
-import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -139,7 +138,7 @@ def stage_errors() -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as err:
-        traceback.clear_frames(err.__traceback__)  # of gRPC's, which hold the request and, in a circle, the error
+        err.__traceback__ = None  # gRPC's frames hold the request and, in a circle, the error
         reason, code, text = reason_of(err), err.code(), err.details() or ""
         if reason in MEANING:
             raise MEANING[reason](text) from err
