@@ -51,7 +51,10 @@ BODIES = {
     "a name": (URLENCODED, filled(b"", b"a")),
     "one giant file": (MULTIPART, filled(part(), b"\0", END)),
     "one giant text": (MULTIPART, filled(part(name=b""), b"AAAA", END)),
-    "one giant file in base64": (MULTIPART, filled(part(b"", b"Content-Transfer-Encoding: base64\r\n"), b"AAAA\r\n", END)),
+    "one giant file in base64": (
+        MULTIPART,
+        filled(part(b"", b"Content-Transfer-Encoding: base64\r\n"), b"AAAA\r\n", END),
+    ),
     "nine large files": (MULTIPART, filled((part(LARGE) + b"\r\n") * 9 + part(), b"\0", END)),
     "many small parts": (MULTIPART, filled(b"", part(b"x") + b"\r\n", END)),
     "many empty texts": (MULTIPART, filled(b"", part(name=b"") + b"\r\n", END)),
@@ -106,7 +109,9 @@ def test_a_body_costs_little_memory(services: Services, envoy: Envoy, before: in
 
 
 def test_four_at_once_leave_room_for_others(services: Services, envoy: Envoy, before: int):
-    bodies = [BODIES[name] for name in ("percent signs", "one giant file", "nine large files", "one giant file in base64")]
+    bodies = [
+        BODIES[name] for name in ("percent signs", "one giant file", "nine large files", "one giant file in base64")
+    ]
     waited = []
     with peak(services.pid("gateway")) as most, ThreadPoolExecutor(4) as executor:
         sent = [executor.submit(send, envoy, *body) for body in bodies]

@@ -27,6 +27,8 @@ def engine(request: pytest.FixtureRequest, mariadb: MariaDB) -> Iterator[Engine]
         connection.cursor().execute("SET @before = @@GLOBAL.sql_mode")
         connection.cursor().execute(f"SET GLOBAL sql_mode = {request.param}")
         engine = open_engine(make_url(mariadb.url))
+        with engine.begin() as tables:
+            tables.execute(text("DROP TABLE IF EXISTS old12, reco_enrolments"))
         yield engine
         engine.dispose()
         connection.cursor().execute("SET GLOBAL sql_mode = @before")
@@ -36,7 +38,6 @@ def engine(request: pytest.FixtureRequest, mariadb: MariaDB) -> Iterator[Engine]
 @pytest.mark.parametrize("record", [LONG_ID, CHINESE])
 def test_what_would_be_cut_is_refused_and_nothing_is_left(engine: Engine, record: PersonRecord, kind: str):
     with engine.begin() as connection:
-        connection.execute(text("DROP TABLE IF EXISTS old12"))
         connection.execute(text(f"CREATE TABLE old12 {COLUMNS} CHARACTER SET latin1 ENGINE {kind}"))
     records = SqlRecords(engine, replace(ENV, sql_table="old12"))
     entry = JournalEntry("000-strict", record.person_id, "upload", "folder")
@@ -47,4 +48,3 @@ def test_what_would_be_cut_is_refused_and_nothing_is_left(engine: Engine, record
     with pytest.raises(DatabaseRefused):
         records.commit(replace(stored, name="王小明"), replace(entry, enrollment_id="000-strict-2"))
     assert records.after(0, 10) == [stored] and records.journal() == [entry]
-    records.delete_entry(entry.enrollment_id)

@@ -10,7 +10,6 @@ from services.common.errors import RecoError
 from services.embedder.gallery.templates import Templates
 from services.embedder.matching import Metric
 
-
 #: Distances that differ by no more are the same: of one photo that was enrolled under two IDs, say.
 SAME = 1e-4
 

@@ -46,7 +46,7 @@ class Plain:
     def close(self) -> None:
         self.whole = True
 
-    def bytes(self) -> bytes:
+    def content(self) -> bytes:
         """What was taken; not a copy of it."""
         return self._taken.getvalue()
 
@@ -87,7 +87,7 @@ class Base64:
             self._decode(self._rest + b"=" * (4 - letters))
         self.whole = True
 
-    def bytes(self) -> bytes:
+    def content(self) -> bytes:
         """Raises BrokenBase64."""
         if self.broken:
             raise BrokenBase64("a text field is neither base64 nor a data URL")
@@ -124,7 +124,7 @@ class Text(Base64):
             if len(self._head) > MAX_URL_HEAD:
                 self._give_up()
             return
-        if not start[:5].lower() == b"data:":
+        if start[:5].lower() != b"data:":
             self._begin(start)
         else:
             self._read_url(start)

@@ -69,7 +69,7 @@ def read_fields(content_type: str, body: bytes) -> dict[str, str]:
         read_urlencoded([body], open_field)
         first: dict[bytes, bytes] = {}
         for name, value in found:
-            first.setdefault(name, _unescaped(value.bytes()))
+            first.setdefault(name, _unescaped(value.content()))
         charset = _charset(options.get(b"charset") or first.get(b"_charset_"))
         return {_text(name, charset): _text(value, charset) for name, value in first.items() if name}
     except (MalformedForm, TooManyPhotos):
@@ -125,12 +125,12 @@ class _Photos:
 
     def named(self) -> list[tuple[str, bytes]]:
         """Names and bytes, files first; raises BrokenBase64."""
-        files = [(name, value.bytes()) for name, value in self._files if value.whole]
+        files = [(name, value.content()) for name, value in self._files if value.whole]
         files = [(_base_name(name), data) for name, data in files if name or data]
         texts = [(name, text) for name, text in self._texts if text.whole and not text.empty]
         if files:
             texts = [(name, text) for name, text in texts if text.is_url]
-        return files + [(_base_name(name), text.bytes()) for name, text in texts]
+        return files + [(_base_name(name), text.content()) for name, text in texts]
 
     def _new_text(self, name: bytes) -> Text:
         self._texts.append((_text(name, self._charset), Text()))

@@ -4,6 +4,8 @@ protobuf refuses messages with such strings. Here what cannot be read comes out 
 that is taken has, so that the contract has a code for it. Of a field that is there twice (`?id=a&id=b`) the first counts.
 """
 
+from typing import Any
+
 import grpc
 from google.api import httpbody_pb2
 from google.protobuf.empty_pb2 import Empty
@@ -24,7 +26,7 @@ MAX_FORM_MESSAGE = 2 * MAX_FORM_BYTES
 def add_to_server(servicer: legacy_pb2_grpc.LegacyServiceServicer, server: grpc.Server) -> None:
     """Adds a servicer, as the generated function does."""
     write = httpbody_pb2.HttpBody.SerializeToString
-    handlers = {
+    handlers: dict[str, Any] = {
         "UploadImgs": grpc.stream_unary_rpc_method_handler(servicer.UploadImgs, read_upload, write),
         "UploadDb": grpc.unary_unary_rpc_method_handler(servicer.UploadDb, read_form, write),
         "Verify": grpc.unary_unary_rpc_method_handler(servicer.Verify, read_form, write),
@@ -54,7 +56,8 @@ def _body(parts: list[bytes]) -> httpbody_pb2.HttpBody:
 def _fields(wire: bytes) -> dict[int, list[bytes]]:
     """Bytes of a message's fields by number."""
     found: dict[int, list[bytes]] = {}
-    for field in UnknownFieldSet(Empty.FromString(wire)):
+    fields = UnknownFieldSet(Empty.FromString(wire))
+    for field in (fields[position] for position in range(len(fields))):
         if field.wire_type == LENGTH_DELIMITED:
             found.setdefault(field.field_number, []).append(field.data)
     return found

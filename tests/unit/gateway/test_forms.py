@@ -94,9 +94,7 @@ def in_lines(text: bytes) -> bytes:
 @pytest.mark.parametrize("data", BYTES)
 @pytest.mark.parametrize("prefix", [b"", b"data:image/jpeg;base64,", b"DATA:image/jpeg;name=x;BASE64, ", b"\r\n "])
 @pytest.mark.parametrize("form", [base64.b64encode, base64.urlsafe_b64encode])
-def test_base64_in_lines_without_padding_and_for_urls(
-    data: bytes, prefix: bytes, form: Callable[[bytes], bytes]
-):
+def test_base64_in_lines_without_padding_and_for_urls(data: bytes, prefix: bytes, form: Callable[[bytes], bytes]):
     whole = form(data)
     texts = {whole, whole.rstrip(b"="), in_lines(whole), in_lines(whole.rstrip(b"=")), whole.replace(b"+", b" ")}
     for text in texts:
@@ -127,7 +125,9 @@ def test_text_beside_files_is_passed_over_unless_it_is_a_data_url():
         photos(part("url", b"data:image/png;base64,%"), part("a", b"file", "a.jpg"))
 
 
-@pytest.mark.parametrize("before", [b"This is a form.\r\n", b"\r\n\r\n", b"\n", b"--y\r\n--xx\r\n"[:5], b"a\r\n--\r\n-x\r\n"])
+@pytest.mark.parametrize(
+    "before", [b"This is a form.\r\n", b"\r\n\r\n", b"\n", b"--y\r\n--xx\r\n"[:5], b"a\r\n--\r\n-x\r\n"]
+)
 def test_what_comes_before_the_first_boundary_and_after_the_last_is_passed_over(before: bytes):
     for step in (1, 7, 1000):
         assert photos(before + part("a", b"1", "a.jpg"), step=step) == {"a.jpg": b"1"}
@@ -153,7 +153,18 @@ def test_bytes_that_are_not_in_the_charset_are_told():
     assert read_fields(URLENCODED, b"a=%ff&b=\xff") == {"a": "\ufffd", "b": "\ufffd"}
 
 
-@pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "x" * 300, "multipart/form-data; boundary=\ufffd", ";", "; boundary=x", "\ufffd"])
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=",
+        "multipart/form-data; boundary=" + "x" * 300,
+        "multipart/form-data; boundary=\ufffd",
+        ";",
+        "; boundary=x",
+        "\ufffd",
+    ],
+)
 def test_content_types_that_are_none(content_type: str):
     assert read_photos(content_type, [part("a", b"1", "a.jpg") + b"--x--"]) == []
     assert read_fields(content_type, b"a=b") == {}
@@ -200,10 +211,24 @@ def test_no_body_is_parsed_byte_by_byte(content_type: str, start: bytes, filling
     assert time.process_time() - started < 2
 
 
-@pytest.mark.parametrize("text", [
-        *(b"%%%", b"data:image/png,abc", b"data:;base64,a", b"abcde", b"ab=c", b"abcd=", b"ab=", b"abc==", b"ab===", b"="),
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            b"%%%",
+            b"data:image/png,abc",
+            b"data:;base64,a",
+            b"abcde",
+            b"ab=c",
+            b"abcd=",
+            b"ab=",
+            b"abc==",
+            b"ab===",
+            b"=",
+        ),
         *(b"data:;base64", b"data:" + b"x" * 5000 + b";base64,AAAA", b" " * 5000, b"AA\0A", b"dat!"),
-    ])
+    ],
+)
 def test_broken_base64(text: bytes):
     with pytest.raises(BrokenBase64):
         photos(part("a", text))

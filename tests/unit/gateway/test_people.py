@@ -40,7 +40,9 @@ def test_ids_match_as_a_whole():
             check_person_id(other, r"RECO_ID_\d+")
 
 
-@pytest.mark.parametrize("person_id", ["", ".", "..", "a/b", "a\\b", "c:", ".hidden", " x", "x ", "a\nb", "é" * 61, "a\ufffd"])
+@pytest.mark.parametrize(
+    "person_id", ["", ".", "..", "a/b", "a\\b", "c:", ".hidden", " x", "x ", "a\nb", "é" * 61, "a\ufffd"]
+)
 def test_ids_are_safe_folder_names_whatever_the_pattern(person_id: str):
     with pytest.raises(InvalidPersonId):
         check_person_id(person_id, r"(?s).*")
