@@ -7,6 +7,7 @@ for beforehand, and dropped or refused.
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, MultipartState, QuerystringParser, parse_options_header
@@ -14,6 +15,9 @@ from python_multipart.multipart import MultipartParser, MultipartState, Querystr
 from services.common.errors import RecoError
 from services.gateway.api.form_values import Value
 from services.gateway.errors import TooManyPhotos
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 #: Parts or fields of one form.
 MAX_PARTS = 1000
@@ -78,33 +82,41 @@ def read_multipart(boundary: bytes, pieces: Iterable[bytes], open_part: Callable
     """
     if not boundary:
         raise MalformedForm("the form's boundary is missing")
-    form = _Parts(open_part)
-    delimiter = b"\r\n--" + boundary
-    padded = re.compile(re.escape(delimiter) + rb"[ \t]{%d}" % MAX_PADDING)
-    delimiters = padding = 0
+    form, guard = _Parts(open_part), _Guard(boundary)
+    callbacks: MultipartCallbacks = {
+        "on_part_begin": form.begin,
+        "on_header_field": form.header_field,
+        "on_header_value": form.header_value,
+        "on_header_end": form.header_end,
+        "on_headers_finished": form.open,
+        "on_part_data": form.data,
+        "on_part_end": form.end,
+    }
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": form.begin,
-                "on_header_field": form.header_field,
-                "on_header_value": form.header_value,
-                "on_header_end": form.header_end,
-                "on_headers_finished": form.open,
-                "on_part_data": form.data,
-                "on_part_end": form.end,
-            },
-        )
+        parser = MultipartParser(boundary, callbacks)
         for step in _steps(_from_first_boundary(boundary, pieces)):
-            delimiters += step.count(delimiter)
-            if delimiters > MAX_PARTS + 1:
-                raise TooManyPhotos(f"a form may have at most {MAX_PARTS} parts")
-            padding += len(step) if parser.state == MultipartState.BOUNDARY_PADDING else 0
-            if padding > STEP or padded.search(step):
-                raise MalformedForm("blanks after a boundary")
+            guard.check(step, parser.state)
             parser.write(step)
     except FormParserError as err:
         raise MalformedForm(str(err) or "the form is broken") from err
+
+
+class _Guard:
+    """Finds what MultipartParser would take byte by byte: boundaries within parts, and blanks after a boundary."""
+
+    def __init__(self, boundary: bytes):
+        self._delimiter = b"\r\n--" + boundary
+        self._padded = re.compile(re.escape(self._delimiter) + rb"[ \t]{%d}" % MAX_PADDING)
+        self._delimiters = self._padding = 0
+
+    def check(self, step: bytes, state: MultipartState) -> None:
+        """Raises MalformedForm or TooManyPhotos where a parser in this state should not be given the step."""
+        self._delimiters += step.count(self._delimiter)
+        if self._delimiters > MAX_PARTS + 1:
+            raise TooManyPhotos(f"a form may have at most {MAX_PARTS} parts")
+        self._padding += len(step) if state == MultipartState.BOUNDARY_PADDING else 0
+        if self._padding > STEP or self._padded.search(step):
+            raise MalformedForm("blanks after a boundary")
 
 
 class _Fields:
