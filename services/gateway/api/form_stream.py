@@ -67,7 +67,7 @@ def read_urlencoded(pieces: Iterable[bytes], open_field: Callable[[bytes], Value
         }
     )
     for step in _steps(pieces):
-        parser.write(re.sub(rb"&{2,}", b"&", step))
+        parser.write(re.sub(rb"&{2,}", b"&", step) if b"&&" in step else step)
     parser.finalize()
 
 
