@@ -125,9 +125,7 @@ def test_text_beside_files_is_passed_over_unless_it_is_a_data_url():
         photos(part("url", b"data:image/png;base64,%"), part("a", b"file", "a.jpg"))
 
 
-@pytest.mark.parametrize(
-    "before", [b"This is a form.\r\n", b"\r\n\r\n", b"\n", b"--y\r\n", b"a\r\n--\r\n-x\r\n"]
-)
+@pytest.mark.parametrize("before", [b"This is a form.\r\n", b"\r\n\r\n", b"\n", b"--y\r\n", b"a\r\n--\r\n-x\r\n"])
 def test_what_comes_before_the_first_boundary_and_after_the_last_is_passed_over(before: bytes):
     for step in (1, 7, 1000):
         assert photos(before + part("a", b"1", "a.jpg"), step=step) == {"a.jpg": b"1"}
