@@ -43,6 +43,7 @@ class ServerOptions:
         metrics: host:port at which the metrics can be read over HTTP; none where it is empty.
         otlp: where traces are sent, such as http://localhost:4317; nowhere where it is empty.
         connection_age: seconds, see MAX_CONNECTION_AGE.
+        read_ahead: whether gRPC takes in megabytes of a stream before they are asked for, when they come quickly.
     """
 
     address: str
@@ -51,6 +52,7 @@ class ServerOptions:
     metrics: str = ""
     otlp: str = ""
     connection_age: float = MAX_CONNECTION_AGE
+    read_ahead: bool = True
 
     @classmethod
     def of(cls, service: str, port: int, **more: int) -> "ServerOptions":
@@ -91,6 +93,7 @@ class Server:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
+                ("grpc.http2.bdp_probe", int(options.read_ahead)),
                 ("grpc.max_connection_age_ms", round(1000 * options.connection_age)),
                 ("grpc.max_connection_age_grace_ms", 1000 * MAX_CALL),
             ],
