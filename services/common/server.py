@@ -55,13 +55,14 @@ class ServerOptions:
     read_ahead: bool = True
 
     @classmethod
-    def of(cls, service: str, port: int, **more: int) -> "ServerOptions":
+    def of(cls, service: str, port: int, read_ahead: bool = True, **more: int) -> "ServerOptions":
         """Those that the environment gives a service, or else the given port of this machine alone."""
         get, name = os.environ.get, f"RECO_{service.upper()}"
         return cls(
             address=get(f"{name}_LISTEN", f"127.0.0.1:{port}"),
             metrics=get(f"{name}_METRICS", ""),
             otlp=get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+            read_ahead=read_ahead,
             **more,
         )
 
