@@ -13,6 +13,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from services.common.env import SqlSettings
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
 
+#: Has MySQL refuse what it would cut to fit a column or its charset, whatever the server is set to.
+STRICT = "SET SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')"
+
 #: Seconds that a statement may wait for another process's lock, and that connecting may take.
 LOCK_TIMEOUT = 20
 CONNECT_TIMEOUT = 3
@@ -78,7 +81,8 @@ def open_engine(url: URL) -> Engine:
         return engine
     timeouts = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": LOCK_TIMEOUT, "write_timeout": LOCK_TIMEOUT}
     isolation = "READ COMMITTED"  # every read sees what other processes have committed
-    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args=timeouts, isolation_level=isolation)
+    arguments = {**timeouts, "init_command": STRICT}
+    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args=arguments, isolation_level=isolation)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:

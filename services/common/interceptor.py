@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from services.common import call
-from services.common.errors import RecoError
+from services.common.errors import InvalidRequest, RecoError
 from services.common.metrics import CallMetrics
 from services.common.tracing import Tracing
 
@@ -31,6 +32,12 @@ Method = Callable[[Any, grpc.ServicerContext], Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # at run time it takes no parameters
 
 
+class Unreadable(InvalidRequest):
+    """The bytes are not a message of the method."""
+
+    reason = "REQUEST_UNREADABLE"
+
+
 class Boundary(grpc.ServerInterceptor):
     """Gives each call its request id and deadline, maps RecoError to a status with ErrorInfo, and logs one line."""
 
@@ -46,11 +53,15 @@ class Boundary(grpc.ServerInterceptor):
         handler, details = continuation(handler_call_details), handler_call_details
         if handler is None or details.method.startswith(QUIET_SERVICES):
             return handler
-        decode, encode = handler.request_deserializer, handler.response_serializer
+        decode, encode = _reader(handler.request_deserializer), handler.response_serializer
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._guard(handler.unary_unary, details), decode, encode)
+            single = handler.unary_unary
+            guarded = self._guard(lambda request, context: single(_readable(request), context), details)
+            return grpc.unary_unary_rpc_method_handler(guarded, decode, encode)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._guard(handler.stream_unary, details), decode, encode)
+            stream = handler.stream_unary
+            guarded = self._guard(lambda requests, context: stream(map(_readable, requests), context), details)
+            return grpc.stream_unary_rpc_method_handler(guarded, decode, encode)
         return handler
 
     def _guard(self, method: Method, details: grpc.HandlerCallDetails) -> Method:
@@ -83,6 +94,24 @@ class Boundary(grpc.ServerInterceptor):
                 self._metrics.ended(path, outcome.code, seconds)
                 span.ended(outcome.code)
                 log.info("%s %s%s %.1f ms", path, outcome.code, outcome.why, 1000 * seconds)
+
+
+def _reader(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """Reads a request; one that cannot be read becomes the error itself, which gRPC would else call its server's own."""
+
+    def read(wire: bytes) -> Any:
+        try:
+            return decode(wire) if decode else wire
+        except DecodeError:
+            return Unreadable("the request is not the message that the method takes")
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, Unreadable):
+        raise request
+    return request
 
 
 @dataclass

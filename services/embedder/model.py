@@ -182,7 +182,7 @@ class Embedder:
         for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
             threshold = self._recognisers.criterion(recogniser.name, metric).threshold
             index = self._indexes.current(_key(recogniser), recogniser.dimension)
-            found = (hit for hit in index.search(vectors, metric, threshold) if hit)
+            found = (hit for hits in index.search(vectors, metric, threshold) for hit in hits)
             matches += [Match(hit.person_id, hit.photo_id, recogniser.name, hit.distance, threshold) for hit in found]
         return one_a_person(matches)
 

@@ -5,7 +5,7 @@ import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from reco.gateway.v1 import gateway_pb2_grpc, legacy_pb2_grpc
+from reco.gateway.v1 import gateway_pb2_grpc
 
 from services.common.database import Database
 from services.common.env import EnvFile
@@ -14,6 +14,8 @@ from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
+from services.gateway.allocation import give_back_large_blocks
+from services.gateway.api import legacy_requests
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
@@ -39,6 +41,7 @@ RECONCILE_INTERVAL = 3.0
 
 def main() -> None:
     """Runs the gateway until it is told to stop."""
+    give_back_large_blocks()
     settings = Settings.from_environment()
     log_to_stdout()
     log_file = SharedFileHandler()
@@ -64,9 +67,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     return Server(
         settings.server,
         {
-            "reco.gateway.v1.LegacyService": lambda server: legacy_pb2_grpc.add_LegacyServiceServicer_to_server(
-                legacy, server
-            ),
+            legacy_requests.SERVICE: lambda server: legacy_requests.add_to_server(legacy, server),
             "reco.gateway.v1.GatewayService": lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
                 typed, server
             ),

@@ -22,7 +22,7 @@ class Settings:
     def from_environment(cls) -> "Settings":
         get = os.environ.get
         return cls(
-            server=ServerOptions.of("gateway", 50050, threads=int(get("RECO_GATEWAY_THREADS", "64"))),
+            server=ServerOptions.of("gateway", 50050, threads=int(get("RECO_GATEWAY_THREADS", "64")), read_ahead=False),
             env_file=Path(get("RECO_ENV_FILE", ".env")),
             detector=get("RECO_DETECTOR", "localhost:50051"),
             liveness=get("RECO_LIVENESS", "localhost:50052"),

@@ -16,6 +16,7 @@ ADAPTERS = (
     "services/common/interceptor.py",
     "services/common/server.py",
     "services/gateway/api/grpc.py",
+    "services/gateway/api/legacy_requests.py",
     "services/gateway/api/rest.py",
     "services/gateway/stages/channels.py",
     "services/gateway/stages/clients.py",

@@ -16,7 +16,7 @@ import numpy as np
 import simsimd
 
 from services.embedder.matching import unit
-from services.embedder.search.certain import Candidates
+from services.embedder.search.certain import Candidates, tied
 from services.embedder.search.index import Rows
 from services.embedder.search.template_file import TemplateFile
 
@@ -151,7 +151,7 @@ def empty_block(capacity: int, mean: np.ndarray, directory: Path | None) -> Code
 
 
 def candidates(block: CodedTemplates, probe: Probe, raw: bool, limit: float) -> Candidates | None:
-    """The templates of a block that may be the nearest within a limit; None where there are none.
+    """The templates of a block that may be the nearest within a limit, or as near; None where there are none.
 
     Args:
         raw: compare raw templates rather than directions.
@@ -164,7 +164,7 @@ def candidates(block: CodedTemplates, probe: Probe, raw: bool, limit: float) -> 
     at_most = float(directions[first]) + doubt * float(block.scale[first]) + 2 * ROUNDING
     if raw:
         at_most = float(_raw(at_most, length[first], probe.length, 1 + ROUNDING))
-    rows = np.flatnonzero(at_least <= np.float32(min(limit, at_most, FARTHEST)))
+    rows = np.flatnonzero(at_least <= np.float32(min(limit, tied(max(at_most, 0.0)), FARTHEST)))
     rows = rows[np.argsort(at_least[rows], kind="stable")]
     return _in_turn(block.file, rows, at_least[rows])
 

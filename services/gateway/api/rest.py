@@ -10,13 +10,17 @@ from reco.gateway.v1 import legacy_pb2, legacy_pb2_grpc
 
 from services.common.env import EnvInvalid
 from services.common.errors import RecoError
+from services.common.limits import MAX_BODY_BYTES
 from services.gateway.api.codes import CACHE_DELETED, CACHE_GONE, CODE_OF_REASON, INDEX_REBUILT, MESSAGES
-from services.gateway.api.forms import BrokenBase64, read_fields, read_photos, within_limit
+from services.gateway.api.form_values import BrokenBase64
+from services.gateway.api.forms import read_fields, read_photos, within_limit
+from services.gateway.api.room import Place, Room
+from services.gateway.errors import TooManyPhotos
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentOutcome, EnrollmentResult
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.pipeline.pipeline import Pipeline
-from services.gateway.pipeline.upload import PhotoOutcome, UploadResult
+from services.gateway.pipeline.upload import PhotoOutcome, PhotoResult, UploadResult
 from services.gateway.pipeline.verify import VerificationOutcome, VerificationResult, VerifyOptions
 from services.gateway.storage.types import Workspace, Workspaces
 
@@ -24,6 +28,9 @@ log = logging.getLogger("reco")
 
 UPLOAD_DB_KEYS = ("upload_id", "name", "delete_pickles", "rebuild_db", "in_place")
 VERIFY_KEYS = ("upload_id", "skip_verify", "skip_db_search", "skip_liveness")
+
+#: Bytes of uploads that are in memory at a time, of all clients together.
+MAX_UPLOADING = 8 * MAX_BODY_BYTES
 
 CODE_OF_OUTCOME = {
     VerificationOutcome.VERIFIED: 200,
@@ -52,12 +59,14 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         self._workspaces = workspaces
         self._pipeline = pipeline
         self._metrics = metrics
+        self._room = Room(MAX_UPLOADING)
 
     def UploadImgs(
         self, request_iterator: Iterator[legacy_pb2.LegacyUploadRequest], context: grpc.ServicerContext
     ) -> httpbody_pb2.HttpBody:
         keys = ("upload_code", "upload_message", "upload_results")
-        return self._answer("upload_imgs", keys, lambda: self._upload_imgs(request_iterator))
+        with self._room.place() as place:
+            return self._answer("upload_imgs", keys, lambda: self._upload_imgs(request_iterator, place))
 
     def UploadDb(self, request: legacy_pb2.LegacyFormRequest, context: grpc.ServicerContext) -> httpbody_pb2.HttpBody:
         keys = ("result_code", "result_message", "upload_results")
@@ -88,9 +97,9 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         self._metrics.answered(endpoint, code)
         return _json(keys, code, results, system_errors)
 
-    def _upload_imgs(self, requests: Iterator[legacy_pb2.LegacyUploadRequest]) -> tuple[int, Json]:
+    def _upload_imgs(self, requests: Iterator[legacy_pb2.LegacyUploadRequest], place: Place) -> tuple[int, Json]:
         first = next(requests, legacy_pb2.LegacyUploadRequest())
-        pieces = within_limit(_pieces(first, requests))
+        pieces = place.hold(within_limit(_pieces(first, requests)))
         try:
             if not first.id:
                 raise Coded(110)
@@ -99,10 +108,15 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
             photos = read_photos(first.body.content_type, pieces)
         except BrokenBase64 as err:
             raise Coded(193) from err
+        except TooManyPhotos:
+            return 120, _upload_results(UploadResult(None, ()))
         finally:
             for _ in pieces:  # a client that is still sending would not read the answer
                 pass
-        result = self._pipeline.uploader.upload(workspace, first.id, photos)
+        try:
+            result = self._pipeline.uploader.upload(workspace, first.id, photos)
+        except TooManyPhotos:
+            result = UploadResult(None, tuple(PhotoResult(one.name, PhotoOutcome.REJECTED, None) for one in photos))
         return 119 if result.upload else 120, _upload_results(result)
 
     def _upload_db(self, body: httpbody_pb2.HttpBody) -> tuple[int, Json]:

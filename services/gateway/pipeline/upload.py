@@ -7,13 +7,17 @@ from enum import Enum
 
 from services.common.errors import InvalidImage
 from services.gateway.errors import NoPhotos, TooManyPhotos
-from services.gateway.pipeline.parallel import map_parallel
+from services.gateway.pipeline.parallel import Budget, map_parallel
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.stages.types import DetectorStage, PhotoQuality
 from services.gateway.storage.types import Upload, Workspace
 
-#: Photos in one upload.
+#: Photos in one upload, and bytes of one: more are not taken for a photo.
 MAX_PHOTOS = 200
+MAX_PHOTO_BYTES = 48 * 1024 * 1024
+
+#: Bytes of photos that are with the detector at a time: each is in memory twice more.
+SCORED_AT_ONCE = 32 * 1024 * 1024
 
 #: How a file begins → the extension it is stored with.
 EXTENSIONS = {
@@ -66,6 +70,7 @@ class Uploader:
     def __init__(self, detector: DetectorStage, executor: Executor):
         self._detector = detector
         self._executor = executor
+        self._budget = Budget(SCORED_AT_ONCE)
 
     def upload(self, workspace: Workspace, person_id: str, photos: Sequence[NamedPhoto]) -> UploadResult:
         """Scores photos and stores those of at least SCORE_TOL.
@@ -91,8 +96,11 @@ class Uploader:
         return UploadResult(upload, _with_stored_names(results, upload))
 
     def _score(self, photo: NamedPhoto) -> PhotoQuality | None:
+        if len(photo.data) > MAX_PHOTO_BYTES:
+            return None
         try:
-            return self._detector.score(photo.data)
+            with self._budget.hold(len(photo.data)):
+                return self._detector.score(photo.data)
         except InvalidImage:
             return None
 

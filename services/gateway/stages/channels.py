@@ -138,6 +138,7 @@ def stage_errors() -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as err:
+        err.__traceback__ = None  # gRPC's frames hold the request and, in a circle, the error
         reason, code, text = reason_of(err), err.code(), err.details() or ""
         if reason in MEANING:
             raise MEANING[reason](text) from err

@@ -36,6 +36,8 @@ LIVENESS_FACE_PX = 224
 #: The format of crops that only the next stage reads.
 NOT_TO_BE_STORED = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
 
+SCORE_IMAGE = "/reco.detector.v1.DetectorService/ScoreImage"
+
 DISTANCES = {
     "cosine": embedder_pb2.DISTANCE_COSINE,
     "euclidean": embedder_pb2.DISTANCE_EUCLIDEAN,
@@ -53,10 +55,13 @@ class DetectorClient:
 
     def __init__(self, channel: grpc.Channel):
         self._stub = detector_pb2_grpc.DetectorServiceStub(channel)
+        self._score: grpc.UnaryUnaryMultiCallable[bytes, detector_pb2.ScoreImageResponse] = channel.unary_unary(
+            SCORE_IMAGE, _score_request, detector_pb2.ScoreImageResponse.FromString
+        )
 
     def score(self, image: bytes) -> PhotoQuality:
         with stage_errors():
-            answer = self._stub.ScoreImage(detector_pb2.ScoreImageRequest(image=image))
+            answer = self._score(image)
         names = [field.name for field in answer.components.DESCRIPTOR.fields]
         return PhotoQuality(answer.score, {name: getattr(answer.components, name) for name in names})
 
@@ -171,6 +176,18 @@ class EmbedderClient:
         with stage_errors():
             answer = self._stub.RebuildIndex(embedder_pb2.RebuildIndexRequest(models=models))
         return [index.model for index in answer.indexes]
+
+
+def _score_request(image: bytes) -> bytes:
+    """A ScoreImageRequest on the wire: field 1, of a length, in sevens of bits, and the bytes.
+
+    Made by hand, since protobuf makes two copies on the way; photos are large.
+    """
+    head, length = [0x0A], len(image)
+    while length > 0x7F:
+        head.append(length & 0x7F | 0x80)
+        length >>= 7
+    return b"".join((bytes(head), bytes([length]), image))
 
 
 def _prepare_request(image: bytes, size: tuple[int, int]) -> detector_pb2.PrepareFacesRequest:

@@ -162,8 +162,8 @@ class MilvusIndex:
             for keys in _slices(sorted(gone), MAX_KEYS):
                 client.delete(self.name, ids=keys, timeout=TIMEOUT)
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
-        hits: list[Hit | None] = []
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
+        hits: list[list[Hit]] = []
         size = 1 if self._milvus.is_file else PROBE_BATCH
         with self._milvus.turn:
             for start in range(0, len(probes), size):

@@ -165,7 +165,7 @@ class _Current:
         self._model = model
         self._dimension = dimension
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
         return self._with_index(lambda index: index.search(probes, metric, threshold))
 
     def __len__(self) -> int:
