@@ -6,6 +6,8 @@ PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 
 CONVERT := .venv-convert
 PYTHON ?= python3
 PORT   ?= 8001
+# Not `?=`: shells keep the machine's name in a variable HOST.
+HOST   := 127.0.0.1
 BASE_PORT ?= 50050
 ADMIN_PORT ?= 9901
 export PYTHONPATH := .:gen
@@ -24,10 +26,13 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate bench load chaos mysql lock clean
+.PHONY: help run check test demo proto models evaluate bench load chaos key keys revoke-key audit mysql lock clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
+	@echo "make key       make a key for a client: NAME=door ROLE=verify|enroll|admin EXPIRES=90d"
+	@echo "make keys      list keys; make revoke-key NAME=door makes one worthless"
+	@echo "make audit     check and print the audit log"
 	@echo "make check     check style and types, and run the unit tests: a minute; sets itself up"
 	@echo "make test      do that, and run all other tests; sets itself up"
 	@echo "make demo      enroll and verify a person on the running system"
@@ -43,7 +48,18 @@ run: $(VENV)/.run gen/reco.pb .env
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
 	@$(call CONVERTING,--missing) || true
-	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
+	@$(PY) -m deploy.local.run --listen $(HOST) --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
+
+# Keys of clients, and the audit log: docs/security.md.
+ACCESS = $(PY) -m services.gateway.access
+key keys revoke-key audit: $(VENV)/.run gen/reco.pb .env
+	@mkdir -p var/db var/uploads var/log
+	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
+	@case $@ in \
+	key) $(ACCESS) new --name "$(NAME)" --role "$(ROLE)" --expires "$(EXPIRES)" ;; \
+	keys) $(ACCESS) list ;; \
+	revoke-key) $(ACCESS) revoke --name "$(NAME)" ;; \
+	audit) $(ACCESS) audit ;; esac
 
 check: $(VENV)/.check gen/reco.pb
 	$(PY) -m ruff check .
