@@ -20,7 +20,7 @@ from services.gateway.access.attempts import Attempts
 from services.gateway.access.audit import AuditFile
 from services.gateway.access.decision import Access
 from services.gateway.access.keyring import Keyring, Tables
-from services.gateway.access.open import ADVICE
+from services.gateway.access.open import ADVICE, MAKE_KEY
 from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.rest import LegacyServicer
@@ -44,9 +44,6 @@ log = logging.getLogger("reco")
 
 #: Seconds between searches for enrollments that were committed and not finished.
 RECONCILE_INTERVAL = 3.0
-
-#: How a key is made where the gateway runs without `make`.
-MAKE_KEY = "python -m services.gateway.access new --name admin --role admin"
 
 
 def main() -> None:

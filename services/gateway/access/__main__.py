@@ -7,6 +7,7 @@ RECO_ENV_FILE, RECO_AUDIT_LOG.
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from services.common.errors import RecoError
 from services.gateway.access.audit import AuditFile, Event, entries
 from services.gateway.access.keyring import Tables
 from services.gateway.access.keys import OPERATOR, Key, KeyTable, seconds_of
+from services.gateway.access.open import ALLOW_ANONYMOUS, MAKE_KEY
 from services.gateway.access.roles import Role
 
 
@@ -29,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "audit":
             return _print_audit(audit.path)
+        if options.command == "wait":
+            return _wait(Tables(env_file, Database(env_file.root)))
         return _keys(options, Tables(env_file, Database(env_file.root)).open(), audit)
     except (RecoError, OSError) as err:
         print(err, file=sys.stderr)
@@ -44,6 +48,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     new.add_argument("--expires", default="", help="after 12h, 90d, 1y; never if not given")
     commands.add_parser("list", help="all keys that were ever made")
     commands.add_parser("revoke", help="make a key worthless").add_argument("--name", required=True)
+    commands.add_parser("wait", help="wait until a key exists, and say how to make it; not where all may come in")
     commands.add_parser("audit", help="check the audit log, and print it")
     return parser.parse_args(arguments)
 
@@ -62,6 +67,24 @@ def _keys(options: argparse.Namespace, table: KeyTable, audit: AuditFile) -> int
     print(secret)
     print("This is the key; it is shown this once and kept nowhere. Send it as", file=sys.stderr)
     print("authorization: Bearer KEY, or as x-api-key: KEY.", file=sys.stderr)
+    return 0
+
+
+def _wait(tables: Tables) -> int:
+    """For a place where the first key can be made only when something runs already: a pod of Kubernetes."""
+    said = ""
+    while os.environ.get(ALLOW_ANONYMOUS, "").lower() != "true":
+        try:
+            if tables.open().all():
+                break
+            why = f"Waiting for the first key. Make it here: {MAKE_KEY}\n"
+            why += f"or, where all may do everything: {ALLOW_ANONYMOUS}=true"
+        except RecoError as err:
+            why = f"Waiting for the database: {err}"
+        if why != said:
+            print(why, flush=True)
+        said = why
+        time.sleep(1)
     return 0
 
 

@@ -8,6 +8,9 @@ from services.gateway.access.keys import KeyTable
 #: The environment's variable that opens it: `true` or `false`.
 ALLOW_ANONYMOUS = "RECO_ALLOW_ANONYMOUS"
 
+#: How a key is made where there is no `make`.
+MAKE_KEY = "python -m services.gateway.access new --name admin --role admin"
+
 ADVICE = f"""\
 Nothing was started: RECO would listen on {{listen}}, for others than this machine, and there is no key yet.
 Without keys, whoever reaches it may enroll, verify and erase people. Make a key first, for yourself:

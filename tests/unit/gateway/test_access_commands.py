@@ -1,6 +1,7 @@
 """`make key`, `make keys`, `make revoke-key` and `make audit`."""
 
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -61,3 +62,20 @@ def test_the_audit_log_tells_of_keys_and_is_checked(
     log.write_text(log.read_text().replace("door", "gate", 1))
     assert command("audit") == 1
     assert "line 1 was changed" in capsys.readouterr().err
+
+
+def test_waiting_for_the_first_key_ends_when_it_is_there(
+    command: Callable[..., int], capsys: pytest.CaptureFixture[str]
+):
+    waiting = threading.Thread(target=command, args=("wait",))
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive() and "services.gateway.access new" in capsys.readouterr().out
+    command("new", "--name", "door", "--role", "verify")
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+def test_nobody_waits_for_a_key_where_all_may_come_in(command: Callable[..., int], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RECO_ALLOW_ANONYMOUS", "true")
+    assert command("wait") == 0
