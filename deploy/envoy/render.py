@@ -32,9 +32,12 @@ def render(environment: Mapping[str, str], place: Mapping[str, object]) -> str:
 
     Raises:
         KeyError: a placeholder without a value.
-        ValueError: an OTLP endpoint that does not fit.
+        ValueError: a certificate without its key or the other way round; an OTLP endpoint that does not fit.
     """
-    return fill(TEMPLATE.read_text(), {**everywhere(), **tracing(environment), **place, **given(environment)})
+    return fill(
+        TEMPLATE.read_text(),
+        {**everywhere(), **tracing(environment), **tls(environment), **place, **given(environment)},
+    )
 
 
 def fill(template: str, values: Mapping[str, object]) -> str:
@@ -65,6 +68,16 @@ def tracing(environment: Mapping[str, str]) -> dict[str, object]:
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}; http://HOST:{OTLP_PORT} fits")
     return {"OTLP_HOST": parts.hostname, "OTLP_PORT": parts.port or OTLP_PORT}
+
+
+def tls(environment: Mapping[str, str]) -> dict[str, object]:
+    """The certificate (with the chain) and its key that Envoy speaks TLS with, RECO_TLS_CERT and RECO_TLS_KEY, paths of PEM
+    files; PLAIN says something where there are none."""
+    paths = [environment.get(name, "") for name in ("RECO_TLS_CERT", "RECO_TLS_KEY")]
+    if any(paths) and not all(paths):
+        raise ValueError("RECO_TLS_CERT and RECO_TLS_KEY must be set both, or neither")
+    certificate, key = (str(Path(path).absolute()) if path else "" for path in paths)
+    return {"TLS_CERT": certificate, "TLS_KEY": key, "PLAIN": "" if certificate else "yes"}
 
 
 def given(environment: Mapping[str, str]) -> dict[str, str]:

@@ -50,9 +50,9 @@ PROCESS = {
 }
 
 READY = """
-RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
+RECO is ready on {scheme}://localhost:{port} (Ctrl-C stops it). Try:
 
-  curl -F photo=@me.jpg 'http://localhost:{port}/upload_imgs?id=RECO_ID_000023'
+  curl -F photo=@me.jpg '{scheme}://localhost:{port}/upload_imgs?id=RECO_ID_000023'
   make demo        # enrolls and verifies a person, and tries a stranger
 """
 
@@ -183,7 +183,10 @@ def _say_when_ready(options: argparse.Namespace, ports: dict[str, int]) -> None:
     while time.monotonic() < deadline:
         waiting = [port for port in waiting if not _serves(port)]
         if not waiting and _envoy_sees_gateway(options.admin_port):
-            print(READY.format(port=options.port), flush=True)
+            print(
+                READY.format(port=options.port, scheme="https" if os.environ.get("RECO_TLS_CERT") else "http"),
+                flush=True,
+            )
             return
         time.sleep(0.2)
 

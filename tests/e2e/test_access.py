@@ -3,6 +3,8 @@
 import http.client
 import json
 import os
+import ssl
+import stat
 import subprocess
 import sys
 import time
@@ -349,3 +351,36 @@ def test_a_gateway_in_a_container_needs_a_key(tmp_path: Path):
     assert ended.returncode == 1
     assert "python -m services.gateway.access new --name admin --role admin" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+# TLS
+
+
+def test_tls_with_a_pair_that_make_cert_makes(tmp_path: Path):
+    """REST and gRPC; nothing is answered in plain, and the key is for its owner alone."""
+    made = ["make", "cert", f"TLS_FOLDER={tmp_path / 'tls'}", "NAMES=DNS:door.example"]
+    subprocess.run(made, cwd=ROOT, check=True, capture_output=True, timeout=60)
+    assert subprocess.run(made, cwd=ROOT, capture_output=True, timeout=60).returncode, "a pair was written over"
+    certificate, key = tmp_path / "tls" / "cert.pem", tmp_path / "tls" / "key.pem"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    (tmp_path / "system").mkdir()
+    pair = {"RECO_TLS_CERT": str(certificate), "RECO_TLS_KEY": str(key)}
+    with System(tmp_path / "system", environment=pair) as system:
+        trusting = ssl.create_default_context(cafile=str(certificate))
+        connection = http.client.HTTPSConnection("localhost", system.port, timeout=10, context=trusting)
+        connection.request("DELETE", "/v1/people/RECO_ID_1")
+        assert json.load(connection.getresponse()) == {"existed": False}
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        with grpc.secure_channel(f"localhost:{system.port}", credentials) as channel:
+            stub = gateway_pb2_grpc.GatewayServiceStub(channel)
+            assert not stub.DeletePerson(gateway_pb2.DeletePersonRequest(person_id="RECO_ID_1"), timeout=10).existed
+        plain = http.client.HTTPConnection("localhost", system.port, timeout=10)
+        with pytest.raises((http.client.HTTPException, OSError)):
+            plain.request("GET", "/healthz")
+            plain.getresponse()
+
+
+@pytest.mark.parametrize("name", ["RECO_TLS_CERT", "RECO_TLS_KEY"])
+def test_half_a_pair_is_no_pair(tmp_path: Path, name: str):
+    said, _ = (process := run(tmp_path, **{name: "x.pem"})).communicate(timeout=30)
+    assert process.returncode == 1 and "both, or neither" in said

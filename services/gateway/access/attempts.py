@@ -44,7 +44,7 @@ class Attempts:
         Raises:
             TooManyAttempts: there were too many; this one is not counted.
         """
-        if not self._per_minute:
+        if self._per_minute <= 0:
             return
         now, rate = self._clock(), self._per_minute / 60
         with self._lock:

@@ -20,7 +20,7 @@ class Role(StrEnum):
 
 
 #: Asked by whoever watches over the system, and answered to all.
-OPEN = frozenset({"/healthz", "/readyz"})
+OPEN = frozenset({"/healthz", "/readyz", "/reco.gateway.v1.ReadinessService/CheckReadiness"})
 
 #: Exactly these paths; whatever else there is, or comes to be, is for administrators: erasing people, reflection.
 ROLE_OF_PATH = {
