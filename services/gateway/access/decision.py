@@ -3,10 +3,18 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from urllib.parse import quote
 
 from services.gateway.access.keyring import Keyring
 from services.gateway.access.keys import ANONYMOUS, digest_of
-from services.gateway.access.roles import needed_role
+from services.gateway.access.roles import Role, needed_role
+
+#: Headers by which Envoy tells whom a valid token of OpenID Connect is for, and what it says of their role. Envoy takes
+#: them out of clients' requests.
+TOKEN_NAME, TOKEN_ROLE = "x-reco-token-name", "x-reco-token-role"
+
+#: Characters that are kept of a token's subject.
+MAX_SUBJECT = 150
 
 #: What to do where nobody can be let in yet.
 NO_KEYS = "There is no key yet, and without one nobody is let in: make key NAME=admin ROLE=admin"
@@ -26,7 +34,7 @@ class Decision:
     """What becomes of a request, and why in words for the client.
 
     Attributes:
-        name: of the key, or ANONYMOUS.
+        name: of the key, `oidc:` and the subject of a token, or ANONYMOUS.
     """
 
     verdict: Verdict
@@ -52,6 +60,8 @@ class Access:
         needed = needed_role(path)
         if needed is None:
             return Decision(Verdict.PASSES)
+        if TOKEN_NAME in headers:
+            return _by_token(headers, needed)
         if self._keyring.is_empty:
             return self._without_keys()
         shown = shown_key(headers)
@@ -61,10 +71,7 @@ class Access:
         key = self._keyring.find(digest_of(shown))
         if key is None:
             return Decision(Verdict.NEEDS_KEY, why="This key is not known, was revoked, or has expired.")
-        if not key.role.may(needed):
-            why = f"This needs a key of role {needed}; yours has role {key.role}."
-            return Decision(Verdict.FORBIDDEN, key.name, why)
-        return Decision(Verdict.PASSES, key.name)
+        return _by_role(key.name, key.role, needed)
 
     def _without_keys(self) -> Decision:
         """No key exists, or whether one does is not known, since the database was not reached since the start: then
@@ -74,6 +81,20 @@ class Access:
         if not self._keyring.is_known:
             return Decision(Verdict.UNDECIDED, why="The database that holds the keys cannot be reached.")
         return Decision(Verdict.NEEDS_KEY, why=f"{NO_KEYS}.")
+
+
+def _by_token(headers: Mapping[str, str], needed: Role) -> Decision:
+    subject = quote(headers[TOKEN_NAME], safe="@.:+/|=")[:MAX_SUBJECT]  # it goes on in a header, which is plain text
+    name, role = f"oidc:{subject}", headers.get(TOKEN_ROLE, "")
+    if role not in list(Role):
+        return Decision(Verdict.FORBIDDEN, name, "This token gives no role.")
+    return _by_role(name, Role(role), needed)
+
+
+def _by_role(name: str, role: Role, needed: Role) -> Decision:
+    if role.may(needed):
+        return Decision(Verdict.PASSES, name)
+    return Decision(Verdict.FORBIDDEN, name, f"This needs role {needed}; yours is {role}.")
 
 
 def shown_key(headers: Mapping[str, str]) -> str:

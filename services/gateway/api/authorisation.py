@@ -9,7 +9,7 @@ from reco.access.v1 import ext_authz_pb2, ext_authz_pb2_grpc
 
 from services.common.call import CALLER_HEADER, accept_id
 from services.gateway.access.audit import Event
-from services.gateway.access.decision import Access, Decision, Verdict
+from services.gateway.access.decision import TOKEN_NAME, TOKEN_ROLE, Access, Decision, Verdict
 
 STATUSES = {
     Verdict.NEEDS_KEY: (code_pb2.UNAUTHENTICATED, ext_authz_pb2.Unauthorized),
@@ -18,7 +18,7 @@ STATUSES = {
 }
 
 #: Headers that go no further than Envoy.
-SECRETS = ("authorization", "x-api-key")
+USED_UP = ("authorization", "x-api-key", TOKEN_NAME, TOKEN_ROLE)
 
 
 class AuthorizationServicer(ext_authz_pb2_grpc.AuthorizationServicer):
@@ -43,7 +43,7 @@ class AuthorizationServicer(ext_authz_pb2_grpc.AuthorizationServicer):
 
 def _pass(decision: Decision) -> ext_authz_pb2.CheckResponse:
     name = _header(CALLER_HEADER, decision.name)
-    passed = ext_authz_pb2.OkHttpResponse(headers=[name], headers_to_remove=SECRETS)
+    passed = ext_authz_pb2.OkHttpResponse(headers=[name], headers_to_remove=USED_UP)
     return ext_authz_pb2.CheckResponse(status=status_pb2.Status(code=code_pb2.OK), ok_response=passed)
 
 

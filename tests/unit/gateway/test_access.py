@@ -164,6 +164,38 @@ def test_how_a_key_is_sent(table: KeyTable, keyring: Keyring, headers: dict[str,
     assert (decision.verdict, decision.name) == (verdict, "door" if verdict is Verdict.PASSES else "anonymous")
 
 
+@pytest.mark.parametrize("with_key", [True, False])
+@pytest.mark.parametrize(
+    ("role", "verdict"),
+    [
+        ("admin", Verdict.PASSES),
+        ("enroll", Verdict.PASSES),
+        ("verify", Verdict.FORBIDDEN),
+        ("Admin", Verdict.FORBIDDEN),
+        ("admin,verify", Verdict.FORBIDDEN),
+        ("", Verdict.FORBIDDEN),
+        (None, Verdict.FORBIDDEN),
+    ],
+)
+def test_a_token_says_its_role(table: KeyTable, keyring: Keyring, with_key: bool, role: str | None, verdict: Verdict):
+    """Whatever key comes with it, and whether or not there are keys at all."""
+    key = table.add("door", Role.ADMIN, None) if with_key else "none"
+    keyring.refresh()
+    headers = {"x-reco-token-name": "ann", "x-api-key": key}
+    headers |= {} if role is None else {"x-reco-token-role": role}
+    decision = Access(keyring, allow_anonymous=True).decide("/upload_db", headers)
+    assert (decision.verdict, decision.name) == (verdict, "oidc:ann")
+
+
+def test_the_subject_of_a_token_can_be_sent_on_as_plain_text(keyring: Keyring):
+    access = Access(keyring, allow_anonymous=False)
+    names = [
+        access.decide("/verify", {"x-reco-token-name": subject, "x-reco-token-role": "verify"}).name
+        for subject in ("auth0|5f7c@example.org", "Zoë\n", "x" * 5000)
+    ]
+    assert names == ["oidc:auth0|5f7c@example.org", "oidc:Zo%C3%AB%0A", "oidc:" + "x" * 150]
+
+
 def test_a_digest_is_no_key(table: KeyTable, decide: Callable[..., Verdict]):
     key = table.add("door", Role.ADMIN, None)
     assert decide("/verify", digest_of(key)) is Verdict.NEEDS_KEY
@@ -252,7 +284,7 @@ def test_what_envoy_is_told(table: KeyTable, keyring: Keyring):
     assert [(option.header.key, option.header.value) for option in passed.ok_response.headers] == [
         ("x-reco-key-name", "door")
     ]
-    assert set(passed.ok_response.headers_to_remove) == {"authorization", "x-api-key"}
+    assert {"authorization", "x-api-key"} <= set(passed.ok_response.headers_to_remove)
     refused = check("/verify")
     assert (refused.status.code, refused.denied_response.status.code) == (16, 401)
     assert refused.denied_response.headers[0].header.value == "Bearer"
