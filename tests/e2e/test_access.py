@@ -347,7 +347,7 @@ def test_a_gateway_in_a_container_needs_a_key(tmp_path: Path):
         "RECO_GATEWAY_LISTEN": f"0.0.0.0:{free_port()}",
     }
     command = [sys.executable, "-m", "services.gateway"]
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30)
+    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert "python -m services.gateway.access new --name admin --role admin" in ended.stderr
     assert "Traceback" not in ended.stderr

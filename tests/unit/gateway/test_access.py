@@ -4,7 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from google.api import annotations_pb2
+from grpc_health.v1 import health_pb2
 from reco.access.v1 import ext_authz_pb2
+from reco.gateway.v1 import gateway_pb2, legacy_pb2
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
@@ -13,7 +16,7 @@ from services.gateway.access.decision import Access, Verdict
 from services.gateway.access.keyring import NOTE_INTERVAL, Keyring
 from services.gateway.access.keys import KeyRefused, KeyTable, digest_of, seconds_of
 from services.gateway.access.open import is_loopback
-from services.gateway.access.roles import Role
+from services.gateway.access.roles import ROLE_OF_PATH, Role
 from services.gateway.api.authorisation import AuthorizationServicer
 from tests.unit.gateway.fake_gateway import CONTEXT
 
@@ -120,6 +123,16 @@ def test_what_each_role_may(table: KeyTable, decide: Callable[..., Verdict], pat
     keys = {role: table.add(role.value, role, None) for role in Role}
     verdicts = {role: decide(path, key) for role, key in keys.items()}
     assert verdicts == {role: Verdict.PASSES if role in MAY[path] else Verdict.FORBIDDEN for role in Role}
+
+
+def test_every_path_of_the_table_is_one_that_there_is():
+    files = (gateway_pb2.DESCRIPTOR, legacy_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
+    methods = [method for file in files for service in file.services_by_name.values() for method in service.methods]
+    there = {f"/{method.containing_service.full_name}/{method.name}" for method in methods}
+    for method in methods:
+        rest = method.GetOptions().Extensions[annotations_pb2.http].post
+        there |= {rest, f"{rest}/"}
+    assert set(ROLE_OF_PATH) <= there
 
 
 def test_a_revoked_key_is_worthless_at_the_next_look(table: KeyTable, decide: Callable[..., Verdict]):
