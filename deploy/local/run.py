@@ -78,8 +78,7 @@ def main() -> int:
             file=sys.stderr,
         )
     environment = _environment(options, ports, metrics_ports)
-    if environment[ALLOW_ANONYMOUS].lower() != "true" and _lacks_keys(options.env_file):
-        print(ADVICE.format(listen=options.listen, make_key="make key NAME=admin ROLE=admin"), file=sys.stderr)
+    if environment[ALLOW_ANONYMOUS].lower() != "true" and _lacks_keys(options):
         return 1
     manager = Manager()
     for name in SERVICES:
@@ -116,13 +115,17 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _lacks_keys(env_file: Path) -> bool:
-    """Whether the database that `.env` names has no key; False where that cannot be told, for then nobody is let in."""
-    file = EnvFile(env_file)
+def _lacks_keys(options: argparse.Namespace) -> bool:
+    """Whether the database that `.env` names has no key, which is said then; False where that cannot be told, for then
+    nobody is let in."""
+    file = EnvFile(options.env_file)
     try:
-        return lacks_keys(Tables(file, Database(file.root)).open())
+        lacking = lacks_keys(Tables(file, Database(file.root)).open())
     except EnvInvalid:
         return False
+    if lacking:
+        print(ADVICE.format(listen=options.listen, make_key="make key NAME=admin ROLE=admin"), file=sys.stderr)
+    return lacking
 
 
 def is_taken(port: int) -> bool:
