@@ -1,4 +1,4 @@
-"""What belongs to the request being answered, wherever in the code: its id and the time that is left for it."""
+"""What belongs to the request being answered, wherever in the code: its id, whose it is, and the time that is left."""
 
 import re
 import time
@@ -6,11 +6,16 @@ import uuid
 from contextvars import ContextVar
 
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
+#: The name of the key that it was sent with, as Envoy was told (services/gateway/api/authorisation.py).
+caller: ContextVar[str] = ContextVar("caller", default="anonymous")
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 #: What a caller's request id may be made of, and how long it may be; Envoy decides by the same (deploy/envoy/render.py).
 REQUEST_ID_CHARACTERS = "A-Za-z0-9._:/=@~+-"
 MAX_REQUEST_ID = 128
+
+#: The header that tells the name of a request's key. Envoy takes it from clients' requests and sets it itself.
+CALLER_HEADER = "x-reco-key-name"
 
 #: Seconds for a request whose caller set no deadline.
 DEFAULT_TIMEOUT = 60.0
@@ -22,9 +27,10 @@ def accept_id(given: str) -> str:
     return given if fits else str(uuid.uuid4())
 
 
-def begin(identifier: str, seconds_left: float | None) -> None:
+def begin(identifier: str, seconds_left: float | None, sender: str = "anonymous") -> None:
     """Notes the request that this thread answers from now on."""
     request_id.set(identifier)
+    caller.set(sender)
     left = DEFAULT_TIMEOUT if seconds_left is None else min(seconds_left, 10 * DEFAULT_TIMEOUT)
     _deadline.set(time.monotonic() + left)
 

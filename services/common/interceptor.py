@@ -22,10 +22,7 @@ log = logging.getLogger("reco")
 
 DOMAIN = "reco"
 
-#: Seconds after which a refused call may be tried again.
-RETRY_AFTER = "1"
-
-QUIET_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.")
+QUIET_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.", "/envoy.service.auth.")
 
 #: Of any service: what a request and an answer are it alone knows.
 Method = Callable[[Any, grpc.ServicerContext], Any]
@@ -67,7 +64,8 @@ class Boundary(grpc.ServerInterceptor):
     def _guard(self, method: Method, details: grpc.HandlerCallDetails) -> Method:
         def guarded(request: Any, context: grpc.ServicerContext) -> Any:
             metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
-            call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining())
+            sender = metadata.get(call.CALLER_HEADER, "anonymous")
+            call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining(), sender)
             with self._observed(details.method, metadata) as outcome:
                 try:
                     return method(request, context)
@@ -142,4 +140,4 @@ def _answer(err: RecoError) -> grpc.Status:
     status = rpc_status.to_status(status_of(err))
     if err.status not in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"):
         return status
-    return _Answer(status.code, status.details, (*status.trailing_metadata, ("retry-after", RETRY_AFTER)))
+    return _Answer(status.code, status.details, (*status.trailing_metadata, ("retry-after", str(err.retry_after))))

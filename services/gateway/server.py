@@ -1,10 +1,12 @@
 """Puts the gateway together."""
 
 import logging
+import sys
 import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
+from reco.access.v1 import ext_authz_pb2_grpc
 from reco.gateway.v1 import gateway_pb2_grpc
 
 from services.common.database import Database
@@ -14,11 +16,18 @@ from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
+from services.gateway.access.attempts import Attempts
+from services.gateway.access.audit import AuditFile
+from services.gateway.access.decision import Access
+from services.gateway.access.keyring import Keyring, Tables
+from services.gateway.access.open import ADVICE, MAKE_KEY
 from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
+from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.pipeline.audited import audited
 from services.gateway.pipeline.enroll import Enroller
 from services.gateway.pipeline.pipeline import Pipeline
 from services.gateway.pipeline.rebuild import Rebuilder
@@ -50,7 +59,11 @@ def main() -> None:
 
 
 def build(settings: Settings, log_file: SharedFileHandler) -> Server:
-    """The gateway's server, not started yet; what processes that died have left is cleared up from now on."""
+    """The gateway's server, not started yet; what processes that died have left is cleared up from now on.
+
+    Raises:
+        SystemExit: all would be let in, and nobody said that they may be.
+    """
     metrics, tracing = Metrics("gateway"), open_tracing("gateway", settings.server.otlp)
     calls, counted = CallMetrics("client", metrics.registry), GatewayMetrics(metrics.registry)
     detector = DetectorClient(open_channel(settings.detector, calls, tracing))
@@ -58,10 +71,13 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     embedder = EmbedderClient(open_channel(settings.embedder, calls, tracing))
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
-    workspaces = EnvWorkspaces(env_file, Database(env_file.root), log_file)
-    pipeline = build_pipeline(detector, liveness, embedder, executor)
+    database = Database(env_file.root)
+    access, audit = open_access(settings, env_file, database), AuditFile(env_file, settings.audit_log).record
+    workspaces = EnvWorkspaces(env_file, database, log_file)
+    pipeline = audited(build_pipeline(detector, liveness, embedder, executor, Attempts(settings.attempts)), audit)
     legacy = LegacyServicer(workspaces, pipeline, counted)
     typed = GatewayServicer(workspaces, pipeline, counted)
+    asked = AuthorizationServicer(access, audit)
     reconciling = (workspaces, pipeline.reconciler)
     threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
     return Server(
@@ -71,21 +87,46 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
             "reco.gateway.v1.GatewayService": lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
                 typed, server
             ),
+            "envoy.service.auth.v3.Authorization": lambda server: (
+                ext_authz_pb2_grpc.add_AuthorizationServicer_to_server(asked, server)
+            ),
         },
         metrics,
         tracing,
     )
 
 
+def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Access:
+    """Who may ask for what; the keys that are in force are followed from now on.
+
+    Raises:
+        SystemExit: no key exists, and nobody said that all may be let in.
+    """
+    keyring = Keyring(Tables(env_file, database).open)
+    keyring.refresh()
+    if keyring.is_known and keyring.is_empty and not settings.allow_anonymous:
+        sys.exit(ADVICE.format(listen=settings.server.address, make_key=MAKE_KEY))
+    threading.Thread(target=keyring.follow, name="keys", daemon=True).start()
+    return Access(keyring, settings.allow_anonymous)
+
+
 def build_pipeline(
-    detector: DetectorStage, liveness: LivenessStage, embedder: EmbedderStage, executor: Executor
+    detector: DetectorStage,
+    liveness: LivenessStage,
+    embedder: EmbedderStage,
+    executor: Executor,
+    attempts: Attempts | None = None,
 ) -> Pipeline:
-    """The pipeline on these stages; photos of one request are worked on side by side on the executor."""
+    """The pipeline on these stages; photos of one request are worked on side by side on the executor.
+
+    Args:
+        attempts: limits how often an ID may be claimed; nothing does if not given.
+    """
     reconciler = Reconciler(detector, embedder, executor)
     return Pipeline(
         uploader=Uploader(detector, executor),
         enroller=Enroller(detector, embedder, reconciler, executor),
-        verifier=Verifier(detector, liveness, embedder, reconciler, executor),
+        verifier=Verifier(detector, liveness, embedder, reconciler, executor, attempts or Attempts(0)),
         rebuilder=Rebuilder(embedder, reconciler),
         reconciler=reconciler,
     )

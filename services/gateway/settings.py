@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.server import ServerOptions
+from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Read from the environment; every variable has a default for one machine."""
+    """Read from the environment; every variable has a default for one machine.
+
+    Attributes:
+        allow_anonymous: whether all may do everything as long as no key exists. Unless it is said: where the gateway
+            listens on this machine alone, as `make run` has it, which decides by where Envoy listens.
+        attempts: verifications of one ID a minute; 0 for no limit.
+        audit_log: None for `audit.log` in the folder of LOG_LOC.
+    """
 
     server: ServerOptions
     env_file: Path
@@ -17,15 +25,24 @@ class Settings:
     liveness: str
     embedder: str
     parallel: int
+    allow_anonymous: bool
+    attempts: int
+    audit_log: Path | None
 
     @classmethod
     def from_environment(cls) -> "Settings":
         get = os.environ.get
+        server = ServerOptions.of("gateway", 50050, threads=int(get("RECO_GATEWAY_THREADS", "96")), read_ahead=False)
+        anonymous = get(ALLOW_ANONYMOUS) or str(is_loopback(server.address.rpartition(":")[0]))
+        audit_log = get("RECO_AUDIT_LOG")
         return cls(
-            server=ServerOptions.of("gateway", 50050, threads=int(get("RECO_GATEWAY_THREADS", "64")), read_ahead=False),
+            server=server,
             env_file=Path(get("RECO_ENV_FILE", ".env")),
             detector=get("RECO_DETECTOR", "localhost:50051"),
             liveness=get("RECO_LIVENESS", "localhost:50052"),
             embedder=get("RECO_EMBEDDER", "localhost:50053"),
             parallel=int(get("RECO_GATEWAY_PARALLEL", "16")),
+            allow_anonymous=anonymous.lower() == "true",
+            attempts=int(get("RECO_ATTEMPTS_PER_MINUTE") or 30),
+            audit_log=Path(audit_log) if audit_log else None,
         )

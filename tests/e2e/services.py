@@ -34,6 +34,7 @@ class Services:
             "RECO_CACHE": str(ROOT / "var" / "cache"),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}",
             "GRPC_VERBOSITY": "NONE",
+            "RECO_ATTEMPTS_PER_MINUTE": "0",  # the same few people are claimed again and again
         }
 
     def _target(self, service: str) -> str:

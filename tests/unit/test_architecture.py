@@ -15,6 +15,7 @@ ADAPTERS = (
     "services/common/convert.py",
     "services/common/interceptor.py",
     "services/common/server.py",
+    "services/gateway/api/authorisation.py",
     "services/gateway/api/grpc.py",
     "services/gateway/api/legacy_requests.py",
     "services/gateway/api/rest.py",
@@ -31,6 +32,7 @@ FORBIDDEN = {
     "services/gateway/pipeline/": ("services.gateway.server", "services.gateway.api"),
     "services/gateway/storage/": ("services.gateway.server", "services.gateway.api", "services.gateway.pipeline"),
     "services/gateway/stages/": ("services.gateway.server", "services.gateway.api", "services.gateway.pipeline"),
+    "services/gateway/access/": ("services.gateway.server", "services.gateway.api", "services.gateway.pipeline"),
 }
 
 MODULES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "services").rglob("*.py"))

@@ -9,6 +9,7 @@ from functools import partial
 from services.common.call import seconds_left
 from services.common.errors import DatabaseRefused, InvalidImage
 from services.common.faces import Verdict
+from services.gateway.access.attempts import Attempts
 from services.gateway.errors import NoFace, NotEnrolled, NothingToDo, PersonFolderMissing
 from services.gateway.pipeline.parallel import attempt, map_parallel, submit
 from services.gateway.pipeline.people import check_person_id, display_name
@@ -92,7 +93,9 @@ class Verifier:
         embedder: EmbedderStage,
         reconciler: Reconciler,
         executor: Executor,
+        attempts: Attempts,
     ):
+        self._attempts = attempts
         self._detector = detector
         self._liveness = liveness
         self._embedder = embedder
@@ -104,12 +107,14 @@ class Verifier:
 
         Raises:
             InvalidPersonId, NothingToDo, UploadUnknown, PhotoMissing, UploadEmpty, NoFace, LivenessUnavailable,
-            DatabaseUnavailable, NotEnrolled, PersonFolderMissing.
+            DatabaseUnavailable, NotEnrolled, PersonFolderMissing, TooManyAttempts.
         """
         person_id = check_person_id(split_upload_id(upload_id)[0], workspace.env.id_regex)
         if options.skip_verify and options.skip_search:
             raise NothingToDo("verification and search cannot both be skipped")
-        photos = self._detect(workspace, workspace.uploads.open(upload_id))
+        upload = workspace.uploads.open(upload_id)
+        self._attempts.claim(person_id)
+        photos = self._detect(workspace, upload)
         embedding = submit(self._executor, self._embed, workspace, photos)
         checks = [] if options.skip_liveness else self._start_liveness(photos)
         enrolled = None if options.skip_verify else attempt(self._enrolled, workspace, person_id)
