@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -12,6 +12,9 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.common.env import SqlSettings
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
+
+#: Seconds that emptying the write-ahead log may wait for readers.
+PURGE_TIMEOUT = 5
 
 #: Seconds that a statement may wait for another process's lock, and that connecting may take.
 LOCK_TIMEOUT = 20
@@ -85,6 +88,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry)
     connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver guesses
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -112,6 +116,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with translated_errors(), engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
+
+
+def purge(engine: Engine) -> None:
+    """Empties SQLite's write-ahead log, which holds what was deleted; a database server looks after its own files.
+
+    Raises:
+        DatabaseUnavailable: somebody reads what the log holds, or writes, for longer than PURGE_TIMEOUT.
+    """
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return
+    with translated_errors(), closing(sqlite3.connect(engine.url.database, timeout=PURGE_TIMEOUT)) as connection:
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise DatabaseUnavailable("the database's write-ahead log is in use and still holds what was deleted")
 
 
 @contextmanager

@@ -33,8 +33,10 @@ from services.gateway.storage.workspace import EnvWorkspaces
 
 log = logging.getLogger("reco")
 
-#: Seconds between searches for enrollments that were committed and not finished.
+#: Seconds between searches for enrollments and erasures that were committed and not finished, and between those for
+#: uploads to be deleted.
 RECONCILE_INTERVAL = 3.0
+SWEEP_INTERVAL = 60.0
 
 
 def main() -> None:
@@ -93,6 +95,8 @@ def build_pipeline(
 def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
     """Finishes or deletes what processes that died have left; a request that comes first does it for its own person."""
     cleaned: Workspace | None = None
+    swept = 0.0
+    complaint = ""
     while True:
         try:
             workspace = workspaces.open()
@@ -100,7 +104,13 @@ def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
                 reconciler.clean_up(workspace)
                 reconciler.embed_all_missing(workspace)
                 cleaned = workspace
-            reconciler.finish_enrollments(workspace)
+            if time.monotonic() > swept + SWEEP_INTERVAL:
+                reconciler.sweep(workspace)
+                swept = time.monotonic()
+            reconciler.finish_all(workspace)
+            complaint = ""
         except (RecoError, OSError) as err:
-            log.debug("not everything could be reconciled: %s", err)
+            if str(err) != complaint:
+                log.warning("not everything could be reconciled, it is tried again: %s", err)
+            complaint = str(err)
         time.sleep(RECONCILE_INTERVAL)

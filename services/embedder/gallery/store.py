@@ -3,7 +3,8 @@
 Templates are derived from photos and can be dropped at any time. Every change is one transaction that begins by moving
 the one row of `reco_revision` on, whose lock puts all changes of all processes in one order; the person's row in
 `reco_galleries` notes the revision of its last change. So a process that remembers the revision it has seen learns of
-everything newer by one cheap query. A person who is removed keeps that row, with no templates.
+everything newer by one cheap query. Of a person who is removed nothing is kept but that somebody was, in a bucket of
+many (buckets.py): whoever remembers people of that bucket asks which of them are still there.
 """
 
 import secrets
@@ -22,7 +23,8 @@ from sqlalchemy.schema import CreateTable
 
 from services.common.database import reading, writing
 from services.common.errors import DatabaseRefused
-from services.embedder.gallery.tables import metadata, people, revisions, templates
+from services.embedder.gallery.buckets import bucket_of
+from services.embedder.gallery.tables import metadata, people, removals, revisions, templates
 from services.embedder.gallery.templates import Templates, no_templates
 
 #: Rows fetched from the database at once; about as many go into a batch of people.
@@ -107,6 +109,16 @@ class Gallery:
                 _note_change(connection, person_id, number)
             return photos
 
+    def removals_since(self, number: int) -> list[int]:
+        """Buckets that somebody was removed from after revision `number`; see `absent`."""
+        with self.transaction(reading) as connection:
+            return removals_between(connection, number)
+
+    def absent(self, person_ids: Collection[str]) -> list[str]:
+        """Those of the people of whom nothing is stored."""
+        with self.transaction(reading) as connection:
+            return absent_in(connection, person_ids)
+
     def unenrolled(self, person_ids: Sequence[str], models: Collection[str]) -> list[str]:
         """Those of the people who have no photos, or lack a template of one of the models (keys) for a photo."""
         enrolled = set()
@@ -129,7 +141,8 @@ class Gallery:
         Ask for `revision()` first: what changes between the two is then seen again next time, and never missed.
 
         Yields:
-            person id → all templates; empty for one who was removed or has none of this model.
+            person id → all templates; empty for one who has none of this model. Who was removed is not among them:
+            see `removals_since`.
         """
         ours = (templates.c.person_id == people.c.person_id) & (templates.c.model == model)
         columns = (people.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
@@ -143,6 +156,7 @@ class Gallery:
 
         Returns:
             person id → all templates of a model (key), as `changes_since` gives them; and the revision of the last.
+            Removals up to that one are another question, see `removals_between`.
         """
         query = select(people.c.person_id, people.c.revision).where(people.c.revision > number)
         changed = connection.execute(query.order_by(people.c.revision).limit(most)).all()
@@ -166,6 +180,7 @@ class Gallery:
             while some := connection.scalars(query).all():  # piecewise: one huge DELETE would outlast the time limit
                 dropped += connection.execute(delete(templates).where(templates.c.person_id.in_(some))).rowcount
                 connection.execute(delete(people).where(people.c.person_id.in_(some)))
+            connection.execute(delete(removals))
             return dropped
 
     def _stream(self, query: Query) -> Iterator[dict[str, Templates]]:
@@ -209,6 +224,14 @@ def _create_tables(engine: Engine) -> None:
         if not connection.scalar(select(func.count()).select_from(revisions)):
             with suppress(IntegrityError):  # another process was first
                 connection.execute(insert(revisions).values(id=1, epoch=_new_epoch(), number=0))
+        _forget_removed(connection)
+
+
+def _forget_removed(connection: Connection) -> None:
+    """Earlier versions have kept the row of a person who was removed."""
+    theirs = select(templates.c.person_id).where(templates.c.person_id == people.c.person_id).exists()
+    for person_id in connection.scalars(select(people.c.person_id).where(people.c.models == "", ~theirs)).all():
+        _note_removal(connection, person_id, _advance(connection))
 
 
 def _new_epoch() -> int:
@@ -231,12 +254,37 @@ def _note_change(connection: Connection, person_id: str, number: int) -> int:
     """Writes the person's row after a change, and returns how many photos they have."""
     ours = templates.c.person_id == person_id
     photos = _count_photos(connection, person_id)
+    if not photos:
+        _note_removal(connection, person_id, number)
+        return 0
     counts = connection.execute(select(templates.c.model, func.count()).where(ours).group_by(templates.c.model))
     complete = "\n".join(sorted(model for model, count in counts if count == photos))
     values = {"revision": number, "models": complete}
     if not connection.execute(update(people).where(people.c.person_id == person_id).values(values)).rowcount:
         connection.execute(insert(people).values(person_id=person_id, **values))
     return photos
+
+
+def _note_removal(connection: Connection, person_id: str, number: int) -> None:
+    connection.execute(delete(people).where(people.c.person_id == person_id))
+    bucket = bucket_of(person_id)
+    if not connection.execute(update(removals).where(removals.c.bucket == bucket).values(revision=number)).rowcount:
+        connection.execute(insert(removals).values(bucket=bucket, revision=number))
+
+
+def removals_between(connection: Connection, number: int, last: int | None = None) -> list[int]:
+    """Buckets whose last removal came after revision `number`, and not after `last`."""
+    query = select(removals.c.bucket).where(removals.c.revision > number)
+    return list(connection.scalars(query if last is None else query.where(removals.c.revision <= last)))
+
+
+def absent_in(connection: Connection, person_ids: Collection[str]) -> list[str]:
+    """Those of the people of whom this transaction sees nothing."""
+    wanted = sorted(person_ids)
+    there: set[str] = set()
+    for some in _pieces(wanted):
+        there.update(connection.scalars(select(people.c.person_id).where(people.c.person_id.in_(some))))
+    return [person_id for person_id in wanted if person_id not in there]
 
 
 def _count_photos(connection: Connection, person_id: str) -> int:

@@ -6,12 +6,12 @@ the face. Photos of an enrollment are staged first and published once its row is
 
 import json
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
 
 FACES = "faces"
@@ -74,9 +74,9 @@ class PhotoFolders:
             _sync_folder(person / part)
         self.unstage(enrollment_id)
 
-    def unstage(self, enrollment_id: str) -> None:
-        """Deletes what is staged of an enrollment. Idempotent."""
-        shutil.rmtree(self._folder / STAGING / enrollment_id, ignore_errors=True)
+    def unstage(self, enrollment_id: str) -> list[str]:
+        """Deletes what is staged of an enrollment; returns what could not be deleted. Idempotent."""
+        return remove_tree(self._folder / STAGING / enrollment_id, self._folder)
 
     def staged(self) -> list[str]:
         """IDs of the enrollments of which something is staged."""
@@ -91,6 +91,18 @@ class PhotoFolders:
         for path in (person / FACES, person / AUGMENTED, person):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
+
+    def erase(self, folder: str) -> list[str]:
+        """Deletes a person's folder whole; returns what could not be deleted (paths below DB_PATH). Idempotent."""
+        if folder.startswith(".") or not folder or "/" in folder:
+            return []
+        return remove_tree(self._folder / folder, self._folder)
+
+    def folders_ending(self, suffix: str) -> list[str]:
+        """Names of people's folders that end so."""
+        return sorted(
+            path.name for path in self._folder.iterdir() if path.name.endswith(suffix) and self.has(path.name)
+        )
 
     def cache_files(self) -> list[str]:
         """File names of the pickles that the original has left in DB_PATH."""

@@ -1,25 +1,33 @@
-"""The upload folder: photos that wait to be enrolled or verified."""
+"""The upload folder: photos that wait to be enrolled or verified.
 
+An upload is written into `.unfinished-<token>/<upload_id>` and moved from there once it is whole. Who writes keeps the
+folder's `.lock` locked: one that nobody locks was left by a process that died.
+"""
+
+import fcntl
 import json
+import math
 import secrets
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import Upload, split_upload_id
 
 #: The list of an upload's photos, kept in its folder.
 MANIFEST = ".photos.json"
 CONSUMED_SUFFIX = "_UPLOADED_TO_DB"
 UNFINISHED_PREFIX = ".unfinished-"
+LOCK = ".lock"
 
 #: Bytes that the name of a folder may have.
 MAX_FOLDER_NAME = 255
 
-#: Unfinished uploads older than this many seconds were left by a process that died.
-STALE_AFTER = 3600
+#: Folders without a lock are just being made, or were left before they had one: by then, in seconds.
+STALE_AFTER = 60
 
 
 class UploadFolders:
@@ -40,16 +48,16 @@ class UploadFolders:
         """
         token = str(secrets.randbelow(9 * 10**17) + 10**17)
         upload_id = f"{person_id}-{token}"
-        unfinished = self._folder / f"{UNFINISHED_PREFIX}{token}"
         names = [f"{number:03d}{extension}" for number, (extension, _) in enumerate(photos, 1)]
         try:
-            unfinished.mkdir()
-            for name, (_, data) in zip(names, photos, strict=True):
-                (unfinished / name).write_bytes(data)
-            (unfinished / MANIFEST).write_text(json.dumps(names))
-            unfinished.rename(self._folder / upload_id)
+            with self._unfinished(token) as folder:
+                made = folder / upload_id
+                made.mkdir(mode=0o700)
+                for name, (_, data) in zip(names, photos, strict=True):
+                    (made / name).write_bytes(data)
+                (made / MANIFEST).write_text(json.dumps(names))
+                made.rename(self._folder / upload_id)
         except OSError as err:
-            shutil.rmtree(unfinished, ignore_errors=True)
             raise StorageRefused(f"the upload could not be stored: {err.strerror}") from err
         return Upload(upload_id, person_id, token, tuple(names))
 
@@ -98,18 +106,76 @@ class UploadFolders:
         if folder.is_dir():
             folder.rename(self._folder / f"{upload_id}{CONSUMED_SUFFIX}")
 
-    def erase(self, person_id: str) -> None:
-        """Deletes all uploads of a person, enrolled or not."""
+    def erase(self, person_id: str, before: float = math.inf) -> list[str]:
+        """Deletes all uploads of a person, enrolled or not, and those that dead processes have left half written.
+
+        Args:
+            before: those stored later stay, seconds since 1970.
+
+        Returns:
+            What could not be deleted (paths below the folder).
+        """
+        left: list[str] = []
         for entry in self._folder.iterdir():
-            owner, token = split_upload_id(entry.name.removesuffix(CONSUMED_SUFFIX))
-            if owner == person_id and _is_token(token):
-                shutil.rmtree(entry, ignore_errors=True)
+            if entry.name.startswith(UNFINISHED_PREFIX):
+                theirs = any(_owner(path.name) == person_id for path in entry.glob("*"))
+                if theirs and _is_abandoned(entry):
+                    left += remove_tree(entry, self._folder)
+            elif _owner(entry.name) == person_id and _stored_at(entry) <= before:
+                left += remove_tree(entry, self._folder)
+        return left
 
     def remove_unfinished(self) -> None:
         """Deletes uploads whose process died while it wrote them."""
         for entry in self._folder.glob(f"{UNFINISHED_PREFIX}*"):
-            if time.time() - entry.stat().st_mtime > STALE_AFTER:
-                shutil.rmtree(entry, ignore_errors=True)
+            if _is_abandoned(entry):
+                remove_tree(entry, self._folder)
+
+    @contextmanager
+    def _unfinished(self, token: str) -> Iterator[Path]:
+        """A folder to write an upload in; it is deleted at the end with all that is still there."""
+        folder = self._folder / f"{UNFINISHED_PREFIX}{token}"
+        folder.mkdir(mode=0o700)
+        try:
+            with open(folder / LOCK, "xb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield folder
+        finally:
+            remove_tree(folder, self._folder)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether nobody writes into the folder of an unfinished upload any more."""
+    try:
+        with open(folder / LOCK, "rb+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked_before = any(path.name != LOCK for path in folder.iterdir())  # who writes has locked it first
+            return locked_before or _is_stale(folder)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return _is_stale(folder)
+
+
+def _is_stale(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > STALE_AFTER
+    except FileNotFoundError:
+        return False
+
+
+def _stored_at(folder: Path) -> float:
+    """When an upload was stored, in seconds since 1970; long ago where it has just gone."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _owner(name: str) -> str:
+    """Whose upload a folder is, by its name; empty where it is none."""
+    owner, token = split_upload_id(name.removesuffix(CONSUMED_SUFFIX))
+    return owner if _is_token(token) else ""
 
 
 def _is_token(text: str) -> bool:

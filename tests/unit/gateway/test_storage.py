@@ -1,9 +1,15 @@
 """Storage on real folders and SQLite; what the pipeline relies on, on the fakes of its other tests too."""
 
 import logging
+import multiprocessing
+import os
+import subprocess
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -71,6 +77,75 @@ def test_all_uploads_of_a_person_are_erased_and_no_others(uploads: UploadStore):
     with pytest.raises(UploadUnknown):
         uploads.open(waiting.upload_id)
     assert uploads.open(other.upload_id) == other
+
+
+def test_an_upload_of_a_dead_process_is_deleted_and_one_of_a_living_process_is_not(tmp_path: Path):
+    """The process is killed in the middle of it."""
+    uploads, reached = UploadFolders(tmp_path), tmp_path / "reached"
+    writer = multiprocessing.get_context("fork").Process(target=_write_for_ever, args=(tmp_path, reached))
+    writer.start()
+    while not reached.exists():
+        time.sleep(0.01)
+    (unfinished,) = tmp_path.glob(".unfinished-*")
+    assert list(unfinished.glob("A-*/001.jpg"))
+    uploads.remove_unfinished()
+    assert uploads.erase("A") == [] and unfinished.exists()
+    writer.kill()
+    writer.join()
+    assert uploads.erase("B") == [] and unfinished.exists()
+    assert uploads.erase("A") == [] and not unfinished.exists()
+
+
+def _write_for_ever(folder: Path, reached: Path) -> None:
+    class Endless(Sequence[tuple[str, bytes]]):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: Any) -> Any:
+            if index > 1:
+                raise IndexError
+            if index == 1 and list(folder.glob(".unfinished-*/A-*/001.jpg")):
+                reached.touch()
+                time.sleep(60)
+            return ".jpg", b"x"
+
+    UploadFolders(folder).create("A", Endless())
+
+
+def test_what_is_left_before_it_had_a_lock_is_deleted_once_it_is_old(tmp_path: Path):
+    old, new = tmp_path / ".unfinished-1", tmp_path / ".unfinished-2"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "001.jpg").write_bytes(b"as earlier versions have left it")
+    os.utime(old, (1, 1))
+    UploadFolders(tmp_path).remove_unfinished()
+    assert not old.exists() and new.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file that its owner cannot delete")
+def test_what_cannot_be_deleted_is_named(tmp_path: Path, png: bytes):
+    photos, uploads = PhotoFolders(tmp_path), UploadFolders(tmp_path)
+    photos.stage("000-1", [FacePhoto(name, False, png, None) for name in ("a.png", "b.png")])
+    photos.publish("000-1", "x-A")
+    upload = uploads.create("A", [(".jpg", b"x")])
+    stuck = [tmp_path / "x-A" / "faces" / "a.png", tmp_path / upload.upload_id / "001.jpg"]
+    if subprocess.run(["chattr", "+i", *stuck], check=False).returncode:
+        pytest.skip("this file system has no immutable files")
+    try:
+        assert [name.partition(" (")[0] for name in photos.erase("x-A")] == ["x-A/faces/a.png"]
+        assert [name.partition(" (")[0] for name in uploads.erase("A")] == [f"{upload.upload_id}/001.jpg"]
+    finally:
+        subprocess.run(["chattr", "-i", *stuck], check=True)
+    assert not stuck[0].with_name("b.png").exists()
+    assert photos.erase("x-A") == uploads.erase("A") == [] and not list(tmp_path.glob("*A*"))
+
+
+@pytest.mark.parametrize("folder", ["", ".", "..", ".staging", "../other", "/"])
+def test_no_folder_outside_is_erased(tmp_path: Path, folder: str):
+    for path in (tmp_path / "db" / ".staging", tmp_path / "other"):
+        path.mkdir(parents=True)
+    PhotoFolders(tmp_path / "db").erase(folder)
+    assert (tmp_path / "db" / ".staging").is_dir() and (tmp_path / "other").is_dir()
 
 
 def test_an_upload_without_a_list_is_what_is_in_its_folder(tmp_path: Path):
