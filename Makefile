@@ -39,7 +39,7 @@ help:
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
 run: $(VENV)/.run gen/reco.pb .env
-	@mkdir -p var/db var/uploads var/log
+	@umask 077 && mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
 	@$(call CONVERTING,--missing) || true
@@ -59,7 +59,7 @@ demo: $(VENV)/.demo gen/reco.pb
 	@$(PY) -m deploy.local.demo --port $(PORT)
 
 models: $(VENV)/.run gen/reco.pb .env
-	@mkdir -p var/db var/uploads var/log
+	@umask 077 && mkdir -p var/db var/uploads var/log
 	@$(call CONVERTING,$(MODELS))
 
 evaluate: $(VENV)/.test gen/reco.pb
@@ -86,7 +86,7 @@ gen/reco.pb: $(PROTOS) $(VENV)/.run
 		--descriptor_set_out=$@ $(PROTOS) google/rpc/error_details.proto
 
 .env:
-	@cp .env.example .env
+	@umask 077 && cp .env.example .env
 	@echo "made .env from .env.example"
 
 # MySQL's client is compiled, and needs the client's headers: only where MySQL is used.

@@ -18,6 +18,7 @@ from honcho.manager import Manager
 
 from deploy.envoy.render import render
 from services.common.env import EnvFile, EnvInvalid
+from services.common.private import keep_files_private
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("detector", "liveness", "embedder", "gateway")
@@ -56,6 +57,7 @@ RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
 
 def main() -> int:
     """Starts everything, and stops everything when one part ends; returns the exit status."""
+    keep_files_private()
     options = _options()
     ports = {name: options.base_port + number for number, name in enumerate(PORT_ORDER)}
     metrics_ports = {name: options.admin_port + 1 + number for number, name in enumerate(PORT_ORDER)}

@@ -12,6 +12,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.common.env import SqlSettings
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
+from services.common.private import FOLDER_MODE
 
 #: Seconds that emptying the write-ahead log may wait for readers.
 PURGE_TIMEOUT = 5
@@ -74,7 +75,7 @@ def _mysql_url(sql: SqlSettings) -> URL:
 def open_engine(url: URL) -> Engine:
     """An engine whose pool mends lost connections by itself."""
     if url.get_backend_name() == "sqlite":
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        Path(url.database or "").parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)

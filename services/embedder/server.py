@@ -13,6 +13,7 @@ from services.common.errors import RecoError
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
 from services.common.models import Models, Wanted, open_models
+from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.embedder.gallery.store import Gallery
@@ -35,6 +36,7 @@ SERVICE = "reco.embedder.v1.EmbedderService"
 
 def main() -> None:
     """Runs the embedder until it is told to stop."""
+    keep_files_private()
     log_to_stdout()
     run(build(Settings.from_environment()), "embedder")
 

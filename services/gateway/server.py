@@ -12,6 +12,7 @@ from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
+from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.gateway.api.grpc import GatewayServicer
@@ -42,6 +43,7 @@ SWEEP_INTERVAL = 60.0
 def main() -> None:
     """Runs the gateway until it is told to stop."""
     settings = Settings.from_environment()
+    keep_files_private()
     log_to_stdout()
     log_file = SharedFileHandler()
     attach(log_file)

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
 
@@ -54,10 +55,11 @@ class PhotoFolders:
     def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
         """Writes an enrollment's photos where nobody reads them yet, safe from a power cut; raises OSError."""
         staging = self._folder / STAGING / enrollment_id
-        for part in (FACES, AUGMENTED):
-            (staging / part).mkdir(parents=True)
+        staging.parent.mkdir(FOLDER_MODE, exist_ok=True)
+        for path in (staging, staging / FACES, staging / AUGMENTED):
+            path.mkdir(FOLDER_MODE)
         for photo in photos:
-            with open(self._photo_path(staging, photo.name, photo.augmented), "xb") as file:
+            with open(self._photo_path(staging, photo.name, photo.augmented), "xb", opener=private_opener) as file:
                 file.write(_put_landmarks(photo))
                 file.flush()
                 os.fsync(file.fileno())
@@ -67,8 +69,9 @@ class PhotoFolders:
     def publish(self, enrollment_id: str, folder: str) -> None:
         """Moves staged photos into the person's folder. Idempotent."""
         staging, person = self._folder / STAGING / enrollment_id, self._folder / folder
+        person.mkdir(FOLDER_MODE, exist_ok=True)
         for part in (FACES, AUGMENTED):
-            (person / part).mkdir(parents=True, exist_ok=True)
+            (person / part).mkdir(FOLDER_MODE, exist_ok=True)
             for path in (staging / part).glob("*.png"):
                 path.replace(person / part / path.name)
             _sync_folder(person / part)

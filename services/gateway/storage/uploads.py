@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import Upload, split_upload_id
@@ -52,10 +53,10 @@ class UploadFolders:
         try:
             with self._unfinished(token) as folder:
                 made = folder / upload_id
-                made.mkdir(mode=0o700)
+                made.mkdir(FOLDER_MODE)
                 for name, (_, data) in zip(names, photos, strict=True):
-                    (made / name).write_bytes(data)
-                (made / MANIFEST).write_text(json.dumps(names))
+                    _write(made / name, data)
+                _write(made / MANIFEST, json.dumps(names).encode())
                 made.rename(self._folder / upload_id)
         except OSError as err:
             raise StorageRefused(f"the upload could not be stored: {err.strerror}") from err
@@ -135,13 +136,18 @@ class UploadFolders:
     def _unfinished(self, token: str) -> Iterator[Path]:
         """A folder to write an upload in; it is deleted at the end with all that is still there."""
         folder = self._folder / f"{UNFINISHED_PREFIX}{token}"
-        folder.mkdir(mode=0o700)
+        folder.mkdir(FOLDER_MODE)
         try:
             with open(folder / LOCK, "xb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 yield folder
         finally:
             remove_tree(folder, self._folder)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "xb", opener=private_opener) as file:
+        file.write(data)
 
 
 def _is_abandoned(folder: Path) -> bool:
