@@ -215,6 +215,9 @@ class FakeUploads:
     def remove_unfinished(self) -> None:
         self._steps.reach("uploads.remove_unfinished")
 
+    def remove_expired(self) -> None:
+        self._steps.reach("uploads.remove_expired")
+
 
 class FakeLocks:
     """Locks of one process."""

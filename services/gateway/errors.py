@@ -104,6 +104,12 @@ class StorageRefused(RecoError):
     reason = "STORAGE_REFUSED"
 
 
+class StorageFull(StorageRefused):
+    """Uploads fill what they may, or the disk is nearly full; once some were deleted there is room again."""
+
+    reason = "STORAGE_FULL"
+
+
 class ErasureIncomplete(RecoError):
     """The person is gone, but not all that was kept of them could be deleted; the message names what is left.
 

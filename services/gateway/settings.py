@@ -1,15 +1,21 @@
 """Where the gateway listens and whom it calls; what people are asked for is in `.env`."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.server import ServerOptions
+from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Read from the environment; every variable has a default for one machine."""
+    """Read from the environment; every variable has a default for one machine.
+
+    Attributes:
+        uploads: limits of the upload folder.
+    """
 
     server: ServerOptions
     env_file: Path
@@ -17,6 +23,7 @@ class Settings:
     liveness: str
     embedder: str
     parallel: int
+    uploads: UploadLimits = UploadLimits()
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -28,4 +35,17 @@ class Settings:
             liveness=get("RECO_LIVENESS", "localhost:50052"),
             embedder=get("RECO_EMBEDDER", "localhost:50053"),
             parallel=int(get("RECO_GATEWAY_PARALLEL", "16")),
+            uploads=UploadLimits(
+                ttl=_parsed("RECO_UPLOAD_TTL", "1d", parse_duration),
+                quota=_parsed("RECO_UPLOAD_QUOTA", "10G", parse_size),
+                reserve=_parsed("RECO_DISK_RESERVE", "256M", parse_size),
+            ),
         )
+
+
+def _parsed(name: str, default: str, parse: Callable[[str], int]) -> int:
+    """A variable's value; SystemExit says what is wrong with it."""
+    try:
+        return parse(os.environ.get(name) or default)
+    except ValueError as err:
+        raise SystemExit(f"{name}: {err}") from err

@@ -189,6 +189,7 @@ class UploadStore(Protocol):
 
         Raises:
             StorageRefused: they cannot be written.
+            StorageFull: there is no room for them.
         """
 
     def open(self, upload_id: str) -> Upload:
@@ -223,6 +224,9 @@ class UploadStore(Protocol):
 
     def remove_unfinished(self) -> None:
         """Deletes uploads whose process died while it wrote them."""
+
+    def remove_expired(self) -> None:
+        """Deletes uploads that were stored longer ago than uploads are kept, enrolled or not."""
 
 
 class PersonLocks(Protocol):

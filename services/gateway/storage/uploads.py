@@ -10,12 +10,14 @@ import math
 import secrets
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.removal import remove_tree
+from services.gateway.storage.room import Room
 from services.gateway.storage.types import Upload, split_upload_id
 
 #: The list of an upload's photos, kept in its folder.
@@ -34,8 +36,10 @@ STALE_AFTER = 60
 class UploadFolders:
     """A folder for each upload; see UploadStore."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, limits: UploadLimits = UploadLimits()):  # noqa: B008
         self._folder = folder
+        self._limits = limits
+        self._room = Room(folder, limits)
 
     def create(self, person_id: str, photos: Sequence[tuple[str, bytes]]) -> Upload:
         """Stores photos, all or none.
@@ -46,7 +50,9 @@ class UploadFolders:
 
         Raises:
             StorageRefused: the folder cannot be written to.
+            StorageFull: there is no room for them.
         """
+        self._room.take(sum(len(data) for _, data in photos))
         token = str(secrets.randbelow(9 * 10**17) + 10**17)
         upload_id = f"{person_id}-{token}"
         names = [f"{number:03d}{extension}" for number, (extension, _) in enumerate(photos, 1)]
@@ -131,6 +137,22 @@ class UploadFolders:
         for entry in self._folder.glob(f"{UNFINISHED_PREFIX}*"):
             if _is_abandoned(entry):
                 remove_tree(entry, self._folder)
+
+    def remove_expired(self) -> None:
+        """Deletes uploads that were stored longer ago than uploads are kept, enrolled or not."""
+        if self._limits.ttl:
+            oldest = time.time() - self._limits.ttl
+            for entry in self._folder.iterdir():
+                if _owner(entry.name) and _stored_at(entry) < oldest:
+                    self._discard(entry)
+        self._room.measure()
+
+    def _discard(self, upload: Path) -> None:
+        """Deletes an upload that somebody may be opening: it is gone at once, and then its photos."""
+        unfinished = self._folder / f"{UNFINISHED_PREFIX}{secrets.token_hex(8)}"
+        with suppress(FileNotFoundError):
+            upload.rename(unfinished)
+            remove_tree(unfinished, self._folder)
 
     @contextmanager
     def _unfinished(self, token: str) -> Iterator[Path]:

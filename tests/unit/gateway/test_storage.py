@@ -15,7 +15,8 @@ import cv2
 import numpy as np
 import pytest
 
-from services.gateway.errors import Busy, PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.errors import Busy, PhotoMissing, StorageFull, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 from services.gateway.storage.locks import LockFiles
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.photos import PhotoFolders
@@ -110,6 +111,46 @@ def _write_for_ever(folder: Path, reached: Path) -> None:
             return ".jpg", b"x"
 
     UploadFolders(folder).create("A", Endless())
+
+
+def test_old_uploads_are_deleted_enrolled_or_not(tmp_path: Path):
+    uploads = UploadFolders(tmp_path, UploadLimits(ttl=100))
+    old, used, new = (uploads.create("A", [(".jpg", b"x")]).upload_id for _ in range(3))
+    uploads.consume(used)
+    for name in (old, f"{used}_UPLOADED_TO_DB"):
+        os.utime(tmp_path / name, (time.time() - 101,) * 2)
+    (tmp_path / "not an upload").mkdir()
+    os.utime(tmp_path / "not an upload", (1, 1))
+    uploads.remove_expired()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new, "not an upload"]
+
+
+def test_uploads_are_refused_beyond_their_quota_until_some_are_gone(tmp_path: Path):
+    uploads = UploadFolders(tmp_path, UploadLimits(quota=1000))
+    first = uploads.create("A", [(".jpg", bytes(300)), (".jpg", bytes(300))])
+    with pytest.raises(StorageFull):
+        uploads.create("B", [(".jpg", bytes(500))])
+    uploads.create("B", [(".jpg", bytes(300))])
+    other = UploadFolders(tmp_path, UploadLimits(quota=1000))
+    with pytest.raises(StorageFull):
+        other.create("C", [(".jpg", bytes(300))])
+    uploads.erase(first.person_id)
+    other.remove_expired()
+    other.create("C", [(".jpg", bytes(300))])
+
+
+def test_uploads_are_refused_where_the_disk_is_nearly_full(tmp_path: Path):
+    with pytest.raises(StorageFull):
+        UploadFolders(tmp_path, UploadLimits(reserve=1 << 60)).create("A", [(".jpg", b"x")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_limits_are_numbers_with_units():
+    assert [parse_duration(text) for text in ("0", "90", "45s", "30m", "12h", "1d")] == [0, 90, 45, 1800, 43200, 86400]
+    assert [parse_size(text) for text in ("0", "10", "1k", "64M", "2 G")] == [0, 10, 1024, 64 << 20, 2 << 30]
+    for text in ("", "-1", "1w", "d", "1.5h", "٣"):
+        with pytest.raises(ValueError, match="whole number"):
+            parse_duration(text)
 
 
 def test_what_is_left_before_it_had_a_lock_is_deleted_once_it_is_old(tmp_path: Path):
