@@ -24,7 +24,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate bench load chaos mysql lock clean
+.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key mysql lock clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -36,6 +36,7 @@ help:
 	@echo "make bench     measure speed"
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
 	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
+	@echo "make rotate-key  encrypt what is stored by a new key (RECO_ENCRYPTION_KEY_FILE), while it runs"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
 run: $(VENV)/.run gen/reco.pb .env
@@ -74,6 +75,9 @@ load: $(VENV)/.test gen/reco.pb
 
 chaos: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
 	@$(PY) -m tests.e2e.chaos $(CHAOS_ARGS)
+
+rotate-key: $(VENV)/.run gen/reco.pb .env
+	@$(PY) -m deploy.local.rotate_key
 
 proto: gen/reco.pb
 

@@ -119,7 +119,7 @@ class FakePhotos:
         self._steps.reach("photos.read")
         yield from list(self.folders[folder].values())
 
-    def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
+    def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
         self.staging[enrollment_id] = ()
         self._steps.reach("photos.stage")
         self.staging[enrollment_id] = tuple(photos)

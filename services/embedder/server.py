@@ -49,7 +49,7 @@ def build(settings: Settings) -> Server:
     database = Database(env_file.root)
     models = open_models(settings.cache, settings.models, settings.mirror)
     recognisers = Recognisers(catalogue.find, _loader(settings, models, metrics))
-    gallery = Gallery(lambda: database.engine(env_file.sql()))
+    gallery = Gallery(lambda: database.engine(env_file.sql()), settings.keyring)
     indexes = _indexes(settings, gallery, counted)
     servicer = EmbedderServicer(Embedder(recognisers, gallery, indexes), counted)
     _warm_up(env_file, lambda name: models.find(Wanted(name, settings.models)) is not None, recognisers, indexes)

@@ -59,7 +59,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     embedder = EmbedderClient(open_channel(settings.embedder, calls, tracing))
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
-    workspaces = EnvWorkspaces(env_file, Database(env_file.root), log_file, settings.uploads)
+    workspaces = EnvWorkspaces(env_file, Database(env_file.root), log_file, settings.uploads, settings.keyring)
     pipeline = build_pipeline(detector, liveness, embedder, executor)
     legacy = LegacyServicer(workspaces, pipeline, counted)
     typed = GatewayServicer(workspaces, pipeline, counted)

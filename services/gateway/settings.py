@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
 from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 
@@ -15,6 +16,7 @@ class Settings:
 
     Attributes:
         uploads: limits of the upload folder.
+        keyring: encrypts what is stored.
     """
 
     server: ServerOptions
@@ -24,6 +26,7 @@ class Settings:
     embedder: str
     parallel: int
     uploads: UploadLimits = UploadLimits()
+    keyring: Keyring = field(default_factory=Keyring, repr=False)
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -40,6 +43,7 @@ class Settings:
                 quota=_parsed("RECO_UPLOAD_QUOTA", "10G", parse_size),
                 reserve=_parsed("RECO_DISK_RESERVE", "256M", parse_size),
             ),
+            keyring=keyring_of_environment(),
         )
 
 

@@ -1,6 +1,8 @@
 """What is left of a person who was erased, and who may read what is there of others."""
 
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +11,12 @@ from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from sqlalchemy import make_url, text
 
 from deploy.local.demo import astronaut, jpeg
+from deploy.local.rotate_key import add_key
 from services.common.database import open_engine
+from services.common.encryption import MAGIC
 from tests.e2e.services import Services
 from tests.e2e.system import System
+from tests.machine import ROOT
 
 PERSON, NAME = "RECO_ID_424242", "Zebediah Quuxington"
 
@@ -36,8 +41,9 @@ class Running:
         request = gateway_pb2.EnrollPersonRequest(upload_id=self.upload(), name=NAME)
         self._gateway.EnrollPerson(request, timeout=60)
 
-    def search(self) -> gateway_pb2.VerifyPersonResponse:
-        request = gateway_pb2.VerifyPersonRequest(upload_id=self.upload(), skip_verify=True, skip_liveness=True)
+    def search(self, upload_id: str = "") -> gateway_pb2.VerifyPersonResponse:
+        upload_id = upload_id or self.upload()
+        request = gateway_pb2.VerifyPersonRequest(upload_id=upload_id, skip_verify=True, skip_liveness=True)
         return self._gateway.VerifyPerson(request, timeout=60)
 
     def delete(self) -> bool:
@@ -85,6 +91,33 @@ def test_files_are_their_users_alone(running: Running):
     open_to_others = [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077]
     assert not open_to_others
     assert running.delete()
+
+
+def test_a_key_encrypts_all_and_can_be_changed_meanwhile(tmp_path: Path):
+    System(tmp_path).write_env(NUM_AUG="1")
+    keys = tmp_path / "keys"
+    add_key(keys)
+    names = ("detector", "embedder", "gateway")
+    with Services(tmp_path / ".env", names, RECO_ENCRYPTION_KEY_FILE=str(keys)) as services:
+        running = Running(tmp_path, services)
+        running.enroll()
+        waiting = running.upload()
+        for _ in range(2):
+            assert running.search().outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_SAME
+            pictures = [data for path, data in _files(tmp_path).items() if path.suffix in (".png", ".jpg")]
+            assert len(pictures) >= 5
+            assert all(data.startswith(MAGIC) for data in [*pictures, *running.templates()])
+            command = [sys.executable, "-m", "deploy.local.rotate_key"]
+            done = subprocess.run(
+                command, cwd=ROOT, env=services.environment, capture_output=True, text=True, check=True
+            )
+            assert "templates encrypted" in done.stdout
+        keys.write_text(keys.read_text().split()[0])  # the earlier ones are not needed any more
+        assert running.search(waiting).outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_SAME
+        services.kill("embedder")
+        services.start("embedder")
+        services.wait("embedder")
+        assert running.search().outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_SAME
 
 
 def _files(folder: Path) -> dict[Path, bytes]:

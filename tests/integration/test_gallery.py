@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy import delete, make_url, select, text, update
 
 from services.common.database import open_engine
+from services.common.encryption import CannotDecrypt, Keyring
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.embedder.gallery.buckets import bucket_of
+from services.embedder.gallery.renewal import renew
 from services.embedder.gallery.store import Gallery, StoredPhoto
 from services.embedder.gallery.tables import metadata, people, templates
 from services.embedder.matching import Metric
@@ -102,6 +104,36 @@ def test_changes_since_a_revision(gallery):
     assert gallery.removals_since(middle.number) == [bucket_of("anna")]
     assert gallery.removals_since(gallery.revision().number) == []
     assert gallery.absent(["anna", "bob", "never"]) == ["anna", "never"]
+
+
+def test_templates_are_encrypted_and_change_their_key(gallery, engine):
+    keys = [bytes(32)]
+    ring = Keyring(lambda: tuple(keys))
+    encrypted = Gallery(lambda: engine, ring)
+    people = [f"p{number}" for number in range(0, 700, 50)]
+    for number, person in enumerate(people):
+        (gallery, encrypted)[number % 2].enroll(person, [photo("1", number, (D, A)), photo("2", number)], ())
+    expected = {person: photo("1", number).vectors[D] for number, person in enumerate(people)}
+
+    def check():
+        stored = merged(encrypted.everything(D))
+        assert all((stored[person].vectors[0] == vector).all() for person, vector in expected.items())
+        assert (encrypted.templates_of("p50", D).vectors[0] == expected["p50"]).all()
+        assert merged(encrypted.changes_since(0, D)).keys() == expected.keys()
+
+    check()
+    before = encrypted.revision()
+    assert (renew(encrypted, ring), renew(encrypted, ring)) == (7 * 3, 0)
+    keys.insert(0, bytes(range(32)))
+    assert (renew(encrypted, ring), renew(encrypted, ring)) == (14 * 3, 0)
+    del keys[1]
+    check()
+    assert encrypted.revision() == before, "copies need not read it again"
+    with engine.begin() as connection:
+        stolen = connection.scalar(select(templates.c.vector).where(templates.c.person_id == "p50"))
+        connection.execute(update(templates).where(templates.c.person_id == "p0").values(vector=stolen))
+    with pytest.raises(CannotDecrypt):
+        encrypted.templates_of("p0", D)
 
 
 def test_nothing_tells_who_was_removed(gallery, engine):

@@ -22,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from services.common.database import reading, writing
+from services.common.encryption import Keyring
 from services.common.errors import DatabaseRefused
 from services.embedder.gallery.buckets import bucket_of
 from services.embedder.gallery.tables import metadata, people, removals, revisions, templates
@@ -69,9 +70,10 @@ class Gallery:
     DatabaseRefused where it refuses.
     """
 
-    def __init__(self, engine: Callable[[], Engine]):
+    def __init__(self, engine: Callable[[], Engine], keyring: Keyring = Keyring()):  # noqa: B008
         """`engine`: gives the engine to use now; the tables are created at first use of each."""
         self._engine = engine
+        self._keyring = keyring
         self._prepared: Engine | None = None
         self._lock = threading.Lock()
 
@@ -93,7 +95,7 @@ class Gallery:
             gone = stored - (set(keep_photo_ids) - {photo.photo_id for photo in photos})
             for some in _pieces(sorted(gone)):
                 connection.execute(delete(templates).where(ours, templates.c.photo_id.in_(some)))
-            rows = [row for photo in photos for row in _rows(person_id, photo)]
+            rows = [row for photo in photos for row in self._rows(person_id, photo)]
             if rows:
                 connection.execute(insert(templates), rows)
             return _note_change(connection, person_id, number)
@@ -133,7 +135,7 @@ class Gallery:
         ours = (templates.c.person_id == person_id, templates.c.model == model)
         query = select(templates.c.photo_id, templates.c.augmented, templates.c.vector).where(*ours)
         with self.transaction(reading) as connection:
-            return _templates(connection.execute(query.order_by(templates.c.photo_id)).all())
+            return self._templates(connection.execute(query.order_by(templates.c.photo_id)).all(), person_id, model)
 
     def changes_since(self, number: int, model: str) -> Iterator[dict[str, Templates]]:
         """What the people changed after revision `number` have of a model (key) now, in batches.
@@ -147,7 +149,7 @@ class Gallery:
         ours = (templates.c.person_id == people.c.person_id) & (templates.c.model == model)
         columns = (people.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
         query = select(*columns).outerjoin_from(people, templates, ours).where(people.c.revision > number)
-        return self._stream(query.order_by(people.c.person_id, templates.c.photo_id))
+        return self._stream(query.order_by(people.c.person_id, templates.c.photo_id), model)
 
     def next_changes(
         self, connection: Connection, number: int, model: str, most: int
@@ -163,12 +165,12 @@ class Gallery:
         changes = {row.person_id: no_templates() for row in changed}
         those = _all_of(model).where(templates.c.person_id.in_(changes))
         groups = groupby(connection.execute(those), attrgetter("person_id"))
-        changes |= {person_id: _templates(list(group)) for person_id, group in groups}
+        changes |= {person_id: self._templates(list(group), person_id, model) for person_id, group in groups}
         return changes, changed[-1].revision if changed else number
 
     def everything(self, model: str) -> Iterator[dict[str, Templates]]:
         """All templates of a model (key), as `changes_since` gives them, for a start with any number of people."""
-        return self._stream(_all_of(model))
+        return self._stream(_all_of(model), model)
 
     def drop_all(self) -> int:
         """Forgets everybody; returns how many templates there were."""
@@ -183,19 +185,34 @@ class Gallery:
             connection.execute(delete(removals))
             return dropped
 
-    def _stream(self, query: Query) -> Iterator[dict[str, Templates]]:
+    def _stream(self, query: Query, model: str) -> Iterator[dict[str, Templates]]:
         batch: dict[str, Templates] = {}
         size = 0
         with self.transaction(reading) as connection:
             result = connection.execute(query, execution_options={"yield_per": FETCH_ROWS})
             for person_id, group in groupby(result, attrgetter("person_id")):
                 rows = list(group)
-                batch[person_id] = _templates([row for row in rows if row.photo_id is not None])
+                batch[person_id] = self._templates([row for row in rows if row.photo_id is not None], person_id, model)
                 size += len(rows)
                 if size >= FETCH_ROWS:
                     yield batch
                     batch, size = {}, 0
         yield batch
+
+    def _rows(self, person_id: str, photo: StoredPhoto) -> Iterable[dict[str, Any]]:
+        for model, vector in photo.vectors.items():
+            blob = np.ascontiguousarray(vector, VECTOR_DTYPE).tobytes()
+            sealed = self._keyring.seal(blob, "template", person_id, photo.photo_id, model)
+            photo_row = {"person_id": person_id, "photo_id": photo.photo_id, "augmented": photo.augmented}
+            yield photo_row | {"model": model, "vector": sealed}
+
+    def _templates(self, rows: Sequence[Row[*tuple[Any, ...]]], person_id: str, model: str) -> Templates:
+        if not rows:
+            return no_templates()
+        plain = [self._keyring.open(row.vector, "template", person_id, row.photo_id, model) for row in rows]
+        vectors = np.frombuffer(b"".join(plain), VECTOR_DTYPE).reshape(len(rows), -1)
+        augmented = np.array([row.augmented for row in rows], dtype=bool)
+        return Templates(tuple(row.photo_id for row in rows), augmented, vectors.astype(np.float32, copy=False))
 
     @contextmanager
     def transaction(self, begin: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
@@ -300,21 +317,6 @@ def _all_of(model: str) -> Query:
 
 def _covers(complete: str, models: Collection[str]) -> bool:
     return bool(complete) and set(models) <= set(complete.split("\n"))
-
-
-def _rows(person_id: str, photo: StoredPhoto) -> Iterable[dict[str, Any]]:
-    for model, vector in photo.vectors.items():
-        blob = np.ascontiguousarray(vector, VECTOR_DTYPE).tobytes()
-        photo_row = {"person_id": person_id, "photo_id": photo.photo_id, "augmented": photo.augmented}
-        yield photo_row | {"model": model, "vector": blob}
-
-
-def _templates(rows: Sequence[Row[*tuple[Any, ...]]]) -> Templates:
-    if not rows:
-        return no_templates()
-    vectors = np.frombuffer(b"".join(row.vector for row in rows), VECTOR_DTYPE).reshape(len(rows), -1)
-    augmented = np.array([row.augmented for row in rows], dtype=bool)
-    return Templates(tuple(row.photo_id for row in rows), augmented, vectors.astype(np.float32, copy=False))
 
 
 def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:

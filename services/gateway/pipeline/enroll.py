@@ -153,7 +153,7 @@ class Enroller:
     @staticmethod
     def _write(workspace: Workspace, draft: _Draft, row: PersonRecord, entry: JournalEntry) -> PersonRecord:
         try:
-            workspace.photos.stage(draft.enrollment_id, draft.photos)
+            workspace.photos.stage(draft.enrollment_id, entry.folder, draft.photos)
             return workspace.records.commit(row, entry)
         except (DatabaseRefused, OSError) as err:
             workspace.photos.unstage(draft.enrollment_id)

@@ -153,8 +153,8 @@ class PhotoStore(Protocol):
     def read(self, folder: str) -> Iterator[FacePhoto]:
         """A person's photos."""
 
-    def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
-        """Writes an enrollment's photos where nobody reads them yet; raises OSError."""
+    def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
+        """Writes photos for a person's folder where nobody reads them yet; raises OSError."""
 
     def publish(self, enrollment_id: str, folder: str) -> None:
         """Moves staged photos into the person's folder. Idempotent."""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from services.common.encryption import Keyring
 from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
 from services.gateway.storage.limits import UploadLimits
@@ -36,8 +37,14 @@ STALE_AFTER = 60
 class UploadFolders:
     """A folder for each upload; see UploadStore."""
 
-    def __init__(self, folder: Path, limits: UploadLimits = UploadLimits()):  # noqa: B008
+    def __init__(
+        self,
+        folder: Path,
+        limits: UploadLimits = UploadLimits(),  # noqa: B008
+        keyring: Keyring = Keyring(),  # noqa: B008
+    ):
         self._folder = folder
+        self._keyring = keyring
         self._limits = limits
         self._room = Room(folder, limits)
 
@@ -61,7 +68,7 @@ class UploadFolders:
                 made = folder / upload_id
                 made.mkdir(FOLDER_MODE)
                 for name, (_, data) in zip(names, photos, strict=True):
-                    _write(made / name, data)
+                    _write(made / name, self._keyring.seal(data, "upload", upload_id, name))
                 _write(made / MANIFEST, json.dumps(names).encode())
                 made.rename(self._folder / upload_id)
         except OSError as err:
@@ -101,7 +108,7 @@ class UploadFolders:
         """
         folder = self._folder / upload.upload_id
         try:
-            return (folder / photo).read_bytes()
+            return self._keyring.open((folder / photo).read_bytes(), "upload", upload.upload_id, photo)
         except FileNotFoundError as err:
             if not folder.is_dir():
                 raise UploadUnknown(f"{upload.upload_id!r} has just been used") from err
@@ -146,6 +153,20 @@ class UploadFolders:
                 if _owner(entry.name) and _stored_at(entry) < oldest:
                     self._discard(entry)
         self._room.measure()
+
+    def renew(self) -> int:
+        """Encrypts all photos by the present key; returns how many were not. Raises OSError, CannotDecrypt."""
+        renewed = 0
+        for folder in [entry for entry in self._folder.iterdir() if _owner(entry.name) and not entry.is_symlink()]:
+            with suppress(FileNotFoundError), self._unfinished(secrets.token_hex(8)) as unfinished:
+                for name in _photo_names(folder):
+                    upload_id = folder.name.removesuffix(CONSUMED_SUFFIX)
+                    data = self._keyring.renewed((folder / name).read_bytes(), "upload", upload_id, name)
+                    if data is not None:
+                        _write(unfinished / name, data)
+                        (unfinished / name).replace(folder / name)
+                        renewed += 1
+        return renewed
 
     def _discard(self, upload: Path) -> None:
         """Deletes an upload that somebody may be opening: it is gone at once, and then its photos."""

@@ -3,6 +3,7 @@
 import threading
 
 from services.common.database import Database
+from services.common.encryption import Keyring
 from services.common.env import EnvFile
 from services.gateway.env import Env
 from services.gateway.storage.limits import UploadLimits
@@ -23,7 +24,9 @@ class EnvWorkspaces:
         database: Database,
         log_file: SharedFileHandler,
         limits: UploadLimits = UploadLimits(),  # noqa: B008
+        keyring: Keyring = Keyring(),  # noqa: B008
     ):
+        self._keyring = keyring
         self._limits = limits
         self._env_file = env_file
         self._database = database
@@ -40,8 +43,8 @@ class EnvWorkspaces:
                 self._opened = Workspace(
                     env=env,
                     records=SqlRecords(self._database.engine(env.sql), env),
-                    photos=PhotoFolders(env.db_path),
-                    uploads=UploadFolders(env.upload_folder, self._limits),
+                    photos=PhotoFolders(env.db_path, self._keyring),
+                    uploads=UploadFolders(env.upload_folder, self._limits, self._keyring),
                     locks=LockFiles(env.db_path),
                 )
             return self._opened

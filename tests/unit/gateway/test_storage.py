@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
+from services.common.encryption import CannotDecrypt, Keyring
 from services.gateway.errors import Busy, PhotoMissing, StorageFull, StorageRefused, UploadEmpty, UploadUnknown
 from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 from services.gateway.storage.locks import LockFiles
@@ -166,7 +167,7 @@ def test_what_is_left_before_it_had_a_lock_is_deleted_once_it_is_old(tmp_path: P
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs a file that its owner cannot delete")
 def test_what_cannot_be_deleted_is_named(tmp_path: Path, png: bytes):
     photos, uploads = PhotoFolders(tmp_path), UploadFolders(tmp_path)
-    photos.stage("000-1", [FacePhoto(name, False, png, None) for name in ("a.png", "b.png")])
+    photos.stage("000-1", "x-A", [FacePhoto(name, False, png, None) for name in ("a.png", "b.png")])
     photos.publish("000-1", "x-A")
     upload = uploads.create("A", [(".jpg", b"x")])
     stuck = [tmp_path / "x-A" / "faces" / "a.png", tmp_path / upload.upload_id / "001.jpg"]
@@ -239,7 +240,7 @@ def test_an_upload_that_cannot_be_stored_leaves_nothing(tmp_path: Path):
 @both
 def test_photos_are_staged_then_published_then_removed(photos: PhotoStore, png: bytes):
     made = [FacePhoto("a.png", False, png, LANDMARKS), FacePhoto("b.png", True, png, None)]
-    photos.stage("000-1", made)
+    photos.stage("000-1", "x-A", made)
     assert photos.staged() == ["000-1"] and not photos.has("x-A")
     for _ in range(2):  # publishing twice is publishing once
         photos.publish("000-1", "x-A")
@@ -254,7 +255,7 @@ def test_photos_are_staged_then_published_then_removed(photos: PhotoStore, png: 
 
 @both
 def test_what_is_staged_can_be_dropped(photos: PhotoStore, png: bytes):
-    photos.stage("000-1", [FacePhoto("a.png", False, png, LANDMARKS)])
+    photos.stage("000-1", "x-A", [FacePhoto("a.png", False, png, LANDMARKS)])
     for _ in range(2):
         photos.unstage("000-1")
     photos.publish("000-1", "x-A")
@@ -263,7 +264,7 @@ def test_what_is_staged_can_be_dropped(photos: PhotoStore, png: bytes):
 
 def test_a_photo_with_landmarks_stays_a_picture(tmp_path: Path, png: bytes):
     photos = PhotoFolders(tmp_path)
-    photos.stage("000-1", [FacePhoto("a.png", False, png, LANDMARKS)])
+    photos.stage("000-1", "x-A", [FacePhoto("a.png", False, png, LANDMARKS)])
     photos.publish("000-1", "x-A")
     stored = cv2.imread(str(tmp_path / "x-A" / "faces" / "a.png"))
     assert np.array_equal(stored, cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR))
@@ -289,6 +290,47 @@ def test_caches_of_the_original_are_pickles(tmp_path: Path):
     photos = PhotoFolders(tmp_path)
     assert photos.cache_files() == ["a.pkl", "b.pkl"]
     assert [photos.delete_cache("a.pkl") for _ in range(2)] == [True, False]
+
+
+# Encrypted
+
+
+@pytest.fixture
+def keys() -> list[bytes]:
+    return [bytes(32)]
+
+
+def test_photos_are_encrypted_and_change_their_key(tmp_path: Path, png: bytes, keys: list[bytes]):
+    made = [FacePhoto("a.png", False, png, LANDMARKS), FacePhoto("b.png", True, png, None)]
+    plain, photos = PhotoFolders(tmp_path), PhotoFolders(tmp_path, Keyring(lambda: tuple(keys)))
+    plain.stage("000-1", "x-A", made[:1])
+    plain.publish("000-1", "x-A")
+    photos.stage("000-2", "x-A", made[1:])
+    photos.publish("000-2", "x-A")
+    assert list(photos.read("x-A")) == made, "also what was stored before there was a key"
+    assert photos.renew("000-3", "x-A") == 1
+    assert [path for path in tmp_path.rglob("*.png") if png[:50] in path.read_bytes()] == []
+    keys.insert(0, bytes(range(32)))
+    assert (photos.renew("000-4", "x-A"), photos.renew("000-5", "x-A")) == (2, 0)
+    del keys[1]
+    assert list(photos.read("x-A")) == made and photos.staged() == []
+    (tmp_path / "x-A").rename(tmp_path / "x-B")
+    with pytest.raises(CannotDecrypt):
+        list(photos.read("x-B"))
+
+
+def test_uploads_are_encrypted_and_change_their_key(tmp_path: Path, keys: list[bytes]):
+    plain, uploads = UploadFolders(tmp_path), UploadFolders(tmp_path, keyring=Keyring(lambda: tuple(keys)))
+    old, new = (store.create("A", [(".jpg", b"a face")]) for store in (plain, uploads))
+    consumed = uploads.create("A", [(".jpg", b"a face")])
+    uploads.consume(consumed.upload_id)
+    assert [uploads.read(one, "001.jpg") for one in (old, new)] == [b"a face"] * 2
+    keys.insert(0, bytes(range(32)))
+    assert (uploads.renew(), uploads.renew()) == (3, 0)
+    del keys[1]
+    assert [uploads.read(uploads.open(one.upload_id), "001.jpg") for one in (old, new)] == [b"a face"] * 2
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"face" in path.read_bytes()]
+    assert not list(tmp_path.glob(".unfinished-*"))
 
 
 # Locks
