@@ -24,14 +24,12 @@ from sqlalchemy.schema import CreateTable
 from services.common.database import reading, writing
 from services.common.encryption import Keyring
 from services.common.errors import DatabaseRefused
-from services.embedder.gallery.buckets import bucket_of
+from services.embedder.gallery.removals import MAX_VALUES, absent_in, note_removal, pieces, removals_between
 from services.embedder.gallery.tables import metadata, people, removals, revisions, templates
 from services.embedder.gallery.templates import Templates, no_templates
 
 #: Rows fetched from the database at once; about as many go into a batch of people.
 FETCH_ROWS = 4096
-#: Values in one IN (...).
-MAX_VALUES = 500
 
 Query = Select[*tuple[Any, ...]]
 
@@ -93,7 +91,7 @@ class Gallery:
             number = _advance(connection)
             stored = set(connection.scalars(select(templates.c.photo_id).where(ours).distinct()))
             gone = stored - (set(keep_photo_ids) - {photo.photo_id for photo in photos})
-            for some in _pieces(sorted(gone)):
+            for some in pieces(sorted(gone)):
                 connection.execute(delete(templates).where(ours, templates.c.photo_id.in_(some)))
             rows = [row for photo in photos for row in self._rows(person_id, photo)]
             if rows:
@@ -125,7 +123,7 @@ class Gallery:
         """Those of the people who have no photos, or lack a template of one of the models (keys) for a photo."""
         enrolled = set()
         with self.transaction(reading) as connection:
-            for some in _pieces(person_ids):
+            for some in pieces(person_ids):
                 query = select(people.c.person_id, people.c.models).where(people.c.person_id.in_(some))
                 enrolled |= {row.person_id for row in connection.execute(query) if _covers(row.models, models)}
         return [person_id for person_id in person_ids if person_id not in enrolled]
@@ -248,7 +246,7 @@ def _forget_removed(connection: Connection) -> None:
     """Earlier versions have kept the row of a person who was removed."""
     theirs = select(templates.c.person_id).where(templates.c.person_id == people.c.person_id).exists()
     for person_id in connection.scalars(select(people.c.person_id).where(people.c.models == "", ~theirs)).all():
-        _note_removal(connection, person_id, _advance(connection))
+        note_removal(connection, person_id, _advance(connection))
 
 
 def _new_epoch() -> int:
@@ -272,7 +270,7 @@ def _note_change(connection: Connection, person_id: str, number: int) -> int:
     ours = templates.c.person_id == person_id
     photos = _count_photos(connection, person_id)
     if not photos:
-        _note_removal(connection, person_id, number)
+        note_removal(connection, person_id, number)
         return 0
     counts = connection.execute(select(templates.c.model, func.count()).where(ours).group_by(templates.c.model))
     complete = "\n".join(sorted(model for model, count in counts if count == photos))
@@ -280,28 +278,6 @@ def _note_change(connection: Connection, person_id: str, number: int) -> int:
     if not connection.execute(update(people).where(people.c.person_id == person_id).values(values)).rowcount:
         connection.execute(insert(people).values(person_id=person_id, **values))
     return photos
-
-
-def _note_removal(connection: Connection, person_id: str, number: int) -> None:
-    connection.execute(delete(people).where(people.c.person_id == person_id))
-    bucket = bucket_of(person_id)
-    if not connection.execute(update(removals).where(removals.c.bucket == bucket).values(revision=number)).rowcount:
-        connection.execute(insert(removals).values(bucket=bucket, revision=number))
-
-
-def removals_between(connection: Connection, number: int, last: int | None = None) -> list[int]:
-    """Buckets whose last removal came after revision `number`, and not after `last`."""
-    query = select(removals.c.bucket).where(removals.c.revision > number)
-    return list(connection.scalars(query if last is None else query.where(removals.c.revision <= last)))
-
-
-def absent_in(connection: Connection, person_ids: Collection[str]) -> list[str]:
-    """Those of the people of whom this transaction sees nothing."""
-    wanted = sorted(person_ids)
-    there: set[str] = set()
-    for some in _pieces(wanted):
-        there.update(connection.scalars(select(people.c.person_id).where(people.c.person_id.in_(some))))
-    return [person_id for person_id in wanted if person_id not in there]
 
 
 def _count_photos(connection: Connection, person_id: str) -> int:
@@ -317,7 +293,3 @@ def _all_of(model: str) -> Query:
 
 def _covers(complete: str, models: Collection[str]) -> bool:
     return bool(complete) and set(models) <= set(complete.split("\n"))
-
-
-def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + MAX_VALUES] for start in range(0, len(values), MAX_VALUES))

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from sqlalchemy import and_, delete, insert, select, update
 
 from services.common.database import reading, writing
+from services.embedder.gallery.removals import absent_in, removals_between
 from services.embedder.gallery.store import (
     THIS_ROW,
     Gallery,
     Revision,
-    absent_in,
-    removals_between,
     revision_in,
 )
 from services.embedder.gallery.tables import collections, revisions
