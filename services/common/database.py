@@ -15,7 +15,7 @@ from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.common.private import FOLDER_MODE
 
 #: Seconds that emptying the write-ahead log may wait for readers.
-PURGE_TIMEOUT = 5
+PURGE_TIMEOUT = 2
 
 #: Seconds that a statement may wait for another process's lock, and that connecting may take.
 LOCK_TIMEOUT = 20

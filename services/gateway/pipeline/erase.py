@@ -16,9 +16,6 @@ from services.gateway.errors import ErasureIncomplete
 from services.gateway.stages.types import EmbedderStage
 from services.gateway.storage.types import JournalEntry, PersonRecord, Workspace, stripe_of
 
-#: Seconds that the clocks of gateways and file servers may differ.
-CLOCKS_DIFFER = 2.0
-
 #: File names in a journal entry, which has room for 64 KB: for a gateway of an earlier version that may finish it.
 MAX_NAMES = 1000
 
@@ -80,7 +77,7 @@ def delete_all(workspace: Workspace, embedder: EmbedderStage, entry: JournalEntr
     for folder in entry.erases or ():
         attempt("photos", partial(workspace.photos.erase, folder))
     attempt("staged photos", lambda: unstage_dead(workspace, f"{stripe_of(entry.person_id):03d}"))
-    attempt("uploads", lambda: workspace.uploads.erase(entry.person_id, entry.committed_at + CLOCKS_DIFFER))
+    attempt("uploads", lambda: workspace.uploads.erase(entry.person_id, entry.committed_at))
     if left:
         raise ErasureIncomplete(f"erased, but not all could be deleted yet, and it is tried again: {'; '.join(left)}")
 

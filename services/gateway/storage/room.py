@@ -42,10 +42,10 @@ class Room:
         except OSError as err:
             raise StorageRefused(f"the upload could not be stored: {err.strerror}") from err
         if self._limits.reserve and free - size < self._limits.reserve:
-            raise StorageFull("the disk of the uploads is nearly full (RECO_DISK_RESERVE stays free)")
+            raise StorageFull("the upload could not be stored: the disk is nearly full (RECO_DISK_RESERVE stays free)")
         with self._lock:
             if self._limits.quota and (self._used or 0) + size > self._limits.quota:
-                raise StorageFull("uploads fill what they may (RECO_UPLOAD_QUOTA); old ones are deleted by and by")
+                raise StorageFull("the upload could not be stored: uploads fill what they may (RECO_UPLOAD_QUOTA)")
             self._used = (self._used or 0) + size
 
 
