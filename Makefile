@@ -27,7 +27,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate bench load chaos key keys revoke-key audit cert mysql lock clean
+.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key key keys revoke-key audit cert mysql lock clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -43,10 +43,11 @@ help:
 	@echo "make bench     measure speed"
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
 	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
+	@echo "make rotate-key  encrypt what is stored by a new key (RECO_ENCRYPTION_KEY_FILE), while it runs"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
 run: $(VENV)/.run gen/reco.pb .env
-	@mkdir -p var/db var/uploads var/log
+	@umask 077 && mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
 	@$(call CONVERTING,--missing) || true
@@ -87,7 +88,7 @@ demo: $(VENV)/.demo gen/reco.pb
 	@$(PY) -m deploy.local.demo --port $(PORT)
 
 models: $(VENV)/.run gen/reco.pb .env
-	@mkdir -p var/db var/uploads var/log
+	@umask 077 && mkdir -p var/db var/uploads var/log
 	@$(call CONVERTING,$(MODELS))
 
 evaluate: $(VENV)/.test gen/reco.pb
@@ -103,6 +104,9 @@ load: $(VENV)/.test gen/reco.pb
 chaos: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
 	@$(PY) -m tests.e2e.chaos $(CHAOS_ARGS)
 
+rotate-key: $(VENV)/.run gen/reco.pb .env
+	@$(PY) -m deploy.local.rotate_key
+
 proto: gen/reco.pb
 
 gen/reco.pb: $(PROTOS) $(VENV)/.run
@@ -114,7 +118,7 @@ gen/reco.pb: $(PROTOS) $(VENV)/.run
 		--descriptor_set_out=$@ $(PROTOS) google/rpc/error_details.proto
 
 .env:
-	@cp .env.example .env
+	@umask 077 && cp .env.example .env
 	@echo "made .env from .env.example"
 
 # MySQL's client is compiled, and needs the client's headers: only where MySQL is used.

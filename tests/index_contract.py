@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from services.embedder.gallery.buckets import bucket_of
 from services.embedder.gallery.templates import Templates, no_templates
 from services.embedder.matching import Metric, distances
 from services.embedder.search.index import SAME, Hit, Index
@@ -141,6 +142,19 @@ class IndexContract:
         probes = np.concatenate([those.vectors[:1] for those in people.values()])
         hits = index.search(probes, Metric.EUCLIDEAN, 0.0)
         assert hits == [[Hit(name, "anna", 0.0)] for name in people]
+
+    def test_the_people_of_a_bucket(self, new_index: NewIndex) -> None:
+        names = [f"p{number}" for number in range(300)]
+        one = templates(faces(np.random.default_rng(12), 1))
+        index = new_index(32)
+        index.add(dict.fromkeys(names, one))
+        index.apply({"p7": no_templates(), "p8": templates(np.repeat(one.vectors, 3, axis=0))})
+        del names[7]
+        for name in ("p6", "p7", "p8"):
+            expected = {other for other in names if bucket_of(other) == bucket_of(name)}
+            assert index.people_of(bucket_of(name)) == expected
+        everybody = [index.people_of(bucket) for bucket in {bucket_of(name) for name in names}]
+        assert sorted(name for people in everybody for name in people) == sorted(names)
 
     def test_nobody_there(self, new_index: NewIndex) -> None:
         index = new_index(32)

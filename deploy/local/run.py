@@ -19,6 +19,7 @@ from honcho.manager import Manager
 from deploy.envoy.render import render
 from services.common.database import Database
 from services.common.env import EnvFile, EnvInvalid
+from services.common.private import keep_files_private
 from services.gateway.access.keyring import Tables
 from services.gateway.access.open import ADVICE, ALLOW_ANONYMOUS, is_loopback, lacks_keys
 
@@ -59,6 +60,7 @@ RECO is ready on {scheme}://localhost:{port} (Ctrl-C stops it). Try:
 
 def main() -> int:
     """Starts everything, and stops everything when one part ends; returns the exit status."""
+    keep_files_private()
     options = _options()
     ports = {name: options.base_port + number for number, name in enumerate(PORT_ORDER)}
     metrics_ports = {name: options.admin_port + 1 + number for number, name in enumerate(PORT_ORDER)}

@@ -77,6 +77,7 @@ RESERVED_TABLES = (
     "reco_templates",
     "reco_galleries",
     "reco_revision",
+    "reco_removals",
     "reco_collections",
     "reco_enrolments",
     "reco_keys",

@@ -143,10 +143,13 @@ class Embedder:
         return self._gallery.enroll(enrollment.person_id, photos, enrollment.keep_photo_ids)
 
     def remove(self, person_id: str) -> int:
-        """Forgets a person; returns how many photos they had."""
+        """Forgets a person; returns how many photos they had.
+
+        Raises:
+            IndexUnavailable: they are still in the vector database; removing them once more is right.
+        """
         photos = self._gallery.remove(person_id)
-        if photos:
-            self._indexes.erase()
+        self._indexes.erase()  # also where they are gone already: the last time may have been interrupted
         return photos
 
     def find_unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:

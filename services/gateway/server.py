@@ -14,12 +14,13 @@ from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
+from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.gateway.access.attempts import Attempts
 from services.gateway.access.audit import AuditFile
 from services.gateway.access.decision import Access
-from services.gateway.access.keyring import Keyring, Tables
+from services.gateway.access.keyring import AccessKeys, Tables
 from services.gateway.access.open import ADVICE, MAKE_KEY
 from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
@@ -44,14 +45,17 @@ from services.gateway.storage.workspace import EnvWorkspaces
 
 log = logging.getLogger("reco")
 
-#: Seconds between searches for enrollments that were committed and not finished.
+#: Seconds between searches for enrollments and erasures that were committed and not finished, and between those for
+#: uploads to be deleted.
 RECONCILE_INTERVAL = 3.0
+SWEEP_INTERVAL = 60.0
 
 
 def main() -> None:
     """Runs the gateway until it is told to stop."""
     give_back_large_blocks()
     settings = Settings.from_environment()
+    keep_files_private()
     log_to_stdout()
     log_file = SharedFileHandler()
     attach(log_file)
@@ -73,7 +77,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     env_file = EnvFile(settings.env_file)
     database = Database(env_file.root)
     access, audit = open_access(settings, env_file, database), AuditFile(env_file, settings.audit_log).record
-    workspaces = EnvWorkspaces(env_file, database, log_file)
+    workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
     pipeline = audited(build_pipeline(detector, liveness, embedder, executor, Attempts(settings.attempts)), audit)
     legacy = LegacyServicer(workspaces, pipeline, counted)
     typed = GatewayServicer(workspaces, pipeline, counted)
@@ -102,7 +106,7 @@ def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Ac
     Raises:
         SystemExit: no key exists, and nobody said that all may be let in.
     """
-    keyring = Keyring(Tables(env_file, database).open)
+    keyring = AccessKeys(Tables(env_file, database).open)
     keyring.refresh()
     if keyring.is_known and keyring.is_empty and not settings.allow_anonymous:
         sys.exit(ADVICE.format(listen=settings.server.address, make_key=MAKE_KEY))
@@ -135,6 +139,8 @@ def build_pipeline(
 def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
     """Finishes or deletes what processes that died have left; a request that comes first does it for its own person."""
     cleaned: Workspace | None = None
+    swept = 0.0
+    complaint = ""
     while True:
         try:
             workspace = workspaces.open()
@@ -142,7 +148,13 @@ def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
                 reconciler.clean_up(workspace)
                 reconciler.embed_all_missing(workspace)
                 cleaned = workspace
-            reconciler.finish_enrollments(workspace)
+            if time.monotonic() > swept + SWEEP_INTERVAL:
+                reconciler.sweep(workspace)
+                swept = time.monotonic()
+            reconciler.finish_all(workspace)
+            complaint = ""
         except (RecoError, OSError) as err:
-            log.debug("not everything could be reconciled: %s", err)
+            if str(err) != complaint:
+                log.warning("not everything could be reconciled, it is tried again: %s", err)
+            complaint = str(err)
         time.sleep(RECONCILE_INTERVAL)

@@ -1,11 +1,14 @@
 """Where the gateway listens and whom it calls; what people are asked for is in `.env`."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
 from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
+from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,8 @@ class Settings:
             listens on this machine alone, as `make run` has it, which decides by where Envoy listens.
         attempts: verifications of one ID a minute; 0 for no limit.
         audit_log: None for `audit.log` in the folder of LOG_LOC.
+        uploads: limits of the upload folder.
+        keyring: encrypts what is stored.
     """
 
     server: ServerOptions
@@ -28,6 +33,8 @@ class Settings:
     allow_anonymous: bool
     attempts: int
     audit_log: Path | None
+    uploads: UploadLimits = UploadLimits()
+    keyring: Keyring = field(default_factory=Keyring, repr=False)
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -45,4 +52,18 @@ class Settings:
             allow_anonymous=anonymous.lower() == "true",
             attempts=int(get("RECO_ATTEMPTS_PER_MINUTE") or 30),
             audit_log=Path(audit_log) if audit_log else None,
+            uploads=UploadLimits(
+                ttl=_parsed("RECO_UPLOAD_TTL", "1d", parse_duration),
+                quota=_parsed("RECO_UPLOAD_QUOTA", "10G", parse_size),
+                reserve=_parsed("RECO_DISK_RESERVE", "256M", parse_size),
+            ),
+            keyring=keyring_of_environment(),
         )
+
+
+def _parsed(name: str, default: str, parse: Callable[[str], int]) -> int:
+    """A variable's value; SystemExit says what is wrong with it."""
+    try:
+        return parse(os.environ.get(name) or default)
+    except ValueError as err:
+        raise SystemExit(f"{name}: {err}") from err

@@ -23,7 +23,7 @@ from services.detector import quality
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
 from services.gateway.access.decision import Access
-from services.gateway.access.keyring import Keyring
+from services.gateway.access.keyring import AccessKeys
 from services.gateway.access.keys import KeyTable
 from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.stages.channels import StageUnavailable, open_channel
@@ -79,7 +79,7 @@ class _Gateways(legacy_pb2_grpc.LegacyServiceServicer):
 
 def _open_to_all() -> AuthorizationServicer:
     """What a gateway without keys answers Envoy."""
-    return AuthorizationServicer(Access(Keyring(KeyTable), allow_anonymous=True), lambda event: None)
+    return AuthorizationServicer(Access(AccessKeys(KeyTable), allow_anonymous=True), lambda event: None)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import simsimd
 
+from services.embedder.gallery.buckets import BUCKETS, owner_digest
 from services.embedder.matching import unit
 from services.embedder.search.certain import Candidates, tied
 from services.embedder.search.index import Rows
@@ -126,10 +127,16 @@ class CodedTemplates:
         square[gone] = np.inf
         return replace(self, square=square)
 
+    def people_of(self, bucket: int) -> set[str]:
+        """The people in a bucket (gallery/buckets.py) who have rows that are not forgotten."""
+        owner = self.owner[: self.count]
+        rows = np.flatnonzero((owner // (2**32 // BUCKETS) == bucket) & np.isfinite(self.square[: self.count]))
+        return {self.file.ids(row)[0] for row in rows.tolist()}
+
 
 def owners(person_ids: Iterable[str]) -> np.ndarray:
-    """uint32 (n,): the low bits of the ids' hashes, by which a person's rows are found without reading the ids of all."""
-    return np.array([hash(person_id) for person_id in person_ids], dtype=np.int64).astype(np.uint32)
+    """uint32 (n,): the first digits of the ids' digests, by which rows are found without reading the ids of all."""
+    return np.array([int(owner_digest(person_id)[:8], 16) for person_id in person_ids], dtype=np.uint32)
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:

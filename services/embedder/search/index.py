@@ -79,6 +79,9 @@ class Index(Searchable, Protocol):
     def apply(self, changes: Mapping[str, Templates]) -> None:
         """Replaces all that is known of these people (person id → all their templates); empty forgets the person."""
 
+    def people_of(self, bucket: int) -> set[str]:
+        """Ids of the people in a bucket (gallery/buckets.py) of whom there are templates."""
+
 
 class Indexes(Protocol):
     """The search indexes of one gallery, a model each, with every change that was committed before a call.
@@ -96,4 +99,8 @@ class Indexes(Protocol):
         """Drops the indexes; the next search makes them anew from what the gallery holds then."""
 
     def erase(self) -> None:
-        """Deletes now, from whatever outlives the process, what is no longer in the gallery."""
+        """Deletes now, from whatever outlives the process, what is no longer in the gallery.
+
+        Raises:
+            IndexUnavailable: it could not; trying again is right.
+        """

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from urllib.parse import quote
 
-from services.gateway.access.keyring import Keyring
+from services.gateway.access.keyring import AccessKeys
 from services.gateway.access.keys import ANONYMOUS, digest_of
 from services.gateway.access.roles import Role, needed_role
 
@@ -45,7 +45,7 @@ class Decision:
 class Access:
     """Decides by the keys that are in force."""
 
-    def __init__(self, keyring: Keyring, allow_anonymous: bool):
+    def __init__(self, keyring: AccessKeys, allow_anonymous: bool):
         """`allow_anonymous`: whether all may do everything as long as no key exists."""
         self._keyring = keyring
         self._allow_anonymous = allow_anonymous

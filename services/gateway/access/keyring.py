@@ -19,7 +19,7 @@ INTERVAL = 1.0
 NOTE_INTERVAL = 30.0
 
 
-class Keyring:
+class AccessKeys:
     """Follows the table of keys. Safe to use from several threads.
 
     While the database cannot be reached, the keys that were known last stay in force: without it nobody revokes one.

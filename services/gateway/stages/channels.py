@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from services.common import call
+from services.common.encryption import CannotDecrypt
 from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnavailable, RecoError
 from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.metrics import CallMetrics
@@ -64,6 +65,7 @@ MEANING: dict[str, type[RecoError]] = {
     "LIVENESS_MODEL_UNAVAILABLE": LivenessUnavailable,
     "MODEL_UNAVAILABLE": ModelUnavailable,
     "DATABASE_UNAVAILABLE": DatabaseUnavailable,
+    "CANNOT_DECRYPT": CannotDecrypt,
 }
 
 

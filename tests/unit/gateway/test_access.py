@@ -13,7 +13,7 @@ from sqlalchemy import make_url
 from services.common.database import open_engine
 from services.common.errors import DatabaseUnavailable
 from services.gateway.access.decision import Access, Verdict
-from services.gateway.access.keyring import NOTE_INTERVAL, Keyring
+from services.gateway.access.keyring import NOTE_INTERVAL, AccessKeys
 from services.gateway.access.keys import KeyRefused, KeyTable, digest_of, seconds_of
 from services.gateway.access.open import is_loopback
 from services.gateway.access.roles import ROLE_OF_PATH, Role
@@ -44,12 +44,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def keyring(table: KeyTable, clock: Clock) -> Keyring:
-    return Keyring(lambda: table, clock)
+def keyring(table: KeyTable, clock: Clock) -> AccessKeys:
+    return AccessKeys(lambda: table, clock)
 
 
 @pytest.fixture
-def decide(keyring: Keyring) -> Callable[..., Verdict]:
+def decide(keyring: AccessKeys) -> Callable[..., Verdict]:
     """Decides on a request for a path with a key, on what the table has now; nobody may come without a key."""
 
     def decided(path: str, key: str) -> Verdict:
@@ -142,7 +142,7 @@ def test_a_revoked_key_is_worthless_at_the_next_look(table: KeyTable, decide: Ca
     assert decide("/verify", key) is Verdict.NEEDS_KEY
 
 
-def test_an_expired_key_is_worthless_at_once(table: KeyTable, keyring: Keyring, clock: Clock):
+def test_an_expired_key_is_worthless_at_once(table: KeyTable, keyring: AccessKeys, clock: Clock):
     key = table.add("guest", Role.VERIFY, 60, now=NOW)
     keyring.refresh()
     access, headers = Access(keyring, allow_anonymous=True), {"x-api-key": key}
@@ -169,7 +169,7 @@ def test_an_expired_key_is_worthless_at_once(table: KeyTable, keyring: Keyring, 
         ({}, Verdict.NEEDS_KEY),
     ],
 )
-def test_how_a_key_is_sent(table: KeyTable, keyring: Keyring, headers: dict[str, str], verdict: Verdict):
+def test_how_a_key_is_sent(table: KeyTable, keyring: AccessKeys, headers: dict[str, str], verdict: Verdict):
     key = table.add("door", Role.VERIFY, None)
     keyring.refresh()
     sent = {name: value.replace("{}", key) for name, value in headers.items()}
@@ -190,7 +190,9 @@ def test_how_a_key_is_sent(table: KeyTable, keyring: Keyring, headers: dict[str,
         (None, Verdict.FORBIDDEN),
     ],
 )
-def test_a_token_says_its_role(table: KeyTable, keyring: Keyring, with_key: bool, role: str | None, verdict: Verdict):
+def test_a_token_says_its_role(
+    table: KeyTable, keyring: AccessKeys, with_key: bool, role: str | None, verdict: Verdict
+):
     """Whatever key comes with it, and whether or not there are keys at all."""
     key = table.add("door", Role.ADMIN, None) if with_key else "none"
     keyring.refresh()
@@ -200,7 +202,7 @@ def test_a_token_says_its_role(table: KeyTable, keyring: Keyring, with_key: bool
     assert (decision.verdict, decision.name) == (verdict, "oidc:ann")
 
 
-def test_the_subject_of_a_token_can_be_sent_on_as_plain_text(keyring: Keyring):
+def test_the_subject_of_a_token_can_be_sent_on_as_plain_text(keyring: AccessKeys):
     access = Access(keyring, allow_anonymous=False)
     names = [
         access.decide("/verify", {"x-reco-token-name": subject, "x-reco-token-role": "verify"}).name
@@ -218,14 +220,14 @@ def test_whoever_watches_over_the_system_needs_no_key(decide: Callable[..., Verd
     assert decide("/healthz", "") is decide("/readyz?x", "") is Verdict.PASSES
 
 
-def test_without_keys_it_is_open_only_where_that_was_said(keyring: Keyring):
+def test_without_keys_it_is_open_only_where_that_was_said(keyring: AccessKeys):
     keyring.refresh()
     assert Access(keyring, allow_anonymous=True).decide("/v1/people/1", {}).verdict is Verdict.PASSES
     refused = Access(keyring, allow_anonymous=False).decide("/v1/people/1", {})
     assert refused.verdict is Verdict.NEEDS_KEY and "make key" in refused.why
 
 
-def test_one_key_closes_it_to_all_others_and_revoking_the_last_does_not_open_it(table: KeyTable, keyring: Keyring):
+def test_one_key_closes_it_to_all_others_and_revoking_the_last_does_not_open_it(table: KeyTable, keyring: AccessKeys):
     access = Access(keyring, allow_anonymous=True)
     table.add("door", Role.VERIFY, None)
     keyring.refresh()
@@ -243,7 +245,7 @@ def test_keys_stay_in_force_while_the_database_is_away(table: KeyTable, clock: C
             raise DatabaseUnavailable("away")
         return table
 
-    keyring = Keyring(open_table, clock)
+    keyring = AccessKeys(open_table, clock)
     access = Access(keyring, allow_anonymous=False)
     key = table.add("door", Role.VERIFY, None)
     reachable = False
@@ -257,7 +259,7 @@ def test_keys_stay_in_force_while_the_database_is_away(table: KeyTable, clock: C
     assert access.decide("/verify", {"x-api-key": key + "x"}).verdict is Verdict.NEEDS_KEY
 
 
-def test_the_last_use_of_a_key_is_noted(table: KeyTable, keyring: Keyring, clock: Clock):
+def test_the_last_use_of_a_key_is_noted(table: KeyTable, keyring: AccessKeys, clock: Clock):
     key = table.add("door", Role.VERIFY, None)
     table.add("gate", Role.VERIFY, None)
     keyring.refresh()
@@ -279,7 +281,7 @@ def test_addresses_that_others_reach(host: str):
     assert not is_loopback(host)
 
 
-def test_what_envoy_is_told(table: KeyTable, keyring: Keyring):
+def test_what_envoy_is_told(table: KeyTable, keyring: AccessKeys):
     events = []
     key = table.add("door", Role.VERIFY, None)
     keyring.refresh()
