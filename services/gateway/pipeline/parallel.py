@@ -5,6 +5,7 @@ from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from typing import TypeVar
 
+from services.common import call
 from services.common.errors import RecoError
 
 T = TypeVar("T")
@@ -12,8 +13,13 @@ R = TypeVar("R")
 
 
 def submit(executor: Executor, function: Callable[..., R], *args: object) -> Future[R]:
-    """Calls the function on the executor, within the present request."""
-    return executor.submit(copy_context().run, function, *args)
+    """Calls the function on the executor, within the present request, if somebody still waits for that by then."""
+
+    def begin() -> R:
+        call.check()
+        return function(*args)
+
+    return executor.submit(copy_context().run, begin)
 
 
 def attempt(function: Callable[..., R], *args: object) -> Future[R]:
@@ -29,4 +35,8 @@ def attempt(function: Callable[..., R], *args: object) -> Future[R]:
 def map_parallel(executor: Executor, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Applies `function` to every item on the executor, within the present request; the first failure is raised."""
     futures = [submit(executor, function, item) for item in items]
-    return [future.result() for future in futures]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()  # what was not begun when one failed
