@@ -69,7 +69,7 @@ class ReducedPhoto:
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Decodes a picture, upright (EXIF orientation applied), transparency over a mid grey; 16 bits become 8.
+    """Decodes a picture, upright (EXIF orientation applied), transparency over a light grey; 16 bits become 8.
 
     Args:
         data: a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF file; of several pages or frames the first.
