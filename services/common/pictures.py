@@ -28,8 +28,9 @@ BROKEN = (
     zlib.error,
 )
 
-#: What lies behind transparency. Of cut-out portraits (26 photos) on black, mid grey, light grey and white, light grey moved
-#: Dlib's template least (cosine distance 0.0016 at the 90th percentile, else 0.0019 to 0.0022), and cost none its acceptance.
+#: What lies behind transparency: of black, mid grey, light grey and white, behind 26 cut-out portraits, the one that moved
+#: Dlib's template least (cosine distance 0.0016 at the 90th percentile, else 0.0019 to 0.0022); all but white cost none
+#: its acceptance.
 BACKGROUND = (190, 190, 190)
 
 #: Formats that Pillow or pillow-heif turn upright themselves.

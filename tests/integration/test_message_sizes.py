@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 from reco.embedder.v1 import embedder_pb2_grpc
 from sqlalchemy import make_url
