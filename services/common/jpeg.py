@@ -26,7 +26,7 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 MAX_SEGMENTS = 4096
 
 #: Pixels times scans that are decoded in at most 1.2 s, at 1 ns (empty scans) to 10 ns (full ones); and pixels, for each of
-#: which 9 bytes are held where there are several scans.
+#: which 9 bytes are held where one scan is not all, as it need not be even if there is but one.
 CHEAP_WORK, CHEAP_PIXELS = 120_000_000, 50_000_000
 
 #: What simplejpeg raises where a file is broken.
@@ -75,7 +75,7 @@ def read_header(data: bytes) -> JpegHeader | None:
         return None
     scans = data.count(b"\xff\xda")  # thumbnails and what follows the picture are counted, too
     pixels = width * height
-    is_cheap = is_common and (scans <= 1 or (scans * pixels <= CHEAP_WORK and pixels <= CHEAP_PIXELS))
+    is_cheap = is_common and scans * pixels <= CHEAP_WORK and pixels <= CHEAP_PIXELS
     return JpegHeader(width, height, orientation_of(exif), is_cheap)
 
 

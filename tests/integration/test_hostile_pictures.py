@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from pillow_heif import register_heif_opener
 
 from services.common import bounded, images
 from services.common.decoding import MAX_BYTES, MAX_SECONDS
@@ -86,6 +87,50 @@ def jpeg_of_64_megapixels(**options: bool | int) -> bytes:
     return file.getvalue()
 
 
+def jpeg_of_one_scan_of_several() -> bytes:
+    """A progressive picture of 64 megapixels that ends after its first scan: it is held whole all the same."""
+    data = jpeg_of_64_megapixels(progressive=True, subsampling=0)
+    second = data.index(b"\xff\xda", data.index(b"\xff\xda") + 2)
+    return data[: data.rindex(b"\xff\xc4", 0, second)] + b"\xff\xd9"
+
+
+def jpeg_in_cmyk() -> bytes:
+    file = io.BytesIO()
+    Image.new("CMYK", (SIDE, SIDE)).save(file, "JPEG")
+    return file.getvalue()
+
+
+def tiff_of_pages() -> bytes:
+    """Two million pages."""
+    pages = b"".join(struct.pack("<HI", 0, 14 + 6 * page) for page in range(2_000_000))
+    return struct.pack("<4sI", b"II*\0", 8) + pages
+
+
+def heif_that_claims() -> bytes:
+    file = io.BytesIO()
+    register_heif_opener()
+    Image.new("RGB", (64, 64)).save(file, "HEIF")
+    data = bytearray(file.getvalue())
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", 60_000, 60_000)
+    return bytes(data)
+
+
+def avif_that_claims() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(file, "AVIF")
+    data = bytearray(file.getvalue())
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", 60_000, 60_000)
+    return bytes(data)
+
+
+def webp_of_64_megapixels() -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (8000, 8000)).save(file, "WEBP", lossless=True, method=0)
+    return file.getvalue()
+
+
 def tiff(*entries: tuple[int, int, int, int], size: int = 400) -> bytes:
     """A TIFF's first directory: (tag, type, number, value), then zeros."""
     listed = b"".join(struct.pack("<HHII", *entry) for entry in sorted(entries))
@@ -150,6 +195,12 @@ HOSTILE: list[Callable[[], bytes]] = [
     jpeg_of_64_megapixels,
     lambda: jpeg_of_64_megapixels(progressive=True, subsampling=0),
     lambda: jpeg_of_64_megapixels()[:-2] + b"junk" + jpeg_of_64_megapixels()[-2:],
+    jpeg_of_one_scan_of_several,
+    jpeg_in_cmyk,
+    heif_that_claims,
+    avif_that_claims,
+    webp_of_64_megapixels,
+    tiff_of_pages,
     tiff_of_tiles,
     tiff_of_strips,
     tiff_of_rationals,
