@@ -245,3 +245,11 @@ def test_an_enrollment_that_was_not_finished_is_finished_first(gateway: FakeGate
     found = outcome(gateway, NEAR, **options)
     assert found is (VerificationOutcome.FOUND_SAME if options else VerificationOutcome.VERIFIED)
     gateway.check_agreement()
+
+
+@pytest.mark.parametrize("photos", [1, 4, 200])
+def test_of_crowds_the_surest_faces_of_every_photo_take_part(enrolled: FakeGateway, photos: int):
+    crowd = ["ann", *[f"stranger {number}" for number in range(319)]]
+    result = enrolled.verify(*[fake_photo(*crowd, score=number) for number in range(photos)], skip_verify=True)
+    assert result.outcome is VerificationOutcome.FOUND_SAME
+    assert len(result.liveness) == 256 // photos * photos
