@@ -64,6 +64,13 @@ class DeadlineExceeded(RecoError):
     reason = "DEADLINE_EXCEEDED"
 
 
+class Cancelled(RecoError):
+    """The caller has gone: nobody waits for the answer."""
+
+    status = "CANCELLED"
+    reason = "CANCELLED"
+
+
 class DatabaseUnavailable(RecoError):
     """The SQL database cannot be reached, or refuses."""
 

@@ -1,66 +1,55 @@
-"""Pictures from untrusted bytes: Pillow reads what a file says of itself, OpenCV decodes it."""
+"""Pictures from untrusted bytes. What tells a picture's size is what decodes it: libjpeg-turbo for JPEG, else Pillow.
+
+Files whose cost is bounded by what is known before are decoded here, others in a process with limits (bounded.py): no
+file costs more than 500 MB and 3 s of a processor.
+"""
 
 import io
 import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
-from PIL.BmpImagePlugin import BmpImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngStream
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
-from PIL.WebPImagePlugin import WebPImageFile
 
+from services.common import jpeg, pictures, png
+from services.common.bounded import decoders
+from services.common.decoding import Job
 from services.common.errors import ImageTooLarge, InvalidImage
+from services.common.exif import orientation_of
+from services.common.file_type import begins_with
 
 #: Photos with more pixels are refused before they are decoded: a small file can claim a gigantic picture.
 MAX_PIXELS = 64_000_000
 
-#: Bytes of a JPEG or TIFF file that are read for its header, at most. Whatever is read at once counts as at least so many:
-#: a header of a million tiny pieces takes long, too.
-MAX_HEADER_BYTES, LEAST_READ = 8 * 1024 * 1024, 4096
+#: Bytes and pixels of a PNG or BMP file that is decoded here: crops are, and the photos that stages send each other.
+CHEAP_BYTES, CHEAP_PIXELS = 13_000_000, 4_000_000
 
-#: What Pillow raises where a header is broken.
-BROKEN = (OSError, SyntaxError, ValueError, struct.error)
-
-#: Tags of TIFF 6.0 and EXIF.
-WIDTH, HEIGHT, ORIENTATION, TILE_WIDTH, TILE_HEIGHT = 256, 257, 274, 322, 323
-
-#: OpenCV's flags by how many times smaller a picture is decoded.
-REDUCTIONS = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+#: The head of a BMP file of plain pixels, as `encode_bmp` writes it (BITMAPFILEHEADER and BITMAPINFOHEADER): what it
+#: says of the file's length, where pixels begin, the second header's length, width, height, planes, bits, compression.
+BMP_HEAD = struct.Struct("<2xI4xIIiiHHI")
 
 #: cv2.flip's code for an EXIF orientation; those from 5 on are transposed before.
 FLIPS = {2: 1, 3: -1, 4: 0, 6: 1, 7: -1, 8: 0}
 
-
-@dataclass(frozen=True)
-class Header:
-    """What a picture file says of itself before any pixel is decoded.
-
-    Attributes:
-        format: "JPEG", "PNG", "WebP", "BMP" or "TIFF".
-        width, height: pixels as they are stored, before EXIF orientation is applied.
-        orientation: EXIF orientation, 1 to 8 (read for JPEG only; 1 elsewhere).
-    """
-
-    format: str
-    width: int
-    height: int
-    orientation: int = 1
-
-    @property
-    def upright_size(self) -> tuple[int, int]:
-        """(width, height) with the orientation applied."""
-        return (self.height, self.width) if self.orientation >= 5 else (self.width, self.height)
+#: How files of a format begin (`?` stands for any byte), and Pillow's name of it.
+FORMATS = (
+    (jpeg.BEGIN, "JPEG"),
+    (png.BEGIN + b"????IHDR", "PNG"),
+    (b"RIFF????WEBP", "WEBP"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"????ftypavif", "AVIF"),
+    (b"????ftypavis", "AVIF"),
+    *(
+        (b"????ftyp" + brand, "HEIF")
+        for brand in (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -79,40 +68,40 @@ class ReducedPhoto:
     full_height: int
 
 
-def decode(data: bytes, header: Header | None = None) -> np.ndarray:
-    """Decodes a picture, upright (EXIF orientation applied). Transparency is ignored, 16 bits become 8.
+def decode(data: bytes) -> np.ndarray:
+    """Decodes a picture, upright (EXIF orientation applied), transparency over a light grey; 16 bits become 8.
 
     Args:
-        data: a JPEG, PNG, WebP, BMP or TIFF file; of several pages or frames the first.
-        header: that of the data, where it was read before.
+        data: a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF file; of several pages or frames the first.
 
     Returns:
         uint8 (height, width, 3), BGR.
 
     Raises:
-        InvalidImage: the bytes are no picture, or a broken or truncated one.
+        InvalidImage: the bytes are no picture, a broken or truncated one, or one that costs too much.
         ImageTooLarge: more than MAX_PIXELS.
     """
-    return _decode(data, header or read_header(data))
+    return decode_reduced(data, 1).pixels
 
 
-def decode_reduced(data: bytes, shrink: float, header: Header | None = None) -> ReducedPhoto:
+def decode_reduced(data: bytes, shrink: float) -> ReducedPhoto:
     """Decodes a JPEG at 1/2, 1/4 or 1/8 of its sides if that is no less than 1/shrink of them; others at full size.
 
     The reduction happens in libjpeg's inverse DCT, each pixel being about the mean of the block it stands for.
 
     Args:
-        data, header: as for `decode`.
+        data: as for `decode`.
         shrink: how many times smaller the photo may become; 1 or less means full size.
 
     Raises:
         InvalidImage, ImageTooLarge: as `decode`.
     """
-    header = header or read_header(data)
-    factor = next((factor for factor in (8, 4, 2) if factor <= shrink and header.format == "JPEG"), 1)
-    pixels = _decode(data, header, factor)
-    width, height = header.upright_size if factor > 1 else (pixels.shape[1], pixels.shape[0])
-    return ReducedPhoto(pixels, factor, width, height)
+    return _decode(data, lambda longer: shrink)
+
+
+def decode_for(data: bytes, side: int) -> ReducedPhoto:
+    """As `decode_reduced`, with the photo's longer side at no less than `side` pixels, where it is as long."""
+    return _decode(data, lambda longer: longer / side)
 
 
 def halve(pixels: np.ndarray) -> np.ndarray:
@@ -139,120 +128,68 @@ def encode_bmp(pixels: np.ndarray) -> bytes:
     return data.tobytes()
 
 
-def read_header(data: bytes) -> Header:
-    """Reads format and size from a picture's file; no pixel is decoded.
-
-    Raises:
-        InvalidImage: none of the formats, or a broken header.
-        ImageTooLarge: more than MAX_PIXELS.
-    """
-    name, read = next(((name, read) for begin, name, read in _FORMATS if _begins_with(data, begin)), ("", None))
-    if read is None:
-        raise InvalidImage("not a JPEG, PNG, WebP, BMP or TIFF file")
-    try:
-        header = read(data)
-    except Image.DecompressionBombError:  # WebP's decoder makes room for the pixels before Pillow tells their number
-        raise ImageTooLarge(f"the picture has more pixels than the limit of {MAX_PIXELS // 1_000_000} million")
-    except BROKEN as err:
-        raise InvalidImage(f"the header of the {name} file is broken, or of a kind that we do not read") from err
-    _check_size(header.width, header.height)
-    return header
+def _decode(data: bytes, shrink: Callable[[int], float]) -> ReducedPhoto:
+    """`shrink` is told the photo's longer side."""
+    kind = next((name for begin, name in FORMATS if begins_with(data, begin)), "")
+    if not kind:
+        raise InvalidImage("not a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF file")
+    if kind == "JPEG":
+        return _decode_jpeg(data, shrink)
+    if kind == "PNG":
+        data, exif = png.essentials(data)
+        pixels = _upright(_decode_other(data, kind)[0], orientation_of(exif))
+    else:
+        pixels = _upright(*_decode_other(data, kind))
+    return ReducedPhoto(pixels, 1, pixels.shape[1], pixels.shape[0])
 
 
-def _begins_with(data: bytes, begin: bytes) -> bool:
-    """Whether it does; `?` in `begin` stands for any byte."""
-    return len(data) >= len(begin) and all(b in (d, 0x3F) for b, d in zip(begin, data, strict=False))
-
-
-class _HeaderFile(io.BytesIO):
-    """A file of which no more than MAX_HEADER_BYTES can be read."""
-
-    taken = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        piece = super().read(size)
-        self.taken += max(len(piece), LEAST_READ)
-        if self.taken > MAX_HEADER_BYTES:
-            raise InvalidImage("the picture's header is too long")
-        return piece
-
-
-def _read_jpeg(data: bytes) -> Header:
-    picture = JpegImageFile(_HeaderFile(data))
-    return Header("JPEG", *picture.size, _exif_orientation(picture.info.get("exif", b"")))
-
-
-def _exif_orientation(data: bytes) -> int:
-    exif = Image.Exif()
-    try:
-        exif.load(data)
-        orientation = exif.get(ORIENTATION)
-    except BROKEN:
-        return 1  # decoders ignore broken EXIF, so do we
-    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
-
-
-def _read_png(data: bytes) -> Header:
-    """Only the first chunk is read: Pillow refuses texts and profiles that decoders skip."""
-    file = io.BytesIO(data)
-    file.seek(8)
-    chunks = PngStream(file)
-    chunks.call(*chunks.read())
-    return Header("PNG", *chunks.im_size)
-
-
-def _read_webp(data: bytes) -> Header:
-    return Header("WebP", *WebPImageFile(io.BytesIO(data)).size)
-
-
-def _read_bmp(data: bytes) -> Header:
-    return Header("BMP", *BmpImageFile(io.BytesIO(data)).size)
-
-
-def _read_tiff(data: bytes) -> Header:
-    """The first page's. Where a size stands twice, or has a type that Pillow does not know, a decoder may see another one:
-    such files are refused.
-    """
-    file = _HeaderFile(data)
-    tags = ImageFileDirectory_v2(file.read(8))
-    start, order = file.seek(tags.next), ">" if tags.prefix == b"MM" else "<"
-    (count,) = struct.unpack(order + "H", file.read(2))
-    listed = [tag for (tag,) in struct.iter_unpack(order + "H10x", file.read(12 * count))]
-    file.seek(start)
-    tags.load(file)
-    sizes: list[Any] = [tags.get(WIDTH), tags.get(HEIGHT), tags.get(TILE_WIDTH, 1), tags.get(TILE_HEIGHT, 1)]
-    told_once = all(listed.count(tag) == (tag in tags) for tag in (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT))
-    if not told_once or not all(isinstance(size, int) and size > 0 for size in sizes):
-        raise ValueError("a size is missing, stands twice or is no number")
-    width, height, *tile = sizes
-    _check_size(*tile)  # a small picture can have gigantic tiles
-    return Header("TIFF", width, height)
-
-
-_FORMATS: tuple[tuple[bytes, str, Callable[[bytes], Header]], ...] = (
-    (b"\xff\xd8\xff", "JPEG", _read_jpeg),
-    (b"\x89PNG\r\n\x1a\n????IHDR", "PNG", _read_png),
-    (b"RIFF????WEBP", "WebP", _read_webp),
-    (b"BM", "BMP", _read_bmp),
-    (b"II*\0", "TIFF", _read_tiff),
-    (b"MM\0*", "TIFF", _read_tiff),
-)
-
-
-def _check_size(width: int, height: int) -> None:
+def _decode_jpeg(data: bytes, shrink: Callable[[int], float]) -> ReducedPhoto:
+    header = jpeg.read_header(data)
+    if header is None:
+        pixels = _upright(*decoders().decode(Job("JPEG", MAX_PIXELS), data))
+        return ReducedPhoto(pixels, 1, pixels.shape[1], pixels.shape[0])
+    width, height = header.width, header.height
     if width * height > MAX_PIXELS:
-        raise ImageTooLarge(f"{width}x{height} pixels are more than the limit of {MAX_PIXELS // 1_000_000} million")
+        raise pictures.too_large(width, height, MAX_PIXELS)
+    wanted = shrink(max(width, height))
+    factor = next((factor for factor in (8, 4, 2) if factor <= wanted), 1)
+    if header.is_cheap:
+        pixels = jpeg.decode(data, width, height, factor)
+    else:
+        pixels, _ = decoders().decode(Job("JPEG", MAX_PIXELS, factor, width, height), data)
+    full = (height, width) if header.orientation >= 5 else (width, height)
+    return ReducedPhoto(_upright(pixels, header.orientation), factor, *full)
 
 
-def _decode(data: bytes, header: Header, factor: int = 1) -> np.ndarray:
-    """Decodes at 1/factor of the sides, upright."""
-    flags = REDUCTIONS[factor] | (cv2.IMREAD_IGNORE_ORIENTATION if header.format == "JPEG" else 0)
-    try:
-        pixels = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except cv2.error as err:
-        raise InvalidImage(f"the picture could not be decoded: {err.err}")
-    if pixels is None:
-        raise InvalidImage("the picture could not be decoded: it is broken, truncated or of a kind we do not read")
-    if header.orientation >= 5:
+def _decode_other(data: bytes, kind: str) -> tuple[np.ndarray, int]:
+    """The pixels as stored, and the EXIF orientation."""
+    if kind == "BMP" and (plain := _read_plain_bmp(data)) is not None:
+        return plain, 1
+    if kind in ("PNG", "BMP") and len(data) <= CHEAP_BYTES:
+        with suppress(ImageTooLarge):
+            return pictures.decode(io.BytesIO(data), kind, CHEAP_PIXELS, _allocate)
+    return decoders().decode(Job(kind, MAX_PIXELS), data)
+
+
+def _read_plain_bmp(data: bytes) -> np.ndarray | None:
+    """The pixels of a file such as `encode_bmp` writes, in next to no time; None of any other."""
+    if len(data) < 54:
+        return None
+    length, start, second, width, height, *layout = BMP_HEAD.unpack_from(data)
+    row = (3 * width + 3) // 4 * 4
+    if (start, second, *layout) != (54, 40, 1, 24, 0) or min(width, height) < 1 or width * height > MAX_PIXELS:
+        return None
+    if not length == len(data) == start + row * height:
+        return None
+    rows = np.frombuffer(data, np.uint8, offset=start).reshape(height, row)[::-1, : 3 * width]
+    return np.ascontiguousarray(rows).reshape(height, width, 3)
+
+
+def _allocate(height: int, width: int) -> np.ndarray:
+    return np.empty((height, width, 3), np.uint8)
+
+
+def _upright(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    if orientation >= 5:
         pixels = cv2.transpose(pixels)
-    return cv2.flip(pixels, FLIPS[header.orientation]) if header.orientation in FLIPS else pixels
+    return cv2.flip(pixels, FLIPS[orientation]) if orientation in FLIPS else pixels

@@ -64,8 +64,10 @@ class Boundary(grpc.ServerInterceptor):
     def _guard(self, method: Method, details: grpc.HandlerCallDetails) -> Method:
         def guarded(request: Any, context: grpc.ServicerContext) -> Any:
             metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
-            sender = metadata.get(call.CALLER_HEADER, "anonymous")
-            call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining(), sender)
+            key = metadata.get(call.KEY_NAME_HEADER, "anonymous")
+            caller = call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining(), key)
+            if not context.add_callback(caller.leave):  # which is called when the call has ended, too
+                caller.leave()
             with self._observed(details.method, metadata) as outcome:
                 try:
                     return method(request, context)
@@ -73,6 +75,9 @@ class Boundary(grpc.ServerInterceptor):
                     outcome.code, outcome.why = err.status, f" {err.reason}: {err}"
                     context.abort_with_status(_answer(err))
                 except Exception:
+                    if not context.is_active():  # reading what a client sends fails where that has gone
+                        outcome.code = "CANCELLED"
+                        raise
                     outcome.code = "INTERNAL"
                     log.exception("%s failed", details.method)
                     context.abort(grpc.StatusCode.INTERNAL, f"internal error; request id {call.request_id.get()}")

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.common import call
 from services.common.errors import InvalidRequest
 from services.common.faces import Face, FaceCrop
-from services.common.images import ReducedPhoto, decode, decode_reduced, read_header
+from services.common.images import ReducedPhoto, decode, decode_for, decode_reduced
 from services.common.models import FinishedModel
 from services.common.onnx import open_session
 from services.detector import quality
@@ -98,6 +99,7 @@ class Detector:
         sharp = _sharp_enough(photo, data, faces, width, height)
         prepared = []
         for face in faces:
+            call.check()
             crop = cut_face(sharp.pixels, _scaled(face, 1 / sharp.factor), width, height)
             prepared.append(PreparedFace(face, crop, augment(crop, augmentations)))
         return Prepared(photo, prepared)
@@ -112,8 +114,7 @@ class Detector:
 
     def _find(self, data: bytes, options: DetectOptions) -> tuple[ReducedPhoto, list[Face]]:
         """The photo, no larger than the search needs it, and the faces in the full photo's pixels."""
-        header = read_header(data)
-        photo = decode_reduced(data, max(header.width, header.height) / options.search_side_px, header)
+        photo = decode_for(data, options.search_side_px)
         return photo, [_scaled(face, photo.factor) for face in self._finder.detect(photo.pixels, options)]
 
 

@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from services.common import call
 from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
 from services.embedder.gallery.store import Gallery, StoredPhoto
@@ -232,6 +233,7 @@ def _embed(recognisers: Sequence[Recogniser], faces: Sequence[Sample]) -> list[n
         piece = slice(start, start + EMBED_BATCH)
         batch = [replace(face, crop=face.crop and cache(face.crop)) for face in faces[piece]]  # decoded once at most
         for recogniser, vectors in zip(recognisers, columns, strict=True):
+            call.check()
             vectors[piece] = _embed_batch(recogniser, batch)
     for vectors in columns:
         check_vectors(vectors)

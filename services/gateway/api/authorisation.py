@@ -7,7 +7,7 @@ import grpc
 from google.rpc import code_pb2, status_pb2
 from reco.access.v1 import ext_authz_pb2, ext_authz_pb2_grpc
 
-from services.common.call import CALLER_HEADER, accept_id
+from services.common.call import KEY_NAME_HEADER, accept_id
 from services.gateway.access.audit import Event
 from services.gateway.access.decision import TOKEN_NAME, TOKEN_ROLE, Access, Decision, Verdict
 
@@ -42,7 +42,7 @@ class AuthorizationServicer(ext_authz_pb2_grpc.AuthorizationServicer):
 
 
 def _pass(decision: Decision) -> ext_authz_pb2.CheckResponse:
-    name = _header(CALLER_HEADER, decision.name)
+    name = _header(KEY_NAME_HEADER, decision.name)
     passed = ext_authz_pb2.OkHttpResponse(headers=[name], headers_to_remove=USED_UP)
     return ext_authz_pb2.CheckResponse(status=status_pb2.Status(code=code_pb2.OK), ok_response=passed)
 

@@ -95,4 +95,4 @@ def _audited(audit: Audit, action: str, person_id: str) -> Iterator[_Ended]:
         ended.outcome = err.reason
         raise
     finally:
-        audit(Event(call.caller.get(), action, person_id, ended.outcome, call.request_id.get()))
+        audit(Event(call.key_name.get(), action, person_id, ended.outcome, call.request_id.get()))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from typing import TypeVar
 
-from services.common.call import seconds_left
+from services.common import call
 from services.common.errors import DeadlineExceeded, RecoError
 
 T = TypeVar("T")
@@ -15,8 +15,13 @@ R = TypeVar("R")
 
 
 def submit(executor: Executor, function: Callable[..., R], *args: object) -> Future[R]:
-    """Calls the function on the executor, within the present request."""
-    return executor.submit(copy_context().run, function, *args)
+    """Calls the function on the executor, within the present request, if somebody still waits for that by then."""
+
+    def begin() -> R:
+        call.check()
+        return function(*args)
+
+    return executor.submit(copy_context().run, begin)
 
 
 def attempt(function: Callable[..., R], *args: object) -> Future[R]:
@@ -32,7 +37,11 @@ def attempt(function: Callable[..., R], *args: object) -> Future[R]:
 def map_parallel(executor: Executor, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
     """Applies `function` to every item on the executor, within the present request; the first failure is raised."""
     futures = [submit(executor, function, item) for item in items]
-    return [future.result() for future in futures]
+    try:
+        return [future.result() for future in futures]
+    finally:
+        for future in futures:
+            future.cancel()  # what was not begun when one failed
 
 
 class Budget:
@@ -51,7 +60,7 @@ class Budget:
         """
         size = min(size, self._size)
         with self._changed:
-            if not self._changed.wait_for(lambda: self._left >= size, timeout=max(0.0, seconds_left())):
+            if not self._changed.wait_for(lambda: self._left >= size, timeout=call.seconds_left()):
                 raise DeadlineExceeded("too much else is being worked on")
             self._left -= size
         try:

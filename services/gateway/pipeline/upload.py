@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from services.common.errors import InvalidImage
+from services.common.file_type import begins_with
 from services.gateway.errors import NoPhotos, TooManyPhotos
 from services.gateway.pipeline.parallel import Budget, map_parallel
 from services.gateway.pipeline.people import check_person_id
@@ -19,7 +20,7 @@ MAX_PHOTO_BYTES = 48 * 1024 * 1024
 #: Bytes of photos that are with the detector at a time: each is in memory twice more.
 SCORED_AT_ONCE = 32 * 1024 * 1024
 
-#: How a file begins → the extension it is stored with.
+#: How a file begins (`?` stands for any byte) → the extension it is stored with.
 EXTENSIONS = {
     b"\xff\xd8": ".jpg",
     b"\x89PNG": ".png",
@@ -27,6 +28,9 @@ EXTENSIONS = {
     b"BM": ".bmp",
     b"II*\0": ".tiff",
     b"MM\0*": ".tiff",
+    b"GIF8": ".gif",
+    b"????ftypavi": ".avif",
+    b"????ftyp": ".heic",
 }
 
 
@@ -123,4 +127,4 @@ def _with_stored_names(results: Sequence[PhotoResult], upload: Upload) -> tuple[
 
 
 def _extension(data: bytes) -> str:
-    return next((extension for start, extension in EXTENSIONS.items() if data.startswith(start)), ".img")
+    return next((extension for begin, extension in EXTENSIONS.items() if begins_with(data, begin)), ".img")

@@ -29,6 +29,10 @@ from services.gateway.stages.types import (
 )
 from services.gateway.storage.types import PersonRecord, Upload, Workspace, split_upload_id
 
+#: Faces of an upload that take part: shared out evenly among its photos, the most confident of each. The embedder takes as
+#: many in one call.
+MAX_FACES = 256
+
 
 class VerificationOutcome(Enum):
     """How a verification ended."""
@@ -127,10 +131,13 @@ class Verifier:
         return replace(result, liveness=liveness)
 
     def _detect(self, workspace: Workspace, upload: Upload) -> list[_Photo]:
+        most = max(1, MAX_FACES // max(1, len(upload.photos)))
+
         def detect(photo: str) -> _Photo:
             image = workspace.uploads.read(upload, photo)
             try:
-                return _Photo(image, self._detector.detect(image, workspace.crop_size))
+                found = self._detector.detect(image, workspace.crop_size)
+                return _Photo(image, replace(found, faces=found.faces[:most]))
             except InvalidImage:  # a file that was put there by hand
                 return _Photo(image, Detection((), image))
 
@@ -199,11 +206,12 @@ class Verifier:
         return decision
 
     def _augment(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[CropFile]:
-        """Changed versions of the probes; the detector finds the same faces in the same order as before."""
+        """Changed versions of the probes; the detector finds the same faces in the same order, of a crowd fewer."""
         images = list(dict.fromkeys(probe.image for probe in probes))
         prepare = partial(self._detector.augment, size=workspace.crop_size, augmentations=workspace.env.num_aug)
         faces = dict(zip(images, map_parallel(self._executor, prepare, images), strict=True))
-        return [crop for probe in probes for crop in faces[probe.image][probe.number].augmented]
+        found = [(faces[probe.image], probe.number) for probe in probes]
+        return [crop for prepared, number in found for face in prepared[number : number + 1] for crop in face.augmented]
 
     def _search(self, workspace: Workspace, person_id: str, probes: Sequence[_Probe]) -> VerificationResult:
         self._reconciler.finish_enrollments(workspace)

@@ -262,3 +262,11 @@ def test_an_id_cannot_be_claimed_too_often(enrolled: FakeGateway):
     with pytest.raises(TooManyAttempts):
         enrolled.verify(ANN)
     assert enrolled.verify(BOB, person=OTHER).outcome is VerificationOutcome.VERIFIED
+
+
+@pytest.mark.parametrize("photos", [1, 4, 200])
+def test_of_crowds_the_surest_faces_of_every_photo_take_part(enrolled: FakeGateway, photos: int):
+    crowd = ["ann", *[f"stranger {number}" for number in range(319)]]
+    result = enrolled.verify(*[fake_photo(*crowd, score=number) for number in range(photos)], skip_verify=True)
+    assert result.outcome is VerificationOutcome.FOUND_SAME
+    assert len(result.liveness) == 256 // photos * photos
