@@ -7,13 +7,13 @@ import numpy as np
 from services.common import call
 from services.common.errors import InvalidRequest
 from services.common.faces import Face, FaceCrop
-from services.common.images import ReducedPhoto, decode, decode_for, decode_reduced
 from services.common.models import FinishedModel
 from services.common.onnx import open_session
 from services.detector import quality
 from services.detector.augmentation import MAX_COUNT, augment
 from services.detector.cropping import cut_face, framing
 from services.detector.mtcnn import Bounds, DetectOptions, Mtcnn
+from services.images.decode import ReducedPhoto, decode, decode_for, decode_reduced
 
 #: The model workshop's name of the networks.
 MODEL = "MTCNN"
@@ -71,7 +71,7 @@ class Detector:
         """Where the faces of a photo are.
 
         Raises:
-            InvalidImage, ImageTooLarge: see services.common.images.decode.
+            InvalidImage, ImageTooLarge: see services.images.decode.decode.
         """
         photo, faces = self._find(data, options)
         return Detected(photo.full_width, photo.full_height, faces)
@@ -89,7 +89,7 @@ class Detector:
 
         Raises:
             InvalidRequest: a number out of its range.
-            InvalidImage, ImageTooLarge: see services.common.images.decode.
+            InvalidImage, ImageTooLarge: see services.images.decode.decode.
         """
         _check_range("width", width, MIN_CROP, MAX_CROP)
         _check_range("height", height, MIN_CROP, MAX_CROP)
@@ -108,7 +108,7 @@ class Detector:
         """How good a photo is for recognition.
 
         Raises:
-            InvalidImage, ImageTooLarge: see services.common.images.decode.
+            InvalidImage, ImageTooLarge: see services.images.decode.decode.
         """
         return quality.score_image(decode(data))
 

@@ -13,11 +13,11 @@ from reco.types.v1 import face_pb2, results_pb2
 
 from services.common.errors import ImageTooLarge, InvalidRequest
 from services.common.faces import LANDMARK_NAMES, FaceCrop
-from services.common.images import decode
 from services.embedder.gallery.templates import Template
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Claim, Embedder, Enrollment, GalleryPhoto, Sample
+from services.images.decode import decode
 
 Item = TypeVar("Item")
 

@@ -38,7 +38,7 @@ from services.gateway.pipeline.verify import Verifier
 from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
-from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage
+from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage, Stages
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.types import Workspace, Workspaces
 from services.gateway.storage.workspace import EnvWorkspaces
@@ -130,7 +130,7 @@ def build_pipeline(
     return Pipeline(
         uploader=Uploader(detector, executor),
         enroller=Enroller(detector, embedder, reconciler, executor),
-        verifier=Verifier(detector, liveness, embedder, reconciler, executor, attempts or Attempts(0)),
+        verifier=Verifier(Stages(detector, liveness, embedder), reconciler, executor, attempts or Attempts(0)),
         rebuilder=Rebuilder(embedder, reconciler),
         reconciler=reconciler,
     )

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from services.common import bounded, images
-from services.common.decoding import MAX_BYTES, MAX_SECONDS
 from services.common.errors import InvalidImage
+from services.images import bounded, images
+from services.images.process import MAX_BYTES, MAX_SECONDS
 
 #: What starting a process takes, before it is given a picture.
 START_BYTES, START_SECONDS = 60_000_000, 0.6

@@ -10,7 +10,6 @@ from reco.embedder.v1 import embedder_pb2_grpc
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
-from services.common.images import encode_bmp
 from services.common.limits import MAX_BODY_BYTES
 from services.common.server import Server, ServerOptions
 from services.embedder.gallery.store import Gallery
@@ -20,6 +19,7 @@ from services.embedder.servicer import EmbedderServicer
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import EmbedderClient
 from services.gateway.stages.types import Comparison, CropFile, EnrollmentPhoto
+from services.images.decode import encode_bmp
 from tests.fakes import FakeRecogniser, fake_crop, fake_recognisers
 from tests.indexes import new_exact_index
 

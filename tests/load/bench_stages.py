@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from services.common.faces import FaceCrop
-from services.common.images import decode
 from services.common.onnx import Session, Tensor, open_session
 from services.detector.model import MODEL, Detector, open_finder
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
 from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.batcher import Batcher, Limits
+from services.images.decode import decode
 from tests.load.figures import Figure, at_least, at_most, cpu_ms, interleaved
 from tests.load.original import Original
 from tests.machine import ROOT

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from services.common.images import decode, decode_reduced
 from services.detector.quality import Quality, score_image
+from services.images.decode import decode, decode_reduced
 
 #: SCORE_TOL as users have it.
 TOLERANCE = 7.0

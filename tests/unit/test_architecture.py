@@ -26,7 +26,8 @@ ADAPTERS = (
 #: What modules of a folder may not import.
 FORBIDDEN = {
     "services/": ("deploy", "tests"),
-    "services/common/": tuple(f"services.{name}" for name in NAMES),
+    "services/common/": ("services.images", *(f"services.{name}" for name in NAMES)),
+    "services/images/": tuple(f"services.{name}" for name in NAMES),
     **{f"services/{name}/": tuple(f"services.{other}" for other in NAMES if other != name) for name in NAMES},
     "services/gateway/api/": ("services.gateway.server",),
     "services/gateway/pipeline/": ("services.gateway.server", "services.gateway.api"),

@@ -20,7 +20,7 @@ MAX_SUBJECT = 150
 NO_KEYS = "There is no key yet, and without one nobody is let in: make key NAME=admin ROLE=admin"
 
 
-class Verdict(Enum):
+class Admission(Enum):
     """What becomes of a request."""
 
     PASSES = "passes"
@@ -37,7 +37,7 @@ class Decision:
         name: of the key, `oidc:` and the subject of a token, or ANONYMOUS.
     """
 
-    verdict: Verdict
+    verdict: Admission
     name: str = ANONYMOUS
     why: str = ""
 
@@ -59,7 +59,7 @@ class Access:
         """
         needed = needed_role(path)
         if needed is None:
-            return Decision(Verdict.PASSES)
+            return Decision(Admission.PASSES)
         if TOKEN_NAME in headers:
             return _by_token(headers, needed)
         if self._keyring.is_empty:
@@ -67,34 +67,34 @@ class Access:
         shown = shown_key(headers)
         if not shown:
             why = "A key is needed: send it as authorization: Bearer KEY, or as x-api-key: KEY."
-            return Decision(Verdict.NEEDS_KEY, why=why)
+            return Decision(Admission.NEEDS_KEY, why=why)
         key = self._keyring.find(digest_of(shown))
         if key is None:
-            return Decision(Verdict.NEEDS_KEY, why="This key is not known, was revoked, or has expired.")
+            return Decision(Admission.NEEDS_KEY, why="This key is not known, was revoked, or has expired.")
         return _by_role(key.name, key.role, needed)
 
     def _without_keys(self) -> Decision:
         """No key exists, or whether one does is not known, since the database was not reached since the start: then
         nothing of people can be read or changed either, and whoever may do all as long as no key exists hears that."""
         if self._allow_anonymous:
-            return Decision(Verdict.PASSES)
+            return Decision(Admission.PASSES)
         if not self._keyring.is_known:
-            return Decision(Verdict.UNDECIDED, why="The database that holds the keys cannot be reached.")
-        return Decision(Verdict.NEEDS_KEY, why=f"{NO_KEYS}.")
+            return Decision(Admission.UNDECIDED, why="The database that holds the keys cannot be reached.")
+        return Decision(Admission.NEEDS_KEY, why=f"{NO_KEYS}.")
 
 
 def _by_token(headers: Mapping[str, str], needed: Role) -> Decision:
     subject = quote(headers[TOKEN_NAME], safe="@.:+/|=")[:MAX_SUBJECT]  # it goes on in a header, which is plain text
     name, role = f"oidc:{subject}", headers.get(TOKEN_ROLE, "")
     if role not in list(Role):
-        return Decision(Verdict.FORBIDDEN, name, "This token gives no role.")
+        return Decision(Admission.FORBIDDEN, name, "This token gives no role.")
     return _by_role(name, Role(role), needed)
 
 
 def _by_role(name: str, role: Role, needed: Role) -> Decision:
     if role.may(needed):
-        return Decision(Verdict.PASSES, name)
-    return Decision(Verdict.FORBIDDEN, name, f"This needs role {needed}; yours is {role}.")
+        return Decision(Admission.PASSES, name)
+    return Decision(Admission.FORBIDDEN, name, f"This needs role {needed}; yours is {role}.")
 
 
 def shown_key(headers: Mapping[str, str]) -> str:

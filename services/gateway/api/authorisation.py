@@ -9,12 +9,12 @@ from reco.access.v1 import ext_authz_pb2, ext_authz_pb2_grpc
 
 from services.common.call import KEY_NAME_HEADER, accept_id
 from services.gateway.access.audit import Event
-from services.gateway.access.decision import TOKEN_NAME, TOKEN_ROLE, Access, Decision, Verdict
+from services.gateway.access.decision import TOKEN_NAME, TOKEN_ROLE, Access, Admission, Decision
 
 STATUSES = {
-    Verdict.NEEDS_KEY: (code_pb2.UNAUTHENTICATED, ext_authz_pb2.Unauthorized),
-    Verdict.FORBIDDEN: (code_pb2.PERMISSION_DENIED, ext_authz_pb2.Forbidden),
-    Verdict.UNDECIDED: (code_pb2.UNAVAILABLE, ext_authz_pb2.ServiceUnavailable),
+    Admission.NEEDS_KEY: (code_pb2.UNAUTHENTICATED, ext_authz_pb2.Unauthorized),
+    Admission.FORBIDDEN: (code_pb2.PERMISSION_DENIED, ext_authz_pb2.Forbidden),
+    Admission.UNDECIDED: (code_pb2.UNAVAILABLE, ext_authz_pb2.ServiceUnavailable),
 }
 
 #: Headers that go no further than Envoy.
@@ -32,9 +32,9 @@ class AuthorizationServicer(ext_authz_pb2_grpc.AuthorizationServicer):
     def Check(self, request: ext_authz_pb2.CheckRequest, context: grpc.ServicerContext) -> ext_authz_pb2.CheckResponse:
         asked = request.attributes.request.http
         decision = self._access.decide(asked.path, asked.headers)
-        if decision.verdict is Verdict.PASSES:
+        if decision.verdict is Admission.PASSES:
             return _pass(decision)
-        if decision.verdict is Verdict.FORBIDDEN:
+        if decision.verdict is Admission.FORBIDDEN:
             path = unquote(asked.path.partition("?")[0])
             request_id = accept_id(asked.headers.get("x-request-id", ""))
             self._audit(Event(decision.name, "deny", f"{asked.method} {path}", "FORBIDDEN", request_id))
@@ -49,7 +49,7 @@ def _pass(decision: Decision) -> ext_authz_pb2.CheckResponse:
 
 def _refuse(decision: Decision) -> ext_authz_pb2.CheckResponse:
     code, http = STATUSES[decision.verdict]
-    challenge = [_header("www-authenticate", "Bearer")] if decision.verdict is Verdict.NEEDS_KEY else []
+    challenge = [_header("www-authenticate", "Bearer")] if decision.verdict is Admission.NEEDS_KEY else []
     refused = ext_authz_pb2.DeniedHttpResponse(
         status=ext_authz_pb2.HttpStatus(code=http), headers=challenge, body=decision.why
     )

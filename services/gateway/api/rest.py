@@ -14,7 +14,7 @@ from services.common.limits import MAX_BODY_BYTES
 from services.gateway.api.codes import CACHE_DELETED, CACHE_GONE, CODE_OF_REASON, INDEX_REBUILT, MESSAGES
 from services.gateway.api.form_values import BrokenBase64
 from services.gateway.api.forms import read_fields, read_photos, within_limit
-from services.gateway.api.room import Place, Room
+from services.gateway.api.upload_memory import Place, UploadMemory
 from services.gateway.errors import TooManyPhotos
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentOutcome, EnrollmentResult
@@ -59,7 +59,7 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         self._workspaces = workspaces
         self._pipeline = pipeline
         self._metrics = metrics
-        self._room = Room(MAX_UPLOADING)
+        self._room = UploadMemory(MAX_UPLOADING)
 
     def UploadImgs(
         self, request_iterator: Iterator[legacy_pb2.LegacyUploadRequest], context: grpc.ServicerContext

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from enum import Enum
 
 from services.common.errors import InvalidImage
-from services.common.file_type import begins_with
 from services.gateway.errors import NoPhotos, TooManyPhotos
 from services.gateway.pipeline.parallel import Budget, map_parallel
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.stages.types import DetectorStage, PhotoQuality
 from services.gateway.storage.types import Upload, Workspace
+from services.images.file_type import begins_with
 
 #: Photos in one upload, and bytes of one: more are not taken for a photo.
 MAX_PHOTOS = 200

@@ -19,13 +19,11 @@ from services.gateway.stages.types import (
     Comparison,
     CropFile,
     Detection,
-    DetectorStage,
-    EmbedderStage,
     FaceLiveness,
     FaceTemplate,
     FusedDecision,
-    LivenessStage,
     PersonMatch,
+    Stages,
 )
 from services.gateway.storage.types import PersonRecord, Upload, Workspace, split_upload_id
 
@@ -90,19 +88,11 @@ class _Probe:
 class Verifier:
     """Verifies and searches."""
 
-    def __init__(
-        self,
-        detector: DetectorStage,
-        liveness: LivenessStage,
-        embedder: EmbedderStage,
-        reconciler: Reconciler,
-        executor: Executor,
-        attempts: Attempts,
-    ):
+    def __init__(self, stages: Stages, reconciler: Reconciler, executor: Executor, attempts: Attempts):
         self._attempts = attempts
-        self._detector = detector
-        self._liveness = liveness
-        self._embedder = embedder
+        self._detector = stages.detector
+        self._liveness = stages.liveness
+        self._embedder = stages.embedder
         self._reconciler = reconciler
         self._executor = executor
 

@@ -12,7 +12,7 @@ from sqlalchemy import make_url
 
 from services.common.database import open_engine
 from services.common.errors import DatabaseUnavailable
-from services.gateway.access.decision import Access, Verdict
+from services.gateway.access.decision import Access, Admission
 from services.gateway.access.keyring import NOTE_INTERVAL, AccessKeys
 from services.gateway.access.keys import KeyRefused, KeyTable, digest_of, seconds_of
 from services.gateway.access.open import is_loopback
@@ -49,10 +49,10 @@ def keyring(table: KeyTable, clock: Clock) -> AccessKeys:
 
 
 @pytest.fixture
-def decide(keyring: AccessKeys) -> Callable[..., Verdict]:
+def decide(keyring: AccessKeys) -> Callable[..., Admission]:
     """Decides on a request for a path with a key, on what the table has now; nobody may come without a key."""
 
-    def decided(path: str, key: str) -> Verdict:
+    def decided(path: str, key: str) -> Admission:
         keyring.refresh()
         return Access(keyring, allow_anonymous=False).decide(path, {"authorization": f"Bearer {key}"}).verdict
 
@@ -119,10 +119,10 @@ MAY = {
 
 
 @pytest.mark.parametrize("path", MAY)
-def test_what_each_role_may(table: KeyTable, decide: Callable[..., Verdict], path: str):
+def test_what_each_role_may(table: KeyTable, decide: Callable[..., Admission], path: str):
     keys = {role: table.add(role.value, role, None) for role in Role}
     verdicts = {role: decide(path, key) for role, key in keys.items()}
-    assert verdicts == {role: Verdict.PASSES if role in MAY[path] else Verdict.FORBIDDEN for role in Role}
+    assert verdicts == {role: Admission.PASSES if role in MAY[path] else Admission.FORBIDDEN for role in Role}
 
 
 def test_every_path_of_the_table_is_one_that_there_is():
@@ -135,11 +135,11 @@ def test_every_path_of_the_table_is_one_that_there_is():
     assert set(ROLE_OF_PATH) <= there
 
 
-def test_a_revoked_key_is_worthless_at_the_next_look(table: KeyTable, decide: Callable[..., Verdict]):
+def test_a_revoked_key_is_worthless_at_the_next_look(table: KeyTable, decide: Callable[..., Admission]):
     key = table.add("door", Role.VERIFY, None)
-    assert decide("/verify", key) is Verdict.PASSES
+    assert decide("/verify", key) is Admission.PASSES
     table.revoke("door")
-    assert decide("/verify", key) is Verdict.NEEDS_KEY
+    assert decide("/verify", key) is Admission.NEEDS_KEY
 
 
 def test_an_expired_key_is_worthless_at_once(table: KeyTable, keyring: AccessKeys, clock: Clock):
@@ -147,51 +147,51 @@ def test_an_expired_key_is_worthless_at_once(table: KeyTable, keyring: AccessKey
     keyring.refresh()
     access, headers = Access(keyring, allow_anonymous=True), {"x-api-key": key}
     clock.now += 59.9
-    assert access.decide("/verify", headers).verdict is Verdict.PASSES
+    assert access.decide("/verify", headers).verdict is Admission.PASSES
     clock.now += 0.1
-    assert access.decide("/verify", headers).verdict is Verdict.NEEDS_KEY
+    assert access.decide("/verify", headers).verdict is Admission.NEEDS_KEY
 
 
 @pytest.mark.parametrize(
     ("headers", "verdict"),
     [
-        ({"authorization": "Bearer {}"}, Verdict.PASSES),
-        ({"authorization": "bearer   {} "}, Verdict.PASSES),
-        ({"x-api-key": "{}"}, Verdict.PASSES),
-        ({"authorization": "Basic YTpi", "x-api-key": "{}"}, Verdict.PASSES),
-        ({"authorization": "Bearer wrong", "x-api-key": "{}"}, Verdict.NEEDS_KEY),
-        ({"authorization": "{}"}, Verdict.NEEDS_KEY),
-        ({"authorization": "Basic {}"}, Verdict.NEEDS_KEY),
-        ({"authorization": "Bearer {},{}"}, Verdict.NEEDS_KEY),
-        ({"authorization": "Bearer"}, Verdict.NEEDS_KEY),
-        ({"authorization": "Bearer \ud800"}, Verdict.NEEDS_KEY),
-        ({"x-api-key": "reco_" + "x" * 100_000}, Verdict.NEEDS_KEY),
-        ({}, Verdict.NEEDS_KEY),
+        ({"authorization": "Bearer {}"}, Admission.PASSES),
+        ({"authorization": "bearer   {} "}, Admission.PASSES),
+        ({"x-api-key": "{}"}, Admission.PASSES),
+        ({"authorization": "Basic YTpi", "x-api-key": "{}"}, Admission.PASSES),
+        ({"authorization": "Bearer wrong", "x-api-key": "{}"}, Admission.NEEDS_KEY),
+        ({"authorization": "{}"}, Admission.NEEDS_KEY),
+        ({"authorization": "Basic {}"}, Admission.NEEDS_KEY),
+        ({"authorization": "Bearer {},{}"}, Admission.NEEDS_KEY),
+        ({"authorization": "Bearer"}, Admission.NEEDS_KEY),
+        ({"authorization": "Bearer \ud800"}, Admission.NEEDS_KEY),
+        ({"x-api-key": "reco_" + "x" * 100_000}, Admission.NEEDS_KEY),
+        ({}, Admission.NEEDS_KEY),
     ],
 )
-def test_how_a_key_is_sent(table: KeyTable, keyring: AccessKeys, headers: dict[str, str], verdict: Verdict):
+def test_how_a_key_is_sent(table: KeyTable, keyring: AccessKeys, headers: dict[str, str], verdict: Admission):
     key = table.add("door", Role.VERIFY, None)
     keyring.refresh()
     sent = {name: value.replace("{}", key) for name, value in headers.items()}
     decision = Access(keyring, allow_anonymous=True).decide("/verify", sent)
-    assert (decision.verdict, decision.name) == (verdict, "door" if verdict is Verdict.PASSES else "anonymous")
+    assert (decision.verdict, decision.name) == (verdict, "door" if verdict is Admission.PASSES else "anonymous")
 
 
 @pytest.mark.parametrize("with_key", [True, False])
 @pytest.mark.parametrize(
     ("role", "verdict"),
     [
-        ("admin", Verdict.PASSES),
-        ("enroll", Verdict.PASSES),
-        ("verify", Verdict.FORBIDDEN),
-        ("Admin", Verdict.FORBIDDEN),
-        ("admin,verify", Verdict.FORBIDDEN),
-        ("", Verdict.FORBIDDEN),
-        (None, Verdict.FORBIDDEN),
+        ("admin", Admission.PASSES),
+        ("enroll", Admission.PASSES),
+        ("verify", Admission.FORBIDDEN),
+        ("Admin", Admission.FORBIDDEN),
+        ("admin,verify", Admission.FORBIDDEN),
+        ("", Admission.FORBIDDEN),
+        (None, Admission.FORBIDDEN),
     ],
 )
 def test_a_token_says_its_role(
-    table: KeyTable, keyring: AccessKeys, with_key: bool, role: str | None, verdict: Verdict
+    table: KeyTable, keyring: AccessKeys, with_key: bool, role: str | None, verdict: Admission
 ):
     """Whatever key comes with it, and whether or not there are keys at all."""
     key = table.add("door", Role.ADMIN, None) if with_key else "none"
@@ -211,30 +211,30 @@ def test_the_subject_of_a_token_can_be_sent_on_as_plain_text(keyring: AccessKeys
     assert names == ["oidc:auth0|5f7c@example.org", "oidc:Zo%C3%AB%0A", "oidc:" + "x" * 150]
 
 
-def test_a_digest_is_no_key(table: KeyTable, decide: Callable[..., Verdict]):
+def test_a_digest_is_no_key(table: KeyTable, decide: Callable[..., Admission]):
     key = table.add("door", Role.ADMIN, None)
-    assert decide("/verify", digest_of(key)) is Verdict.NEEDS_KEY
+    assert decide("/verify", digest_of(key)) is Admission.NEEDS_KEY
 
 
-def test_whoever_watches_over_the_system_needs_no_key(decide: Callable[..., Verdict]):
-    assert decide("/healthz", "") is decide("/readyz?x", "") is Verdict.PASSES
+def test_whoever_watches_over_the_system_needs_no_key(decide: Callable[..., Admission]):
+    assert decide("/healthz", "") is decide("/readyz?x", "") is Admission.PASSES
 
 
 def test_without_keys_it_is_open_only_where_that_was_said(keyring: AccessKeys):
     keyring.refresh()
-    assert Access(keyring, allow_anonymous=True).decide("/v1/people/1", {}).verdict is Verdict.PASSES
+    assert Access(keyring, allow_anonymous=True).decide("/v1/people/1", {}).verdict is Admission.PASSES
     refused = Access(keyring, allow_anonymous=False).decide("/v1/people/1", {})
-    assert refused.verdict is Verdict.NEEDS_KEY and "make key" in refused.why
+    assert refused.verdict is Admission.NEEDS_KEY and "make key" in refused.why
 
 
 def test_one_key_closes_it_to_all_others_and_revoking_the_last_does_not_open_it(table: KeyTable, keyring: AccessKeys):
     access = Access(keyring, allow_anonymous=True)
     table.add("door", Role.VERIFY, None)
     keyring.refresh()
-    assert access.decide("/verify", {}).verdict is Verdict.NEEDS_KEY
+    assert access.decide("/verify", {}).verdict is Admission.NEEDS_KEY
     table.revoke("door")
     keyring.refresh()
-    assert access.decide("/verify", {}).verdict is Verdict.NEEDS_KEY
+    assert access.decide("/verify", {}).verdict is Admission.NEEDS_KEY
 
 
 def test_keys_stay_in_force_while_the_database_is_away(table: KeyTable, clock: Clock):
@@ -250,13 +250,13 @@ def test_keys_stay_in_force_while_the_database_is_away(table: KeyTable, clock: C
     key = table.add("door", Role.VERIFY, None)
     reachable = False
     keyring.refresh()
-    assert access.decide("/verify", {"x-api-key": key}).verdict is Verdict.UNDECIDED
+    assert access.decide("/verify", {"x-api-key": key}).verdict is Admission.UNDECIDED
     reachable = True
     keyring.refresh()
     reachable = False
     keyring.refresh()
-    assert access.decide("/verify", {"x-api-key": key}).verdict is Verdict.PASSES
-    assert access.decide("/verify", {"x-api-key": key + "x"}).verdict is Verdict.NEEDS_KEY
+    assert access.decide("/verify", {"x-api-key": key}).verdict is Admission.PASSES
+    assert access.decide("/verify", {"x-api-key": key + "x"}).verdict is Admission.NEEDS_KEY
 
 
 def test_the_last_use_of_a_key_is_noted(table: KeyTable, keyring: AccessKeys, clock: Clock):

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from services.common.errors import DeadlineExceeded
-from services.gateway.api.room import NoRoom, Room
+from services.gateway.api.upload_memory import NoRoom, UploadMemory
 from services.gateway.pipeline.parallel import Budget
 from services.gateway.pipeline.upload import MAX_PHOTO_BYTES
 from tests.unit.gateway.fake_gateway import FakeGateway, within
@@ -13,7 +13,7 @@ from tests.unit.gateway.rest_requests import ANN, code_of, upload
 
 
 def test_uploads_find_room_while_there_is_some():
-    room = Room(10)
+    room = UploadMemory(10)
     with room.place() as first, room.place() as second:
         assert list(first.hold([b"1234", b"56"])) == [b"1234", b"56"]
         held = second.hold([b"1234", b"5"])

@@ -18,9 +18,9 @@ from functools import cache
 import numpy as np
 
 from services.common import call
-from services.common.decoding import MAX_LINE, Answer, Job, map_pixels
 from services.common.errors import ImageTooLarge, InvalidImage, RecoError
 from services.common.workers import Workers, processors
+from services.images.process import MAX_LINE, Answer, Job, map_pixels
 
 #: Seconds that a process may take in all, however busy the machine; and after which it is asked whether the caller is gone.
 MAX_WAIT, INTERVAL = 30.0, 0.1
@@ -48,7 +48,7 @@ class Decoder:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "services.common.decoding", str(theirs.fileno())],
+                [sys.executable, "-m", "services.images.process", str(theirs.fileno())],
                 env=_environment(),
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
@@ -70,7 +70,7 @@ class Decoder:
         """The pixels, uint8 (height, width, 3), BGR, and the EXIF orientation by which they are still to be turned.
 
         Raises:
-            InvalidImage, ImageTooLarge: see services.common.images.decode.
+            InvalidImage, ImageTooLarge: see services.images.decode.decode.
             Cancelled, DeadlineExceeded: the caller is gone.
         """
         self.is_ready = False

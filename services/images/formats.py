@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from services.common.errors import ImageTooLarge, InvalidImage
-from services.common.exif import orientation_of
+from services.images.exif import orientation_of
 
 #: What Pillow and its plugins raise where a file is broken.
 BROKEN = (
@@ -55,7 +55,7 @@ def decode(
         The pixels, BGR, and the EXIF orientation (1 to 8) by which they are still to be turned.
 
     Raises:
-        InvalidImage, ImageTooLarge: see services.common.images.decode.
+        InvalidImage, ImageTooLarge: see services.images.decode.decode.
     """
     try:
         with Image.open(file, formats=[kind]) as picture:

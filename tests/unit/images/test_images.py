@@ -1,4 +1,4 @@
-"""services/common/images.py: every format, and bytes that want to do harm."""
+"""services/images/decode.py: every format, and bytes that want to do harm."""
 
 import io
 import struct
@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pillow_heif import register_heif_opener
 
-from services.common import images
 from services.common.errors import ImageTooLarge, InvalidImage
+from services.images import decode as images
 
 FORMATS = ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "HEIF", "AVIF"]
 

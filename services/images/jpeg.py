@@ -10,7 +10,7 @@ import numpy as np
 import simplejpeg
 
 from services.common.errors import InvalidImage
-from services.common.exif import orientation_of
+from services.images.exif import orientation_of
 
 BEGIN, END = b"\xff\xd8\xff", b"\xff\xd9"
 

@@ -1,4 +1,4 @@
-"""services/common/bounded.py: processes that decode, and what becomes of one that takes too much."""
+"""services/images/bounded.py: processes that decode, and what becomes of one that takes too much."""
 
 import io
 import os
@@ -11,10 +11,11 @@ from contextvars import copy_context
 import pytest
 from PIL import Image
 
-from services.common import bounded, call
-from services.common.bounded import Decoder, Decoders
-from services.common.decoding import Job
+from services.common import call
 from services.common.errors import Cancelled, DeadlineExceeded, ImageTooLarge, InvalidImage
+from services.images import bounded
+from services.images.bounded import Decoder, Decoders
+from services.images.process import Job
 
 
 @pytest.fixture

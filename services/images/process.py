@@ -1,4 +1,4 @@
-"""The process that decodes pictures for bounded.py: `python -m services.common.decoding SOCKET`, a socket's number.
+"""The process that decodes pictures for bounded.py: `python -m services.images.process SOCKET`, a socket's number.
 
 Each job is a JSON line and an open file; each answer a JSON line and, where it went well, another open file, of raw
 pixels. The process ends itself where a job takes too long, and is refused memory where it takes too much.
@@ -16,8 +16,8 @@ from typing import IO
 
 import numpy as np
 
-from services.common import jpeg, pictures
 from services.common.errors import ImageTooLarge, InvalidImage
+from services.images import formats, jpeg
 
 #: Seconds of a processor, all threads together, and bytes beside the 40 million that the process has before.
 MAX_SECONDS, MAX_BYTES = 3.0, 460_000_000
@@ -34,7 +34,7 @@ class Job:
         kind: "JPEG", or any other name of Pillow's.
         most_pixels: more are refused.
         factor: by which a JPEG is reduced.
-        width, height: of a JPEG that is for services.common.jpeg.decode; 0 of one that is for Pillow.
+        width, height: of a JPEG that is for services.images.jpeg.decode; 0 of one that is for Pillow.
     """
 
     kind: str
@@ -81,7 +81,7 @@ def decode(job: Job, file: IO[bytes], pixels: SharedPixels) -> Answer:
             buffer = pixels.allocate(height, width)
             jpeg.decode(data, job.width, job.height, job.factor, buffer)
             return Answer(width, height)
-        decoded, orientation = pictures.decode(file, job.kind, job.most_pixels, pixels.allocate)
+        decoded, orientation = formats.decode(file, job.kind, job.most_pixels, pixels.allocate)
         return Answer(decoded.shape[1], decoded.shape[0], orientation)
     except InvalidImage as err:
         return Answer(error=str(err)[:1000], is_too_large=isinstance(err, ImageTooLarge))

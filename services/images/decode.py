@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from services.common import jpeg, pictures, png
-from services.common.bounded import decoders
-from services.common.decoding import Job
 from services.common.errors import ImageTooLarge, InvalidImage
-from services.common.exif import orientation_of
-from services.common.file_type import begins_with
+from services.images import formats, jpeg, png
+from services.images.bounded import decoders
+from services.images.exif import orientation_of
+from services.images.file_type import begins_with
+from services.images.process import Job
 
 #: Photos with more pixels are refused before they are decoded: a small file can claim a gigantic picture.
 MAX_PIXELS = 64_000_000
@@ -150,7 +150,7 @@ def _decode_jpeg(data: bytes, shrink: Callable[[int], float]) -> ReducedPhoto:
         return ReducedPhoto(pixels, 1, pixels.shape[1], pixels.shape[0])
     width, height = header.width, header.height
     if width * height > MAX_PIXELS:
-        raise pictures.too_large(width, height, MAX_PIXELS)
+        raise formats.too_large(width, height, MAX_PIXELS)
     wanted = shrink(max(width, height))
     factor = next((factor for factor in (8, 4, 2) if factor <= wanted), 1)
     if header.is_cheap:
@@ -167,7 +167,7 @@ def _decode_other(data: bytes, kind: str) -> tuple[np.ndarray, int]:
         return plain, 1
     if kind in ("PNG", "BMP") and len(data) <= CHEAP_BYTES:
         with suppress(ImageTooLarge):
-            return pictures.decode(io.BytesIO(data), kind, CHEAP_PIXELS, _allocate)
+            return formats.decode(io.BytesIO(data), kind, CHEAP_PIXELS, _allocate)
     return decoders().decode(Job(kind, MAX_PIXELS), data)
 
 

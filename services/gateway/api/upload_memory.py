@@ -13,7 +13,7 @@ class NoRoom(RecoError):
     reason = "UPLOADS_FULL"
 
 
-class Room:
+class UploadMemory:
     """So many bytes for the bodies of all uploads under way. Safe to use from several threads."""
 
     def __init__(self, size: int):
@@ -40,7 +40,7 @@ class Room:
 class Place:
     """What one upload has taken of the room."""
 
-    def __init__(self, room: Room):
+    def __init__(self, room: UploadMemory):
         self._room = room
         self._taken = 0
 
