@@ -6,6 +6,9 @@ PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 
 CONVERT := .venv-convert
 PYTHON ?= python3
 PORT   ?= 8001
+comma  := ,
+# Not `?=`: shells keep the machine's name in a variable HOST.
+HOST   := 127.0.0.1
 BASE_PORT ?= 15050
 ADMIN_PORT ?= 9901
 export PYTHONPATH := .:gen
@@ -24,10 +27,14 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate bench load chaos mysql lock clean
+.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key key keys revoke-key audit cert mysql lock clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
+	@echo "make key       make a key for a client: NAME=door ROLE=verify|enroll|admin EXPIRES=90d"
+	@echo "make keys      list keys; make revoke-key NAME=door makes one worthless"
+	@echo "make audit     check and print the audit log"
+	@echo "make cert      make a certificate, for TLS"
 	@echo "make check     check style and types, and run the unit tests: a minute; sets itself up"
 	@echo "make test      do that, and run all other tests; sets itself up"
 	@echo "make demo      enroll and verify a person on the running system"
@@ -36,14 +43,36 @@ help:
 	@echo "make bench     measure speed"
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
 	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
+	@echo "make rotate-key  encrypt what is stored by a new key (RECO_ENCRYPTION_KEY_FILE), while it runs"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
 run: $(VENV)/.run gen/reco.pb .env
-	@mkdir -p var/db var/uploads var/log
+	@umask 077 && mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
 	@$(call CONVERTING,--missing) || true
-	@$(PY) -m deploy.local.run --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
+	@$(PY) -m deploy.local.run --listen $(HOST) --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
+
+# Keys of clients, and the audit log: docs/security.md.
+ACCESS = $(PY) -m services.gateway.access
+key keys revoke-key audit: $(VENV)/.run gen/reco.pb .env
+	@mkdir -p var/db var/uploads var/log
+	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
+	@case $@ in \
+	key) $(ACCESS) new --name "$(NAME)" --role "$(ROLE)" --expires "$(EXPIRES)" ;; \
+	keys) $(ACCESS) list ;; \
+	revoke-key) $(ACCESS) revoke --name "$(NAME)" ;; \
+	audit) $(ACCESS) audit ;; esac
+
+# A certificate that signs itself, for RECO_TLS_CERT and RECO_TLS_KEY; NAMES=DNS:door.example,IP:10.0.0.2 adds names.
+TLS_FOLDER := var/tls
+cert:
+	@command -v openssl >/dev/null || deploy/local/apt-install openssl
+	@! test -e $(TLS_FOLDER)/key.pem || { echo "$(TLS_FOLDER) has a pair already; move it away first"; exit 1; }
+	@umask 077 && mkdir -p $(TLS_FOLDER) && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \
+		-subj /CN=reco -addext "subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:$$(uname -n)$(addprefix $(comma),$(NAMES))" \
+		-keyout $(TLS_FOLDER)/key.pem -out $(TLS_FOLDER)/cert.pem 2>/dev/null
+	@echo "made $(TLS_FOLDER)/cert.pem, for a year: RECO_TLS_CERT=$(TLS_FOLDER)/cert.pem RECO_TLS_KEY=$(TLS_FOLDER)/key.pem make run"
 
 check: $(VENV)/.check gen/reco.pb
 	$(PY) -m ruff check .
@@ -59,7 +88,7 @@ demo: $(VENV)/.demo gen/reco.pb
 	@$(PY) -m deploy.local.demo --port $(PORT)
 
 models: $(VENV)/.run gen/reco.pb .env
-	@mkdir -p var/db var/uploads var/log
+	@umask 077 && mkdir -p var/db var/uploads var/log
 	@$(call CONVERTING,$(MODELS))
 
 evaluate: $(VENV)/.test gen/reco.pb
@@ -75,6 +104,9 @@ load: $(VENV)/.test gen/reco.pb
 chaos: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
 	@$(PY) -m tests.e2e.chaos $(CHAOS_ARGS)
 
+rotate-key: $(VENV)/.run gen/reco.pb .env
+	@$(PY) -m deploy.local.rotate_key
+
 proto: gen/reco.pb
 
 gen/reco.pb: $(PROTOS) $(VENV)/.run
@@ -86,7 +118,7 @@ gen/reco.pb: $(PROTOS) $(VENV)/.run
 		--descriptor_set_out=$@ $(PROTOS) google/rpc/error_details.proto
 
 .env:
-	@cp .env.example .env
+	@umask 077 && cp .env.example .env
 	@echo "made .env from .env.example"
 
 # MySQL's client is compiled, and needs the client's headers: only where MySQL is used.

@@ -1,6 +1,8 @@
 """The gateway's storage in memory: records, photos, uploads and locks, for tests of its pipeline."""
 
+import math
 import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -57,6 +59,7 @@ class FakeRecords:
         self.entries: dict[str, JournalEntry] = {}
         self._steps = steps
         self._last_id = 0
+        self.purged = False
 
     def find(self, person_id: str) -> PersonRecord | None:
         self._steps.reach("records.find")
@@ -74,9 +77,16 @@ class FakeRecords:
         self.rows[record.record_id], self.entries[entry.enrollment_id] = record, entry
         return record
 
-    def delete(self, record: PersonRecord) -> None:
-        self._steps.reach("records.delete")
-        self.rows.pop(record.record_id, None)
+    def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
+        self._steps.reach("records.erase")
+        if record:
+            self.rows.pop(record.record_id, None)
+        self.entries = {key: one for key, one in self.entries.items() if one.person_id != entry.person_id}
+        self.entries[entry.enrollment_id] = entry
+
+    def purge(self) -> None:
+        self._steps.reach("records.purge")
+        self.purged = not self.entries
 
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
         self._steps.reach("records.journal")
@@ -109,7 +119,7 @@ class FakePhotos:
         self._steps.reach("photos.read")
         yield from list(self.folders[folder].values())
 
-    def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
+    def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
         self.staging[enrollment_id] = ()
         self._steps.reach("photos.stage")
         self.staging[enrollment_id] = tuple(photos)
@@ -119,8 +129,9 @@ class FakePhotos:
         self.folders.setdefault(folder, {}).update({one.name: one for one in self.staging.get(enrollment_id, ())})
         self.unstage(enrollment_id)
 
-    def unstage(self, enrollment_id: str) -> None:
+    def unstage(self, enrollment_id: str) -> list[str]:
         self.staging.pop(enrollment_id, None)
+        return []
 
     def staged(self) -> list[str]:
         return sorted(self.staging)
@@ -130,6 +141,14 @@ class FakePhotos:
         left = {name: photo for name, photo in self.folders.pop(folder, {}).items() if name not in set(names)}
         if left:
             self.folders[folder] = left
+
+    def erase(self, folder: str) -> list[str]:
+        self._steps.reach("photos.erase")
+        self.folders.pop(folder, None)
+        return []
+
+    def folders_ending(self, suffix: str) -> list[str]:
+        return [folder for folder in self.folders if folder.endswith(suffix)]
 
     def cache_files(self) -> list[str]:
         return sorted(self.caches)
@@ -147,6 +166,7 @@ class FakeUploads:
     def __init__(self, steps: Steps):
         self.waiting: dict[str, dict[str, bytes | None]] = {}
         self.consumed: set[str] = set()
+        self.stored_at: dict[str, float] = {}
         self._steps = steps
         self._last = 1000
 
@@ -154,6 +174,7 @@ class FakeUploads:
         self._steps.reach("uploads.create")
         self._last += 1
         upload_id = f"{person_id}-{self._last}"
+        self.stored_at[upload_id] = time.time()
         self.waiting[upload_id] = {f"{n:03d}{extension}": data for n, (extension, data) in enumerate(photos, 1)}
         return self.open(upload_id)
 
@@ -183,13 +204,19 @@ class FakeUploads:
         if self.waiting.pop(upload_id, None) is not None:
             self.consumed.add(upload_id)
 
-    def erase(self, person_id: str) -> None:
+    def erase(self, person_id: str, before: float = math.inf) -> list[str]:
         self._steps.reach("uploads.erase")
-        self.waiting = {key: photos for key, photos in self.waiting.items() if split_upload_id(key)[0] != person_id}
-        self.consumed = {key for key in self.consumed if split_upload_id(key)[0] != person_id}
+        theirs = {key for key in (*self.waiting, *self.consumed) if split_upload_id(key)[0] == person_id}
+        gone = {key for key in theirs if self.stored_at[key] <= before}
+        self.waiting = {key: photos for key, photos in self.waiting.items() if key not in gone}
+        self.consumed -= gone
+        return []
 
     def remove_unfinished(self) -> None:
         self._steps.reach("uploads.remove_unfinished")
+
+    def remove_expired(self) -> None:
+        self._steps.reach("uploads.remove_expired")
 
 
 class FakeLocks:

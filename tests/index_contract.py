@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
+from services.embedder.gallery.buckets import bucket_of
 from services.embedder.gallery.templates import Templates, no_templates
 from services.embedder.matching import Metric, distances
-from services.embedder.search.index import Hit, Index
+from services.embedder.search.index import SAME, Hit, Index
 
 NO_LIMIT = 1e9
 
@@ -33,15 +34,23 @@ def faces(rng: Random, count: int, dimension: int = 32) -> np.ndarray:
 
 def brute_force(
     people: Mapping[str, Templates], probes: np.ndarray, metric: Metric, threshold: float
-) -> list[Hit | None]:
+) -> list[list[Hit]]:
     """What a search must find."""
     photos = [(person_id, photo_id) for person_id, those in people.items() for photo_id in those.photo_ids]
     vectors = np.concatenate([those.vectors for those in people.values() if len(those)])
-    hits = []
+    found = []
     for row in distances(metric, probes, vectors).tolist():
-        distance, (person_id, photo_id) = min(zip(row, photos, strict=True))
-        hits.append(Hit(person_id, photo_id, distance) if distance <= threshold else None)
-    return hits
+        limit, hits = min(threshold, min(row) + SAME), dict[str, Hit]()
+        for distance, (person_id, photo_id) in sorted(zip(row, photos, strict=True)):
+            if distance <= limit:
+                hits.setdefault(person_id, Hit(person_id, photo_id, distance))
+        found.append(list(hits.values()))
+    return found
+
+
+def _angle(metric: Metric, distance: float) -> float:
+    """Between two templates of length 1 that are so far apart."""
+    return float(np.arccos(1 - distance) if metric is Metric.COSINE else 2 * np.arcsin(distance / 2))
 
 
 class IndexContract:
@@ -92,15 +101,32 @@ class IndexContract:
             assert index.search(probes, metric, threshold) == brute_force(people, probes, metric, threshold)
 
     @pytest.mark.parametrize("metric", Metric)
-    def test_ties_go_to_the_first_id(self, new_index: NewIndex, metric: Metric) -> None:
+    def test_of_ties_everybody_is_found(self, new_index: NewIndex, metric: Metric) -> None:
         same = faces(np.random.default_rng(4), 1)
         index = new_index(32)
         names = [f"p{number:03}" for number in range(int(300 * self.effort))]
         for name in random.Random(5).sample(names, len(names)):
             index.apply({name: templates(np.repeat(same, 2, axis=0))})
-        assert index.search(same, metric, 0.1) == [Hit("p000", "000.png", 0.0)]
+        expected = [Hit(name, "000.png", 0.0) for name in names]
+        assert index.search(same, metric, 0.1) == [expected]
         index.apply({"p000": no_templates()})
-        assert index.search(same, metric, 0.0) == [Hit("p001", "000.png", 0.0)]
+        assert index.search(same, metric, 0.0) == [expected[1:]]
+
+    @pytest.mark.parametrize("metric", Metric)
+    def test_what_is_nearly_as_near_is_as_near(self, new_index: NewIndex, metric: Metric) -> None:
+        """One photo, enrolled under several IDs, whose templates differ by how it was stored."""
+        rng = np.random.default_rng(13)
+        axes = np.eye(32, dtype=np.float32)
+        for distance in (0.0, 0.05, 0.3):
+            people = {f"other {number}": templates(1 - faces(rng, 20)) for number in range(10)}
+            for number, more in enumerate((0.0, 0.3, 0.9, 1.1, 30.0)):
+                angle = _angle(metric, distance + more * SAME)
+                people[f"p{number}"] = templates((np.cos(angle) * axes[0] + np.sin(angle) * axes[1])[None])
+            index = new_index(32)
+            index.apply(people)
+            (hits,) = index.search(axes[:1], metric, 0.5)
+            assert [hit.person_id for hit in hits] == ["p0", "p1", "p2"]
+            assert [hits] == brute_force(people, axes[:1], metric, 0.5)
 
     def test_any_id_is_taken_as_it_is(self, new_index: NewIndex) -> None:
         """Quotes, filters of a query language, letters of four bytes, names that differ in an accent only."""
@@ -115,17 +141,30 @@ class IndexContract:
             assert len(index) == sum(map(len, people.values()))
         probes = np.concatenate([those.vectors[:1] for those in people.values()])
         hits = index.search(probes, Metric.EUCLIDEAN, 0.0)
-        assert hits == [Hit(name, "anna", 0.0) for name in people]
+        assert hits == [[Hit(name, "anna", 0.0)] for name in people]
+
+    def test_the_people_of_a_bucket(self, new_index: NewIndex) -> None:
+        names = [f"p{number}" for number in range(300)]
+        one = templates(faces(np.random.default_rng(12), 1))
+        index = new_index(32)
+        index.add(dict.fromkeys(names, one))
+        index.apply({"p7": no_templates(), "p8": templates(np.repeat(one.vectors, 3, axis=0))})
+        del names[7]
+        for name in ("p6", "p7", "p8"):
+            expected = {other for other in names if bucket_of(other) == bucket_of(name)}
+            assert index.people_of(bucket_of(name)) == expected
+        everybody = [index.people_of(bucket) for bucket in {bucket_of(name) for name in names}]
+        assert sorted(name for people in everybody for name in people) == sorted(names)
 
     def test_nobody_there(self, new_index: NewIndex) -> None:
         index = new_index(32)
         probes = faces(np.random.default_rng(6), 2)
-        assert index.search(probes, Metric.COSINE, 1.0) == [None, None]
+        assert index.search(probes, Metric.COSINE, 1.0) == [[], []]
         index.apply({"anna": no_templates()})
-        assert index.search(probes, Metric.EUCLIDEAN, NO_LIMIT) == [None, None]
+        assert index.search(probes, Metric.EUCLIDEAN, NO_LIMIT) == [[], []]
         index.apply({"anna": templates(probes)})
         index.apply({"anna": no_templates()})
-        assert index.search(probes, Metric.EUCLIDEAN, NO_LIMIT) == [None, None]
+        assert index.search(probes, Metric.EUCLIDEAN, NO_LIMIT) == [[], []]
         assert index.search(probes[:0], Metric.COSINE, 1.0) == []
         assert len(index) == 0
 
@@ -133,8 +172,8 @@ class IndexContract:
         index = new_index(2)
         index.add({"anna": templates([[3.0, 4.0]])})
         origin = np.array([[3.0, 3.0]], dtype=np.float32)
-        assert index.search(origin, Metric.EUCLIDEAN, 1.0) == [Hit("anna", "000.png", 1.0)]
-        assert index.search(origin, Metric.EUCLIDEAN, 0.999) == [None]
+        assert index.search(origin, Metric.EUCLIDEAN, 1.0) == [[Hit("anna", "000.png", 1.0)]]
+        assert index.search(origin, Metric.EUCLIDEAN, 0.999) == [[]]
 
     def test_searches_go_on_while_people_come_and_go(self, new_index: NewIndex) -> None:
         """What never changes is found by every search, and a change is seen whole or not at all."""
@@ -147,8 +186,8 @@ class IndexContract:
         def search() -> None:
             while not stop.is_set():
                 hits = index.search(fixed[::5], Metric.COSINE, 0.0)
-                assert [hit and hit.person_id for hit in hits] == ["fixed"] * 6
-                found = [hit is not None for hit in index.search(np.concatenate([old, new]), Metric.COSINE, 0.0)]
+                assert [[hit.person_id for hit in those] for those in hits] == [["fixed"]] * 6
+                found = [bool(hits) for hits in index.search(np.concatenate([old, new]), Metric.COSINE, 0.0)]
                 assert found in ([True] * 12 + [False] * 12, [False] * 12 + [True] * 12)
 
         with ThreadPoolExecutor(3) as pool:

@@ -36,9 +36,11 @@ def render(environment: Mapping[str, str], place: Mapping[str, object]) -> str:
 
     Raises:
         KeyError: a placeholder without a value.
-        ValueError: an OTLP endpoint, an origin or a time that does not fit.
+        ValueError: a certificate without its key, or half of what OpenID Connect needs; an OTLP endpoint, an origin or a
+            time that does not fit.
     """
-    values = {**everywhere(), **tracing(environment), **origins(environment), **place, **given(environment)}
+    values = {**everywhere(), **tracing(environment), **tls(environment), **oidc(environment), **origins(environment)}
+    values |= {**place, **given(environment)}
     values.setdefault("IDLE_TIMEOUT", _longer(str(values["TIMEOUT"])))
     return fill(TEMPLATE.read_text(), values)
 
@@ -95,6 +97,35 @@ def tracing(environment: Mapping[str, str]) -> dict[str, object]:
     if parts.scheme != "http" or not parts.hostname:
         raise ValueError(f"OTEL_EXPORTER_OTLP_ENDPOINT is {endpoint}; http://HOST:{OTLP_PORT} fits")
     return {"OTLP_HOST": parts.hostname, "OTLP_PORT": parts.port or OTLP_PORT}
+
+
+def tls(environment: Mapping[str, str]) -> dict[str, object]:
+    """The certificate (with the chain) and its key that Envoy speaks TLS with, RECO_TLS_CERT and RECO_TLS_KEY, paths of PEM
+    files; PLAIN says something where there are none."""
+    paths = [environment.get(name, "") for name in ("RECO_TLS_CERT", "RECO_TLS_KEY")]
+    if any(paths) and not all(paths):
+        raise ValueError("RECO_TLS_CERT and RECO_TLS_KEY must be set both, or neither")
+    certificate, key = (str(Path(path).absolute()) if path else "" for path in paths)
+    return {"TLS_CERT": certificate, "TLS_KEY": key, "PLAIN": "" if certificate else "yes"}
+
+
+def oidc(environment: Mapping[str, str]) -> dict[str, object]:
+    """Whose OpenID Connect tokens are taken, RECO_OIDC_…: ISSUER, AUDIENCE, JWKS (the https URL of the issuer's keys),
+    ROLE_CLAIM and CA (a PEM file of who vouches for the URL's host); all empty where there is no issuer.
+
+    Raises:
+        ValueError: a setting is missing or does not fit.
+    """
+    asked = {name: environment.get(f"RECO_OIDC_{name}", "") for name in ("ISSUER", "AUDIENCE", "JWKS")}
+    if any(asked.values()) and not all(asked.values()):
+        raise ValueError("RECO_OIDC_ISSUER, RECO_OIDC_AUDIENCE and RECO_OIDC_JWKS must all be set, or none")
+    asked["ROLE_CLAIM"] = environment.get("RECO_OIDC_ROLE_CLAIM") or "reco_role"
+    asked["CA"] = environment.get("RECO_OIDC_CA") or "/etc/ssl/certs/ca-certificates.crt"
+    url = urlsplit(asked["JWKS"])
+    if asked["JWKS"] and (url.scheme != "https" or not url.hostname):
+        raise ValueError(f"RECO_OIDC_JWKS is {asked['JWKS']}; an https:// URL fits")
+    values: dict[str, object] = {f"OIDC_{name}": json.dumps(value) if value else "" for name, value in asked.items()}
+    return {**values, "OIDC_HOST": url.hostname or "", "OIDC_PORT": url.port or 443}
 
 
 def origins(environment: Mapping[str, str]) -> dict[str, object]:

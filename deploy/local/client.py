@@ -14,9 +14,10 @@ Answer = dict[str, Any]
 class Client:
     """Speaks the REST contract; an HTTP error is raised as urllib.error.HTTPError."""
 
-    def __init__(self, base: str, timeout: float = 120):
-        """`base`: such as http://localhost:8001."""
+    def __init__(self, base: str, timeout: float = 120, key: str = ""):
+        """`base`: such as http://localhost:8001. `key`: of the client; none where it is empty."""
         self._base = base
+        self._key = {"authorization": f"Bearer {key}"} if key else {}
         self._timeout = timeout
 
     def upload(self, person_id: str, photos: Mapping[str, bytes]) -> Answer:
@@ -48,7 +49,9 @@ class Client:
 
     def post(self, path: str, body: bytes, content_type: str) -> Answer:
         """POSTs a body and reads the JSON answer."""
-        request = urllib.request.Request(self._base + path, body, {"Content-Type": content_type}, method="POST")
+        request = urllib.request.Request(
+            self._base + path, body, {"Content-Type": content_type, **self._key}, method="POST"
+        )
         with urllib.request.urlopen(request, timeout=self._timeout) as answer:
             read: Answer = json.load(answer)
             return read

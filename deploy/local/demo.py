@@ -6,6 +6,7 @@ is a face made from that photo by changing its proportions, or a photo given by 
 
 import argparse
 import json
+import os
 import sys
 import urllib.error
 import uuid
@@ -39,7 +40,10 @@ def main() -> int:
     parser.add_argument("--stranger", type=Path, help="a photo of somebody else")
     options = parser.parse_args()
     try:
-        return tour(Client(f"http://localhost:{options.port}"), options.stranger)
+        return tour(Client(f"http://localhost:{options.port}", key=os.environ.get("RECO_KEY", "")), options.stranger)
+    except urllib.error.HTTPError as err:
+        print(f"{err}. Where there are keys: RECO_KEY=… make demo, with one of role enroll or admin", file=sys.stderr)
+        return 1
     except (urllib.error.URLError, ConnectionError) as err:
         print(f"Nothing answers on port {options.port} ({err}). Start it first: make run", file=sys.stderr)
         return 1

@@ -17,7 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.envoy.render import render
 from deploy.local.supervisor import Part, Supervisor
+from services.common.database import Database
 from services.common.env import EnvFile, EnvInvalid
+from services.common.private import keep_files_private
+from services.gateway.access.keyring import Tables
+from services.gateway.access.open import ADVICE, ALLOW_ANONYMOUS, is_loopback, lacks_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("detector", "liveness", "embedder", "gateway")
@@ -47,15 +51,16 @@ PROCESS = {
 }
 
 READY = """
-RECO is ready on http://localhost:{port} (Ctrl-C stops it). Try:
+RECO is ready on {scheme}://localhost:{port} (Ctrl-C stops it). Try:
 
-  curl -F photo=@me.jpg 'http://localhost:{port}/upload_imgs?id=RECO_ID_000023'
+  curl -F photo=@me.jpg '{scheme}://localhost:{port}/upload_imgs?id=RECO_ID_000023'
   make demo        # enrolls and verifies a person, and tries a stranger
 """
 
 
 def main() -> int:
     """Starts everything and keeps it running; returns the exit status: 0 when it was told to stop."""
+    keep_files_private()
     options = _options()
     ports = {name: options.base_port + number for number, name in enumerate(PORT_ORDER)}
     metrics_ports = {name: options.admin_port + 1 + number for number, name in enumerate(PORT_ORDER)}
@@ -74,6 +79,9 @@ def main() -> int:
             f"{options.env_file}: {err}\nStarting all the same: requests answer code 176 until it is mended.",
             file=sys.stderr,
         )
+    environment = _environment(options, ports, metrics_ports)
+    if environment[ALLOW_ANONYMOUS].lower() != "true" and _lacks_keys(options):
+        return 1
     try:
         config = _write_envoy_config(options, ports["gateway"])
     except ValueError as err:
@@ -81,7 +89,6 @@ def main() -> int:
         return 1
     ready = threading.Event()
     threading.Thread(target=_say_when_ready, args=(options, ports, ready), daemon=True).start()
-    environment = _environment(options, ports, metrics_ports)
     return Supervisor(_parts(config), environment, ROOT, was_well=ready.is_set).run()
 
 
@@ -102,10 +109,23 @@ def _options() -> argparse.Namespace:
         help="of Envoy's admin interface and, in the four after it, of the services' metrics; on this machine only",
     )
     parser.add_argument("--base-port", type=int, default=15050, help="first of the four services' ports")
-    parser.add_argument("--listen", default="0.0.0.0", help="address that the REST port listens on")
+    parser.add_argument("--listen", default="127.0.0.1", help="address that the REST port listens on")
     parser.add_argument("--env-file", type=Path, default=ROOT / ".env")
     parser.add_argument("--state", type=Path, default=ROOT / "var", help="folder for weights and caches")
     return parser.parse_args()
+
+
+def _lacks_keys(options: argparse.Namespace) -> bool:
+    """Whether the database that `.env` names has no key, which is said then; False where that cannot be told, for then
+    nobody is let in."""
+    file = EnvFile(options.env_file)
+    try:
+        lacking = lacks_keys(Tables(file, Database(file.root)).open())
+    except EnvInvalid:
+        return False
+    if lacking:
+        print(ADVICE.format(listen=options.listen, make_key="make key NAME=admin ROLE=admin"), file=sys.stderr)
+    return lacking
 
 
 def is_taken(port: int) -> bool:
@@ -125,6 +145,8 @@ def _environment(options: argparse.Namespace, ports: dict[str, int], metrics_por
         environment[f"RECO_{name.upper()}_LISTEN"] = f"127.0.0.1:{port}"
         environment[f"RECO_{name.upper()}"] = f"127.0.0.1:{port}"
         environment[f"RECO_{name.upper()}_METRICS"] = f"127.0.0.1:{metrics_ports[name]}"
+    # Set, but empty, is as if it were not set; the gateway would go by where it listens itself, which is here alone.
+    environment[ALLOW_ANONYMOUS] = environment.get(ALLOW_ANONYMOUS) or str(is_loopback(options.listen)).lower()
     environment["RECO_ENV_FILE"] = str(options.env_file.absolute())
     environment.setdefault("RECO_CACHE", str(options.state.absolute() / "cache"))
     environment.setdefault("RECO_MODELS", str(options.state.absolute() / "models"))
@@ -164,7 +186,8 @@ def _say_when_ready(options: argparse.Namespace, ports: dict[str, int], ready: t
         waiting = [port for port in waiting if not _serves(port)]
         if not waiting and _envoy_sees_gateway(options.admin_port):
             ready.set()
-            print(READY.format(port=options.port), flush=True)
+            scheme = "https" if os.environ.get("RECO_TLS_CERT") else "http"
+            print(READY.format(port=options.port, scheme=scheme), flush=True)
             return
         time.sleep(0.2)
 
@@ -179,7 +202,7 @@ def _serves(port: int) -> bool:
 
 
 def _envoy_sees_gateway(admin_port: int) -> bool:
-    url = f"http://127.0.0.1:{admin_port}/stats?filter=cluster.gateway(.uploads)%3F.membership_healthy"
+    url = f"http://127.0.0.1:{admin_port}/stats?filter=cluster.(gateway(.uploads)%3F|access).membership_healthy"
     try:
         with urllib.request.urlopen(url, timeout=1) as answer:
             healthy = answer.read().split()[1::2]

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -12,6 +12,13 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from services.common.env import SqlSettings
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
+from services.common.private import FOLDER_MODE
+
+#: Seconds that emptying the write-ahead log may wait for readers.
+PURGE_TIMEOUT = 2
+
+#: Has MySQL refuse what it would cut to fit a column or its charset, whatever the server is set to.
+STRICT = "SET SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 'STRICT_ALL_TABLES')"
 
 #: Seconds that a statement may wait for another process's lock, and that connecting may take.
 LOCK_TIMEOUT = 20
@@ -71,20 +78,22 @@ def _mysql_url(sql: SqlSettings) -> URL:
 def open_engine(url: URL) -> Engine:
     """An engine whose pool mends lost connections by itself."""
     if url.get_backend_name() == "sqlite":
-        Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
+        Path(url.database or "").parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
         engine = create_engine(url, connect_args={"timeout": LOCK_TIMEOUT})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     timeouts = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": LOCK_TIMEOUT, "write_timeout": LOCK_TIMEOUT}
     isolation = "READ COMMITTED"  # every read sees what other processes have committed
-    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args=timeouts, isolation_level=isolation)
+    arguments = {**timeouts, "init_command": STRICT}
+    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args=arguments, isolation_level=isolation)
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
     connection.isolation_level = None  # transactions begin where _begin_sqlite says, not where the driver guesses
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten
 
 
 def _begin_sqlite(connection: Connection) -> None:
@@ -112,6 +121,20 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with translated_errors(), engine.connect().execution_options(writes=True) as connection, connection.begin():
         yield connection
+
+
+def purge(engine: Engine) -> None:
+    """Empties SQLite's write-ahead log, which holds what was deleted; a database server looks after its own files.
+
+    Raises:
+        DatabaseUnavailable: somebody reads what the log holds, or writes, for longer than PURGE_TIMEOUT.
+    """
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return
+    with translated_errors(), closing(sqlite3.connect(engine.url.database, timeout=PURGE_TIMEOUT)) as connection:
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise DatabaseUnavailable("the database's write-ahead log is in use and still holds what was deleted")
 
 
 @contextmanager

@@ -73,7 +73,15 @@ def _table(value: str, root: Path) -> str:
     return value
 
 
-RESERVED_TABLES = ("reco_templates", "reco_galleries", "reco_revision", "reco_collections", "reco_enrolments")
+RESERVED_TABLES = (
+    "reco_templates",
+    "reco_galleries",
+    "reco_revision",
+    "reco_removals",
+    "reco_collections",
+    "reco_enrolments",
+    "reco_keys",
+)
 
 
 def _whole(lowest: int, highest: int) -> Callable[[str, Path], int]:

@@ -6,10 +6,15 @@ Domain code raises these and knows nothing of gRPC; the one interceptor (interce
 
 
 class RecoError(Exception):
-    """A failure with a canonical status name (`grpc.StatusCode` member) and a machine-readable reason."""
+    """A failure with a canonical status name (`grpc.StatusCode` member) and a machine-readable reason.
+
+    Attributes:
+        retry_after: seconds after which the request may be tried again, where trying again helps at all.
+    """
 
     status = "INTERNAL"
     reason = "INTERNAL"
+    retry_after = 1
 
 
 class InvalidImage(RecoError):
@@ -57,6 +62,13 @@ class DeadlineExceeded(RecoError):
 
     status = "DEADLINE_EXCEEDED"
     reason = "DEADLINE_EXCEEDED"
+
+
+class Cancelled(RecoError):
+    """The caller has gone: nobody waits for the answer."""
+
+    status = "CANCELLED"
+    reason = "CANCELLED"
 
 
 class DatabaseUnavailable(RecoError):

@@ -9,11 +9,12 @@ from typing import Any, TypeAlias
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from services.common import call
-from services.common.errors import RecoError
+from services.common.errors import InvalidRequest, RecoError
 from services.common.metrics import CallMetrics
 from services.common.tracing import Tracing
 
@@ -21,14 +22,17 @@ log = logging.getLogger("reco")
 
 DOMAIN = "reco"
 
-#: Seconds after which a refused call may be tried again.
-RETRY_AFTER = "1"
-
-QUIET_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.")
+QUIET_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.", "/envoy.service.auth.")
 
 #: Of any service: what a request and an answer are it alone knows.
 Method = Callable[[Any, grpc.ServicerContext], Any]
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"  # at run time it takes no parameters
+
+
+class Unreadable(InvalidRequest):
+    """The bytes are not a message of the method."""
+
+    reason = "REQUEST_UNREADABLE"
 
 
 class Boundary(grpc.ServerInterceptor):
@@ -46,17 +50,24 @@ class Boundary(grpc.ServerInterceptor):
         handler, details = continuation(handler_call_details), handler_call_details
         if handler is None or details.method.startswith(QUIET_SERVICES):
             return handler
-        decode, encode = handler.request_deserializer, handler.response_serializer
+        decode, encode = _reader(handler.request_deserializer), handler.response_serializer
         if handler.unary_unary:
-            return grpc.unary_unary_rpc_method_handler(self._guard(handler.unary_unary, details), decode, encode)
+            single = handler.unary_unary
+            guarded = self._guard(lambda request, context: single(_readable(request), context), details)
+            return grpc.unary_unary_rpc_method_handler(guarded, decode, encode)
         if handler.stream_unary:
-            return grpc.stream_unary_rpc_method_handler(self._guard(handler.stream_unary, details), decode, encode)
+            stream = handler.stream_unary
+            guarded = self._guard(lambda requests, context: stream(map(_readable, requests), context), details)
+            return grpc.stream_unary_rpc_method_handler(guarded, decode, encode)
         return handler
 
     def _guard(self, method: Method, details: grpc.HandlerCallDetails) -> Method:
         def guarded(request: Any, context: grpc.ServicerContext) -> Any:
             metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
-            call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining())
+            key = metadata.get(call.KEY_NAME_HEADER, "anonymous")
+            caller = call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining(), key)
+            if not context.add_callback(caller.leave):  # which is called when the call has ended, too
+                caller.leave()
             with self._observed(details.method, metadata) as outcome:
                 try:
                     return method(request, context)
@@ -64,6 +75,9 @@ class Boundary(grpc.ServerInterceptor):
                     outcome.code, outcome.why = err.status, f" {err.reason}: {err}"
                     context.abort_with_status(_answer(err))
                 except Exception:
+                    if not context.is_active():  # reading what a client sends fails where that has gone
+                        outcome.code = "CANCELLED"
+                        raise
                     outcome.code = "INTERNAL"
                     log.exception("%s failed", details.method)
                     context.abort(grpc.StatusCode.INTERNAL, f"internal error; request id {call.request_id.get()}")
@@ -83,6 +97,24 @@ class Boundary(grpc.ServerInterceptor):
                 self._metrics.ended(path, outcome.code, seconds)
                 span.ended(outcome.code)
                 log.info("%s %s%s %.1f ms", path, outcome.code, outcome.why, 1000 * seconds)
+
+
+def _reader(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:
+    """Reads a request; one that cannot be read becomes the error itself, which gRPC would else call its server's own."""
+
+    def read(wire: bytes) -> Any:
+        try:
+            return decode(wire) if decode else wire
+        except DecodeError:
+            return Unreadable("the request is not the message that the method takes")
+
+    return read
+
+
+def _readable(request: Any) -> Any:
+    if isinstance(request, Unreadable):
+        raise request
+    return request
 
 
 @dataclass
@@ -113,4 +145,4 @@ def _answer(err: RecoError) -> grpc.Status:
     status = rpc_status.to_status(status_of(err))
     if err.status not in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"):
         return status
-    return _Answer(status.code, status.details, (*status.trailing_metadata, ("retry-after", RETRY_AFTER)))
+    return _Answer(status.code, status.details, (*status.trailing_metadata, ("retry-after", str(err.retry_after))))

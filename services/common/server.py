@@ -43,6 +43,7 @@ class ServerOptions:
         metrics: host:port at which the metrics can be read over HTTP; none where it is empty.
         otlp: where traces are sent, such as http://localhost:4317; nowhere where it is empty.
         connection_age: seconds, see MAX_CONNECTION_AGE.
+        read_ahead: whether gRPC takes in megabytes of a stream before they are asked for, when they come quickly.
     """
 
     address: str
@@ -51,15 +52,17 @@ class ServerOptions:
     metrics: str = ""
     otlp: str = ""
     connection_age: float = MAX_CONNECTION_AGE
+    read_ahead: bool = True
 
     @classmethod
-    def of(cls, service: str, port: int, **more: int) -> "ServerOptions":
+    def of(cls, service: str, port: int, read_ahead: bool = True, **more: int) -> "ServerOptions":
         """Those that the environment gives a service, or else the given port of this machine alone."""
         get, name = os.environ.get, f"RECO_{service.upper()}"
         return cls(
             address=get(f"{name}_LISTEN", f"127.0.0.1:{port}"),
             metrics=get(f"{name}_METRICS", ""),
             otlp=get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+            read_ahead=read_ahead,
             **more,
         )
 
@@ -91,6 +94,7 @@ class Server:
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.so_reuseport", 0),
+                ("grpc.http2.bdp_probe", int(options.read_ahead)),
                 ("grpc.max_connection_age_ms", round(1000 * options.connection_age)),
                 ("grpc.max_connection_age_grace_ms", 1000 * MAX_CALL),
             ],

@@ -44,7 +44,7 @@ class Workers:
 
         Raises:
             Overloaded: too many wait already; nothing was done.
-            DeadlineExceeded: the present request's deadline came before a place was free; nothing was done.
+            DeadlineExceeded, Cancelled: the present request's caller gave up before a place was free; nothing was done.
         """
         if not self._queue.acquire(blocking=False):
             raise Overloaded("too many others are waiting already")
@@ -58,6 +58,7 @@ class Workers:
         if not self._free.acquire(timeout=call.seconds_left()):
             raise DeadlineExceeded("the deadline came before the work was begun")
         try:
+            call.check()
             if self._metrics:
                 self._metrics.begun([time.monotonic() - came])
             return function(*args)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from services.common.faces import FaceCrop
-from services.common.images import decode
+from services.images.decode import decode
 
 MAX_COUNT = 64
 

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from services.common import call
 from services.common.errors import InvalidRequest
 from services.common.faces import Face, FaceCrop
-from services.common.images import ReducedPhoto, decode, decode_reduced, read_header
 from services.common.models import FinishedModel
 from services.common.onnx import open_session
 from services.detector import quality
 from services.detector.augmentation import MAX_COUNT, augment
 from services.detector.cropping import cut_face, framing
 from services.detector.mtcnn import Bounds, DetectOptions, Mtcnn
+from services.images.decode import ReducedPhoto, decode, decode_for, decode_reduced
 
 #: The model workshop's name of the networks.
 MODEL = "MTCNN"
@@ -70,7 +71,7 @@ class Detector:
         """Where the faces of a photo are.
 
         Raises:
-            InvalidImage, ImageTooLarge: see services.common.images.decode.
+            InvalidImage, ImageTooLarge: see services.images.decode.decode.
         """
         photo, faces = self._find(data, options)
         return Detected(photo.full_width, photo.full_height, faces)
@@ -88,7 +89,7 @@ class Detector:
 
         Raises:
             InvalidRequest: a number out of its range.
-            InvalidImage, ImageTooLarge: see services.common.images.decode.
+            InvalidImage, ImageTooLarge: see services.images.decode.decode.
         """
         _check_range("width", width, MIN_CROP, MAX_CROP)
         _check_range("height", height, MIN_CROP, MAX_CROP)
@@ -98,6 +99,7 @@ class Detector:
         sharp = _sharp_enough(photo, data, faces, width, height)
         prepared = []
         for face in faces:
+            call.check()
             crop = cut_face(sharp.pixels, _scaled(face, 1 / sharp.factor), width, height)
             prepared.append(PreparedFace(face, crop, augment(crop, augmentations)))
         return Prepared(photo, prepared)
@@ -106,14 +108,13 @@ class Detector:
         """How good a photo is for recognition.
 
         Raises:
-            InvalidImage, ImageTooLarge: see services.common.images.decode.
+            InvalidImage, ImageTooLarge: see services.images.decode.decode.
         """
         return quality.score_image(decode(data))
 
     def _find(self, data: bytes, options: DetectOptions) -> tuple[ReducedPhoto, list[Face]]:
         """The photo, no larger than the search needs it, and the faces in the full photo's pixels."""
-        header = read_header(data)
-        photo = decode_reduced(data, max(header.width, header.height) / options.search_side_px, header)
+        photo = decode_for(data, options.search_side_px)
         return photo, [_scaled(face, photo.factor) for face in self._finder.detect(photo.pixels, options)]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from services.common.images import halve
+from services.images.decode import halve
 
 #: P-Net judges windows of this many pixels, every STRIDE pixels.
 WINDOW = 12

@@ -6,6 +6,7 @@ from services.common.errors import ModelUnavailable
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
 from services.common.models import Wanted, open_models
+from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.common.workers import Workers
@@ -22,6 +23,7 @@ SERVICE = "reco.detector.v1.DetectorService"
 
 def main() -> None:
     """Runs the detector until it is told to stop."""
+    keep_files_private()
     log_to_stdout()
     try:
         server = build(Settings.from_environment())

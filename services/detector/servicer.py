@@ -13,11 +13,11 @@ from reco.types.v1 import face_pb2, results_pb2
 from services.common.convert import from_box
 from services.common.errors import InvalidRequest
 from services.common.faces import LANDMARK_NAMES, Face, FaceCrop
-from services.common.images import encode_bmp, encode_png
 from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
 from services.detector.mtcnn import DetectOptions, Mode
+from services.images.decode import encode_bmp, encode_png
 
 MODES = {
     pb.DetectOptions.MODE_UNSPECIFIED: Mode.FAST,

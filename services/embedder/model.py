@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 
+from services.common import call
 from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
 from services.embedder.gallery.store import Gallery, StoredPhoto
@@ -143,10 +144,13 @@ class Embedder:
         return self._gallery.enroll(enrollment.person_id, photos, enrollment.keep_photo_ids)
 
     def remove(self, person_id: str) -> int:
-        """Forgets a person; returns how many photos they had."""
+        """Forgets a person; returns how many photos they had.
+
+        Raises:
+            IndexUnavailable: they are still in the vector database; removing them once more is right.
+        """
         photos = self._gallery.remove(person_id)
-        if photos:
-            self._indexes.erase()
+        self._indexes.erase()  # also where they are gone already: the last time may have been interrupted
         return photos
 
     def find_unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
@@ -182,7 +186,7 @@ class Embedder:
         for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
             threshold = self._recognisers.criterion(recogniser.name, metric).threshold
             index = self._indexes.current(_key(recogniser), recogniser.dimension)
-            found = (hit for hit in index.search(vectors, metric, threshold) if hit)
+            found = (hit for hits in index.search(vectors, metric, threshold) for hit in hits)
             matches += [Match(hit.person_id, hit.photo_id, recogniser.name, hit.distance, threshold) for hit in found]
         return one_a_person(matches)
 
@@ -229,6 +233,7 @@ def _embed(recognisers: Sequence[Recogniser], faces: Sequence[Sample]) -> list[n
         piece = slice(start, start + EMBED_BATCH)
         batch = [replace(face, crop=face.crop and cache(face.crop)) for face in faces[piece]]  # decoded once at most
         for recogniser, vectors in zip(recognisers, columns, strict=True):
+            call.check()
             vectors[piece] = _embed_batch(recogniser, batch)
     for vectors in columns:
         check_vectors(vectors)

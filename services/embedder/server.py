@@ -13,6 +13,7 @@ from services.common.errors import RecoError
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
 from services.common.models import Models, Wanted, open_models
+from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.embedder.gallery.store import Gallery
@@ -35,6 +36,7 @@ SERVICE = "reco.embedder.v1.EmbedderService"
 
 def main() -> None:
     """Runs the embedder until it is told to stop."""
+    keep_files_private()
     log_to_stdout()
     run(build(Settings.from_environment()), "embedder")
 
@@ -47,7 +49,7 @@ def build(settings: Settings) -> Server:
     database = Database(env_file.root)
     models = open_models(settings.cache, settings.models, settings.mirror)
     recognisers = Recognisers(catalogue.find, _loader(settings, models, metrics))
-    gallery = Gallery(lambda: database.engine(env_file.sql()))
+    gallery = Gallery(lambda: database.engine(env_file.sql()), settings.keyring)
     indexes = _indexes(settings, gallery, counted)
     servicer = EmbedderServicer(Embedder(recognisers, gallery, indexes), counted)
     _warm_up(env_file, lambda name: models.find(Wanted(name, settings.models)) is not None, recognisers, indexes)

@@ -13,18 +13,18 @@ from reco.types.v1 import face_pb2, results_pb2
 
 from services.common.errors import ImageTooLarge, InvalidRequest
 from services.common.faces import LANDMARK_NAMES, FaceCrop
-from services.common.images import decode, read_header
 from services.embedder.gallery.templates import Template
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Claim, Embedder, Enrollment, GalleryPhoto, Sample
+from services.images.decode import decode
 
 Item = TypeVar("Item")
 
 #: Limits of a request.
 MAX_CROP_SIDE = 1024
 MAX_FACES = 256
-MAX_PHOTOS = 4096
+MAX_PHOTOS = 32_768
 MAX_PEOPLE = 10_000
 
 METRICS = {
@@ -135,10 +135,10 @@ def _crop(proto: face_pb2.FaceCrop) -> partial[FaceCrop]:
 
 
 def _decode_crop(proto: face_pb2.FaceCrop) -> FaceCrop:
-    header = read_header(proto.image)
-    if max(header.width, header.height) > MAX_CROP_SIDE:
+    pixels = decode(proto.image)
+    if max(pixels.shape) > MAX_CROP_SIDE:
         raise ImageTooLarge(f"a face crop may have at most {MAX_CROP_SIDE} x {MAX_CROP_SIDE} pixels")
-    return FaceCrop(decode(proto.image, header), _to_landmarks(proto.landmarks))
+    return FaceCrop(pixels, _to_landmarks(proto.landmarks))
 
 
 def _to_landmarks(proto: face_pb2.Landmarks) -> np.ndarray:

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
 from services.common.workers import processors
 
@@ -18,6 +19,7 @@ class Settings:
         vector_uri: where Milvus keeps the search index: http(s)://host:port, or a file ending in .db for Milvus Lite;
             empty: this process keeps it.
         vector_token: `user:password` or an API key for Milvus.
+        keyring: encrypts the templates in the database.
     """
 
     server: ServerOptions
@@ -29,6 +31,7 @@ class Settings:
     threads: int
     vector_uri: str = ""
     vector_token: str = field(default="", repr=False)
+    keyring: Keyring = field(default_factory=Keyring, repr=False)
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -43,6 +46,7 @@ class Settings:
             threads=int(get("RECO_EMBEDDER_THREADS") or processors()),
             vector_uri=_vector_uri(get("VECTOR_URI", "")),
             vector_token=get("VECTOR_TOKEN", ""),
+            keyring=keyring_of_environment(),
         )
 
 

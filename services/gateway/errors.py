@@ -104,6 +104,22 @@ class StorageRefused(RecoError):
     reason = "STORAGE_REFUSED"
 
 
+class StorageFull(StorageRefused):
+    """Uploads fill what they may, or the disk is nearly full; once some were deleted there is room again."""
+
+    reason = "STORAGE_FULL"
+
+
+class ErasureIncomplete(RecoError):
+    """The person is gone, but not all that was kept of them could be deleted; the message names what is left.
+
+    It is tried again every few seconds, and whenever somebody asks for the person to be erased or enrolled.
+    """
+
+    status = "UNAVAILABLE"
+    reason = "ERASURE_INCOMPLETE"
+
+
 class Busy(RecoError):
     """Another enrollment of the same person takes too long; trying again is right."""
 

@@ -1,24 +1,36 @@
 """Puts the gateway together."""
 
 import logging
+import sys
 import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
-from reco.gateway.v1 import gateway_pb2_grpc, legacy_pb2_grpc, readiness_pb2_grpc
+from reco.access.v1 import ext_authz_pb2_grpc
+from reco.gateway.v1 import gateway_pb2_grpc, readiness_pb2_grpc
 
 from services.common.database import Database
 from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
+from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
+from services.gateway.access.attempts import Attempts
+from services.gateway.access.audit import AuditFile
+from services.gateway.access.decision import Access
+from services.gateway.access.keyring import AccessKeys, Tables
+from services.gateway.access.open import ADVICE, MAKE_KEY
+from services.gateway.allocation import give_back_large_blocks
+from services.gateway.api import legacy_requests
+from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.readiness import ReadinessServicer
-from services.gateway.api.receiving import Bounds, Receiver
+from services.gateway.api.receiving import Receiver, UploadBounds
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.pipeline.audited import audited
 from services.gateway.pipeline.enroll import Enroller
 from services.gateway.pipeline.pipeline import Pipeline
 from services.gateway.pipeline.rebuild import Rebuilder
@@ -29,20 +41,24 @@ from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
 from services.gateway.stages.health import StageHealth
-from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage
+from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage, Stages
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.types import Workspace, Workspaces
 from services.gateway.storage.workspace import EnvWorkspaces
 
 log = logging.getLogger("reco")
 
-#: Seconds between searches for enrollments that were committed and not finished.
+#: Seconds between searches for enrollments and erasures that were committed and not finished, and between those for
+#: uploads to be deleted.
 RECONCILE_INTERVAL = 3.0
+SWEEP_INTERVAL = 60.0
 
 
 def main() -> None:
     """Runs the gateway until it is told to stop."""
+    give_back_large_blocks()
     settings = Settings.from_environment()
+    keep_files_private()
     log_to_stdout()
     log_file = SharedFileHandler()
     attach(log_file)
@@ -50,7 +66,11 @@ def main() -> None:
 
 
 def build(settings: Settings, log_file: SharedFileHandler) -> Server:
-    """The gateway's server, not started yet; what processes that died have left is cleared up from now on."""
+    """The gateway's server, not started yet; what processes that died have left is cleared up from now on.
+
+    Raises:
+        SystemExit: all would be let in, and nobody said that they may be.
+    """
     metrics, tracing = Metrics("gateway"), open_tracing("gateway", settings.server.otlp)
     calls, counted = CallMetrics("client", metrics.registry), GatewayMetrics(metrics.registry)
     targets = {"detector": settings.detector, "liveness": settings.liveness, "embedder": settings.embedder}
@@ -60,24 +80,28 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     embedder = EmbedderClient(channels["embedder"])
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
-    workspaces = EnvWorkspaces(env_file, Database(env_file.root), log_file)
-    pipeline = build_pipeline(detector, liveness, embedder, executor)
-    legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(Bounds(pause=settings.upload_pause)))
+    database = Database(env_file.root)
+    access, audit = open_access(settings, env_file, database), AuditFile(env_file, settings.audit_log).record
+    workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
+    pipeline = audited(build_pipeline(detector, liveness, embedder, executor, Attempts(settings.attempts)), audit)
+    legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
     readiness = ReadinessServicer(StageHealth(channels).serving)
+    asked = AuthorizationServicer(access, audit)
     reconciling = (workspaces, pipeline.reconciler)
     threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
     return Server(
         settings.server,
         {
-            "reco.gateway.v1.LegacyService": lambda server: legacy_pb2_grpc.add_LegacyServiceServicer_to_server(
-                legacy, server
-            ),
+            legacy_requests.SERVICE: lambda server: legacy_requests.add_to_server(legacy, server),
             "reco.gateway.v1.GatewayService": lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
                 typed, server
             ),
             "reco.gateway.v1.ReadinessService": lambda server: (
                 readiness_pb2_grpc.add_ReadinessServiceServicer_to_server(readiness, server)
+            ),
+            "envoy.service.auth.v3.Authorization": lambda server: (
+                ext_authz_pb2_grpc.add_AuthorizationServicer_to_server(asked, server)
             ),
         },
         metrics,
@@ -85,15 +109,37 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     )
 
 
+def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Access:
+    """Who may ask for what; the keys that are in force are followed from now on.
+
+    Raises:
+        SystemExit: no key exists, and nobody said that all may be let in.
+    """
+    keyring = AccessKeys(Tables(env_file, database).open)
+    keyring.refresh()
+    if keyring.is_known and keyring.is_empty and not settings.allow_anonymous:
+        sys.exit(ADVICE.format(listen=settings.server.address, make_key=MAKE_KEY))
+    threading.Thread(target=keyring.follow, name="keys", daemon=True).start()
+    return Access(keyring, settings.allow_anonymous)
+
+
 def build_pipeline(
-    detector: DetectorStage, liveness: LivenessStage, embedder: EmbedderStage, executor: Executor
+    detector: DetectorStage,
+    liveness: LivenessStage,
+    embedder: EmbedderStage,
+    executor: Executor,
+    attempts: Attempts | None = None,
 ) -> Pipeline:
-    """The pipeline on these stages; photos of one request are worked on side by side on the executor."""
+    """The pipeline on these stages; photos of one request are worked on side by side on the executor.
+
+    Args:
+        attempts: limits how often an ID may be claimed; nothing does if not given.
+    """
     reconciler = Reconciler(detector, embedder, executor)
     return Pipeline(
         uploader=Uploader(detector, executor),
         enroller=Enroller(detector, embedder, reconciler, executor),
-        verifier=Verifier(detector, liveness, embedder, reconciler, executor),
+        verifier=Verifier(Stages(detector, liveness, embedder), reconciler, executor, attempts or Attempts(0)),
         rebuilder=Rebuilder(embedder, reconciler),
         reconciler=reconciler,
     )
@@ -102,6 +148,8 @@ def build_pipeline(
 def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
     """Finishes or deletes what processes that died have left; a request that comes first does it for its own person."""
     cleaned: Workspace | None = None
+    swept = 0.0
+    complaint = ""
     while True:
         try:
             workspace = workspaces.open()
@@ -109,7 +157,13 @@ def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
                 reconciler.clean_up(workspace)
                 reconciler.embed_all_missing(workspace)
                 cleaned = workspace
-            reconciler.finish_enrollments(workspace)
+            if time.monotonic() > swept + SWEEP_INTERVAL:
+                reconciler.sweep(workspace)
+                swept = time.monotonic()
+            reconciler.finish_all(workspace)
+            complaint = ""
         except (RecoError, OSError) as err:
-            log.debug("not everything could be reconciled: %s", err)
+            if str(err) != complaint:
+                log.warning("not everything could be reconciled, it is tried again: %s", err)
+            complaint = str(err)
         time.sleep(RECONCILE_INTERVAL)

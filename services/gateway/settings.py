@@ -1,10 +1,14 @@
 """Where the gateway listens and whom it calls; what people are asked for is in `.env`."""
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
+from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
+from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 
 
 @dataclass(frozen=True)
@@ -16,7 +20,13 @@ class Settings:
 
     Attributes:
         parallel: photos that are worked on at once.
-        upload_pause: seconds within which an upload must make progress (Bounds in api/receiving.py).
+        upload_pause: seconds within which an upload must make progress (UploadBounds in api/receiving.py).
+        allow_anonymous: whether all may do everything as long as no key exists. Unless it is said: where the gateway
+            listens on this machine alone, as `make run` has it, which decides by where Envoy listens.
+        attempts: verifications of one ID a minute; 0 for no limit.
+        audit_log: None for `audit.log` in the folder of LOG_LOC.
+        uploads: limits of the upload folder.
+        keyring: encrypts what is stored.
     """
 
     server: ServerOptions
@@ -26,17 +36,42 @@ class Settings:
     embedder: str
     parallel: int
     upload_pause: float
+    allow_anonymous: bool
+    attempts: int
+    audit_log: Path | None
+    uploads: UploadLimits = UploadLimits()
+    keyring: Keyring = field(default_factory=Keyring, repr=False)
 
     @classmethod
     def from_environment(cls) -> "Settings":
         get = os.environ.get
-        threads, uploads = int(get("RECO_GATEWAY_THREADS", "64")), int(get("RECO_GATEWAY_UPLOADS", "512"))
+        threads, uploads = int(get("RECO_GATEWAY_THREADS", "96")), int(get("RECO_GATEWAY_UPLOADS", "512"))
+        server = ServerOptions.of("gateway", 15050, threads=threads + uploads, read_ahead=False)
+        anonymous = get(ALLOW_ANONYMOUS) or str(is_loopback(server.address.rpartition(":")[0]))
+        audit_log = get("RECO_AUDIT_LOG")
         return cls(
-            server=ServerOptions.of("gateway", 15050, threads=threads + uploads),
+            server=server,
             env_file=Path(get("RECO_ENV_FILE", ".env")),
             detector=get("RECO_DETECTOR", "localhost:15051"),
             liveness=get("RECO_LIVENESS", "localhost:15052"),
             embedder=get("RECO_EMBEDDER", "localhost:15053"),
             parallel=int(get("RECO_GATEWAY_PARALLEL", "16")),
             upload_pause=float(get("RECO_GATEWAY_UPLOAD_PAUSE", "20")),
+            allow_anonymous=anonymous.lower() == "true",
+            attempts=int(get("RECO_ATTEMPTS_PER_MINUTE") or 30),
+            audit_log=Path(audit_log) if audit_log else None,
+            uploads=UploadLimits(
+                ttl=_parsed("RECO_UPLOAD_TTL", "1d", parse_duration),
+                quota=_parsed("RECO_UPLOAD_QUOTA", "10G", parse_size),
+                reserve=_parsed("RECO_DISK_RESERVE", "256M", parse_size),
+            ),
+            keyring=keyring_of_environment(),
         )
+
+
+def _parsed(name: str, default: str, parse: Callable[[str], int]) -> int:
+    """A variable's value; SystemExit says what is wrong with it."""
+    try:
+        return parse(os.environ.get(name) or default)
+    except ValueError as err:
+        raise SystemExit(f"{name}: {err}") from err

@@ -12,6 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from services.common import call
 from services.common.errors import ModelUnavailable
 from services.common.faces import Box, Verdict
 from services.common.models import FinishedModel
@@ -99,6 +100,7 @@ class FaceClassifier:
         """The probability of a spoof, by crop."""
         scores = []
         for start in range(0, len(crops), BATCH):
+            call.check()
             pictures = np.stack(crops[start : start + BATCH]).astype(np.float32)
             scores += self._session.run(None, {self._input: pictures})[0][:, 0].tolist()
         return scores

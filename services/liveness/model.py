@@ -67,7 +67,7 @@ def check_photo(model: LivenessModel, data: bytes, boxes: Sequence[Box]) -> list
     little on that size, so it is the same for every format and for a photo that was reduced before.
 
     Raises:
-        InvalidImage, ImageTooLarge: see services.common.images.decode.
+        InvalidImage, ImageTooLarge: see services.images.decode.decode.
     """
     photo = ops.decode_halved(data, min(min(box.width, box.height) for box in boxes) / model.least_face)
     return model.check(photo.pixels, [box.scaled(1 / photo.factor) for box in boxes])

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 
 from services.common.faces import Box
-from services.common.images import ReducedPhoto, decode_reduced, halve
+from services.images.decode import ReducedPhoto, decode_reduced, halve
 
 
 def decode_halved(data: bytes, shrink: float) -> ReducedPhoto:
     """Decodes a picture at 1/2, 1/4, 1/8 … of its sides, the least that is no less than 1/shrink of them, whatever its
     format: what the decoder cannot reduce is averaged.
 
-    Args, Raises: as services.common.images.decode_reduced.
+    Args, Raises: as services.images.decode.decode_reduced.
     """
     photo = decode_reduced(data, shrink)
     while 2 * photo.factor <= shrink and min(photo.pixels.shape[:2]) > 1:

@@ -10,6 +10,7 @@ from services.common.errors import RecoError
 from services.common.log import log_to_stdout
 from services.common.metrics import Metrics
 from services.common.models import open_models
+from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.common.workers import Workers
@@ -25,6 +26,7 @@ SERVICE = "reco.liveness.v1.LivenessService"
 
 def main() -> None:
     """Runs the liveness service until it is told to stop."""
+    keep_files_private()
     log_to_stdout()
     run(build(Settings.from_environment()), "liveness")
 

@@ -1,8 +1,9 @@
-"""Kills and crowds enrollments, and checks that row, photos and templates always agree.
+"""Kills and crowds enrollments and erasures, and checks that row, photos and templates always agree.
 
-`make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrollments of every kind, then many
-enrollments of one person at once. Prints counts of trials, losses (answered as enrolled, but not) and disagreements.
-Then two copies of everything behind Envoy are restarted, and killed, one by one under load (rolling.py).
+`make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrollments of every kind and of
+erasures, then many enrollments of one person at once. Prints counts of trials, losses (answered as enrolled or erased,
+but not) and disagreements. Then two copies of everything behind Envoy are restarted, and killed, one by one under load
+(rolling.py).
 """
 
 import argparse
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from tests.e2e.system import System
 from tests.mariadb import MariaDB
 
 PERSON = "RECO_ID_1"
-KINDS = ("created", "created in place", "added", "replaced")
+KINDS = ("created", "created in place", "added", "replaced", "erased")
 AUGMENTATIONS = 2
 
 #: What is printed.
@@ -37,6 +38,7 @@ COUNTED = (
     "trials",
     "old state",
     "new state",
+    "erased",
     "tried again",
     "crowd enrollments",
     "crowd refused",
@@ -53,6 +55,7 @@ class State:
     photos: frozenset[str]
     templates: frozenset[str]
     leftovers: tuple[str, ...]
+    uploads: frozenset[str] = frozenset()
 
     @property
     def agrees(self) -> bool:
@@ -74,7 +77,7 @@ class Chaos:
         self._channel = services.channel("gateway")
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
         self._photos = _photos()
-        self._duration = 1.0
+        self._duration = self._erasure = 1.0
 
     def measure(self) -> None:
         """How long an enrollment takes: kills are spread over that time."""
@@ -83,21 +86,57 @@ class Chaos:
             started = time.monotonic()
             self._enrol(upload_id, in_place=True)
             self._duration = time.monotonic() - started
+        started = time.monotonic()
+        assert self._try_delete()
+        self._erasure = time.monotonic() - started
 
     def kill_trial(self, victim: str, kind: str) -> None:
-        """Kills a service in the middle of an enrollment, starts it again, and looks at what is there."""
+        """Kills a service in the middle of an enrollment or erasure, starts it again, and looks at what is there."""
+        if kind == "erased":
+            self._prepare("added")
+            self._upload()
+            before = self._state()
+            success = self._killed(victim, self._erasure, self._try_delete)
+            return self._judge_erasure(before, self._settled(), success)
         before = self._prepare(kind)
         upload_id = self._upload()
+        in_place = kind in ("created in place", "replaced")
+        success = self._killed(victim, self._duration, lambda: self._try_enrol(upload_id, in_place))
+        self._judge(kind, before, self._settled(), success, upload_id)
+        return None
+
+    def _killed(self, victim: str, duration: float, work: Callable[[], bool]) -> bool:
+        """Whether the work was answered well, in the middle of which a service was killed; it is started again."""
         with ThreadPoolExecutor(1) as executor:
-            answered = executor.submit(self._try_enrol, upload_id, kind in ("created in place", "replaced"))
-            time.sleep(self._random.uniform(0, 1.1 * self._duration))
+            answered = executor.submit(work)
+            time.sleep(self._random.uniform(0, 1.1 * duration))
             self._services.kill(victim)
             self._services.start(victim)
             self._services.wait(victim)
             success = answered.result()
         grpc.channel_ready_future(self._channel).result(timeout=30)
-        state = self._settled()
-        self._judge(kind, before, state, success, upload_id)
+        return success
+
+    def _judge_erasure(self, before: State, state: State, success: bool) -> None:
+        gone = not (state.rows or state.photos or state.templates or state.uploads)
+        self.counts["trials"] += 1
+        self.counts["old state"] += state == before
+        self.counts["erased"] += gone
+        self.counts["losses"] += success and not gone
+        agrees = state.agrees and (gone or state == before)
+        if not gone:
+            agrees = agrees and self._try_delete() and self._settled().agrees
+            self.counts["tried again"] += 1
+        self.counts["disagreements"] += not agrees
+        if not agrees:
+            print(f"disagreement: erased\n  before {before}\n  after {state}", file=sys.stderr)
+
+    def _try_delete(self) -> bool:
+        try:
+            self._gateway.DeletePerson(gateway_pb2.DeletePersonRequest(person_id=PERSON), timeout=60)
+        except grpc.RpcError:
+            return False
+        return True
 
     def _judge(self, kind: str, before: State, state: State, success: bool, upload_id: str) -> None:
         is_old = (state.rows, state.photos) == (before.rows, before.photos)
@@ -173,9 +212,12 @@ class Chaos:
         folders = {Path(path).name for _, path in rows}
         photos = [path for path in images.glob("*/*/*.png") if path.parts[-4] != ".staging"]
         strays = [path.name for path in images.glob("*") if path.name[0] != "." and path.name not in folders]
-        leftovers = [*journal, *strays, *(path.name for path in (images / ".staging").glob("*"))]
+        uploads = self._folder / "var" / "uploads"
+        unfinished = [*(images / ".staging").glob("*"), *uploads.glob(".unfinished-*")]
+        leftovers = [*journal, *strays, *(path.name for path in unfinished)]
         names = frozenset(path.name for path in photos)
-        return State(tuple(map(tuple, rows)), names, frozenset(stored), tuple(leftovers))
+        waiting = frozenset(path.name for path in uploads.glob(f"{PERSON}-*"))
+        return State(tuple(map(tuple, rows)), names, frozenset(stored), tuple(leftovers), waiting)
 
 
 def _photos() -> list[bytes]:

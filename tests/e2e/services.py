@@ -20,13 +20,13 @@ NAMES = ("detector", "liveness", "embedder", "gateway")
 class Services:
     """Processes on ports of their own; a context manager that ends them. A second copy is named such as `gateway-2`."""
 
-    def __init__(self, env_file: Path, names: tuple[str, ...] = NAMES, stages: str = ""):
-        """`stages`: the address of all stages that are not among `names`."""
+    def __init__(self, env_file: Path, names: tuple[str, ...] = NAMES, stages: str = "", **more: str):
+        """`stages`: the address of all stages that are not among `names`; `more`: variables of the environment."""
         self._stages = stages
         self.ports = {name: free_port() for name in names}
         self._folder = env_file.parent
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._environment = {
+        self.environment = {
             **PROCESS,
             **os.environ,
             **{f"RECO_{service.upper()}": self._target(service) for service in NAMES},
@@ -34,6 +34,8 @@ class Services:
             "RECO_CACHE": str(ROOT / "var" / "cache"),
             "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'gen'}",
             "GRPC_VERBOSITY": "NONE",
+            "RECO_ATTEMPTS_PER_MINUTE": "0",  # the same few people are claimed again and again
+            **more,
         }
 
     def _target(self, service: str) -> str:
@@ -44,7 +46,7 @@ class Services:
     def start(self, name: str) -> None:
         """Starts a service; `wait` says when it serves."""
         service = name.partition("-")[0]
-        environment = {**self._environment, f"RECO_{service.upper()}_LISTEN": f"127.0.0.1:{self.ports[name]}"}
+        environment = {**self.environment, f"RECO_{service.upper()}_LISTEN": f"127.0.0.1:{self.ports[name]}"}
         command = [sys.executable, "-m", f"services.{service}"]
         with open(self._folder / f"{name}.log", "ab") as log:
             self._processes[name] = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)

@@ -4,6 +4,7 @@ import http.client
 import json
 import socket
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -143,7 +144,7 @@ def test_many_parts_and_fields(system: System):
     answer = system.client.post(
         f"/upload_imgs?id={PERSON}", part * 5000 + b"--x--\r\n", "multipart/form-data; boundary=x"
     )
-    assert answer["upload_code"] == 117
+    assert answer["upload_code"] == 120
     fields = "&".join(f"a{number}=" for number in range(5000)).encode()
     answer = system.client.post("/verify", fields, "application/x-www-form-urlencoded")
     assert answer["recognition_code"] == 107
@@ -155,6 +156,37 @@ def test_clients_that_go_away_in_the_middle(system: System):
         with socket.create_connection(("localhost", system.port), timeout=10) as client:
             client.sendall(f"{head}Content-Length: 100000\r\n\r\n--x\r\n".encode())
     assert not list(system.uploads.glob(".unfinished-*"))
+
+
+def png_of_64_megapixels() -> bytes:
+    """200 KB that take a processor a second."""
+    picture = np.zeros((8000, 8000, 3), np.uint8)
+    return cv2.imencode(".png", picture, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def test_work_is_given_up_when_its_client_goes(system: System):
+    """Of a hundred photos, which are a minute's work, those under way are the last: others are served at once."""
+    photo = png_of_64_megapixels()
+    part = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a.png"\r\n\r\n' + photo + b"\r\n"
+    body = part * (MAX_BODY_BYTES // 2 // len(part)) + b"--x--\r\n"
+    head = f"POST /upload_imgs?id={PERSON} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    with socket.create_connection(("localhost", system.port), timeout=30) as client:
+        client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        time.sleep(3)
+    came = time.monotonic()
+    assert system.client.upload(PERSON, {"good.jpg": jpeg(astronaut())})["upload_code"] == 119
+    assert time.monotonic() - came < 10
+    assert "LegacyService/UploadImgs CANCELLED" in system.log()
+    assert not list(system.uploads.glob(".unfinished-*"))
+
+
+def test_a_client_that_goes_while_it_sends_is_no_fault_of_ours(system: System):
+    head = f"POST /upload_imgs?id={PERSON} HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    with socket.create_connection(("localhost", system.port), timeout=30) as client:
+        client.sendall(f"{head}Content-Length: 10000000\r\n\r\n--x\r\n".encode() + bytes(3_000_000))
+        time.sleep(0.5)
+    time.sleep(0.5)
+    assert "UploadImgs INTERNAL" not in system.log() and "Traceback" not in system.log()
 
 
 def test_garbage_at_once(system: System):

@@ -87,7 +87,15 @@ def lay_out(service: str, folder: Path, models: str) -> None:
     The packages are links into PACKAGES beside them, where `mount_packages` brings all that are installed here.
     """
     app, environment = folder / "app", folder / "opt" / "reco"
-    for part in ("services/common", f"services/{service}", "gen", "deploy/docker", "deploy/envoy", "deploy/models"):
+    for part in (
+        "services/common",
+        "services/images",
+        f"services/{service}",
+        "gen",
+        "deploy/docker",
+        "deploy/envoy",
+        "deploy/models",
+    ):
         shutil.copytree(ROOT / part, app / part, ignore=shutil.ignore_patterns("__pycache__", "weights"))
     for file in ("services/__init__.py", "deploy/__init__.py"):
         shutil.copy(ROOT / file, app / file)

@@ -196,6 +196,8 @@ def play(folder: Path, machine: Machine) -> dict[str, object]:
     """Starts the parts, uses the whole, and stops the parts; gives what was seen."""
     parts = containers(folder)
     config = machine.run(parts["envoy-config"], parts["envoy-config"].command)
+    new_key = ["python", "-m", "services.gateway.access", "new", "--name", "admin", "--role", "admin"]
+    key = machine.run(parts["gateway"], new_key).stdout.strip()
     for name in (*SERVICES, "envoy"):
         machine.start(parts[name])
     for name, port in {**PORTS, "envoy": 8001}.items():
@@ -203,7 +205,8 @@ def play(folder: Path, machine: Machine) -> dict[str, object]:
     return {
         "envoy-config": [config.returncode, config.stderr],
         "write": machine.run(parts["gateway"], ["sh", "-c", "id -u; touch /app/x /etc/x /usr/x"]).stderr,
-        "answers": use(Client("http://127.0.0.1:8001")),
+        "answers": use(Client("http://127.0.0.1:8001", key=key)),
+        "audit": machine.run(parts["gateway"], ["python", "-m", "services.gateway.access", "audit"]).stdout,
         "drain": machine.run(parts["envoy"], drain_command()).stdout,
         "memory": {name: machine.resident(name) for name in SERVICES},
         "metrics": {name: scrape(port) for name, port in {**METRICS_PORTS, "envoy": ENVOY_STATS_PORT}.items()},

@@ -243,6 +243,11 @@ def test_compose_as_far_as_it_goes_without_an_engine(tmp_path: Path):
     assert seen["photos"] == ["eileen_collins-RECO_ID_000001"]
     assert seen["write"].count("Read-only file system") == 3
     assert "200 OK" in seen["drain"]
+    assert [line.split()[1:3] for line in seen["audit"].splitlines()][:3] == [
+        ["operator", "make_key"],
+        ["admin", "upload"],
+        ["admin", "enroll"],
+    ]
     for name in SERVICES:
         assert f'reco_service_info{{service="{name}"}} 1.0' in seen["metrics"][name]
     assert (

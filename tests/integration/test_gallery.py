@@ -1,16 +1,23 @@
 """The gallery on real databases: SQLite always, MariaDB where it is installed."""
 
+import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import delete, make_url, select, text, update
 
 from services.common.database import open_engine
+from services.common.encryption import CannotDecrypt, Keyring
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
+from services.embedder.gallery.buckets import bucket_of
+from services.embedder.gallery.renewal import renew
 from services.embedder.gallery.store import Gallery, StoredPhoto
-from services.embedder.gallery.tables import metadata
+from services.embedder.gallery.tables import metadata, people, templates
+from services.embedder.matching import Metric
+from services.embedder.search.follow import LocalIndexes
+from tests.indexes import new_exact_index
 
 D = "Dlib:1"
 A = "ArcFace:1"
@@ -91,9 +98,85 @@ def test_changes_since_a_revision(gallery):
     assert photos_of(gallery.changes_since(middle.number, D)) == {}
     gallery.remove("anna")
     gallery.enroll("bob", [photo("2")], {"1"})
-    assert photos_of(gallery.changes_since(middle.number, D)) == {"anna": (), "bob": ("1", "2")}
-    assert photos_of(gallery.changes_since(middle.number, A)) == {"anna": (), "bob": ()}
+    assert photos_of(gallery.changes_since(middle.number, D)) == {"bob": ("1", "2")}
+    assert photos_of(gallery.changes_since(middle.number, A)) == {"bob": ()}
     assert photos_of(gallery.everything(D)) == {"bob": ("1", "2")}
+    assert gallery.removals_since(middle.number) == [bucket_of("anna")]
+    assert gallery.removals_since(gallery.revision().number) == []
+    assert gallery.absent(["anna", "bob", "never"]) == ["anna", "never"]
+
+
+def test_templates_are_encrypted_and_change_their_key(gallery, engine):
+    keys = [bytes(32)]
+    ring = Keyring(lambda: tuple(keys))
+    encrypted = Gallery(lambda: engine, ring)
+    people = [f"p{number}" for number in range(0, 700, 50)]
+    for number, person in enumerate(people):
+        (gallery, encrypted)[number % 2].enroll(person, [photo("1", number, (D, A)), photo("2", number)], ())
+    expected = {person: photo("1", number).vectors[D] for number, person in enumerate(people)}
+
+    def check():
+        stored = merged(encrypted.everything(D))
+        assert all((stored[person].vectors[0] == vector).all() for person, vector in expected.items())
+        assert (encrypted.templates_of("p50", D).vectors[0] == expected["p50"]).all()
+        assert merged(encrypted.changes_since(0, D)).keys() == expected.keys()
+
+    check()
+    before = encrypted.revision()
+    assert (renew(encrypted, ring), renew(encrypted, ring)) == (7 * 3, 0)
+    keys.insert(0, bytes(range(32)))
+    assert (renew(encrypted, ring), renew(encrypted, ring)) == (14 * 3, 0)
+    del keys[1]
+    check()
+    assert encrypted.revision() == before, "copies need not read it again"
+    with engine.begin() as connection:
+        stolen = connection.scalar(select(templates.c.vector).where(templates.c.person_id == "p50"))
+        connection.execute(update(templates).where(templates.c.person_id == "p0").values(vector=stolen))
+    with pytest.raises(CannotDecrypt):
+        encrypted.templates_of("p0", D)
+
+
+def test_nothing_tells_who_was_removed(gallery, engine):
+    for person in ("anna", "bob", "carl"):
+        gallery.enroll(person, [photo("1")], ())
+    gallery.remove("anna")
+    gallery.enroll("bob", [], ())
+    with engine.connect() as connection:
+        rows = [row for table in metadata.sorted_tables for row in connection.execute(select(table))]
+    assert "carl" in str(rows) and "anna" not in str(rows) and "bob" not in str(rows)
+
+
+def test_what_earlier_versions_kept_of_the_removed_goes(gallery, engine):
+    for person in ("anna", "bob"):
+        gallery.enroll(person, [photo("1")], ())
+    before = gallery.revision()
+    with engine.begin() as connection:
+        connection.execute(delete(templates).where(templates.c.person_id == "anna"))
+        connection.execute(update(people).where(people.c.person_id == "anna").values(models=""))
+    again = Gallery(lambda: engine)
+    assert again.removals_since(before.number) == [bucket_of("anna")]
+    assert again.absent(["anna", "bob"]) == ["anna"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copies_in_memory_learn_of_removals(gallery, seed):
+    """Also of people who share a bucket with others, or come back between two looks."""
+    dice = random.Random(seed)
+    indexes = LocalIndexes(gallery, new_exact_index)
+    names = [f"p{number}" for number in range(3000) if bucket_of(f"p{number}") % 512 == 0]  # several a bucket
+    there = set()
+    for _ in range(40):
+        for name in dice.sample(names, dice.choice((1, 3))):
+            if dice.random() < 0.5:
+                gallery.enroll(name, [photo("1", names.index(name))], ())
+                there.add(name)
+            else:
+                gallery.remove(name)
+                there.discard(name)
+        index = indexes.current(D, 128)
+        assert len(index) == len(there)
+        probes = np.stack([photo("1", names.index(name)).vectors[D] for name in names])
+        assert {hit.person_id for hit in index.search(probes, Metric.COSINE, 1e-6) if hit} == there
 
 
 def test_dropping_everything_begins_a_new_epoch(gallery):

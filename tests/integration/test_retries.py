@@ -5,12 +5,14 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import grpc
 import pytest
 from google.api import httpbody_pb2
+from reco.access.v1 import ext_authz_pb2_grpc
 from reco.detector.v1 import detector_pb2_grpc
 from reco.gateway.v1 import legacy_pb2, legacy_pb2_grpc
 
@@ -20,6 +22,10 @@ from services.common.workers import Workers
 from services.detector import quality
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
+from services.gateway.access.decision import Access
+from services.gateway.access.keyring import AccessKeys
+from services.gateway.access.keys import KeyTable
+from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.stages.channels import StageUnavailable, open_channel
 from services.gateway.stages.clients import DetectorClient
 from tests.e2e.envoy import Envoy
@@ -72,15 +78,24 @@ class _Gateways(legacy_pb2_grpc.LegacyServiceServicer):
         return httpbody_pb2.HttpBody(content_type="text/plain", data=b"%d" % len(request.body.data))
 
 
+def _open_to_all() -> AuthorizationServicer:
+    """What a gateway without keys answers Envoy."""
+    return AuthorizationServicer(Access(AccessKeys(KeyTable), allow_anonymous=True), lambda event: None)
+
+
 @pytest.fixture
 def envoy(tmp_path: Path) -> Iterator[int]:
     """The port of Envoy before two gateways."""
     gateways, ports = _Gateways(), [free_port(), free_port()]
     with ExitStack() as stack:
         for port in ports:
-            add = legacy_pb2_grpc.add_LegacyServiceServicer_to_server
-            name = "reco.gateway.v1.LegacyService"
-            server = Server(ServerOptions(f"127.0.0.1:{port}"), {name: lambda s, add=add: add(gateways, s)})
+            services = {
+                "reco.gateway.v1.LegacyService": partial(legacy_pb2_grpc.add_LegacyServiceServicer_to_server, gateways),
+                "envoy.service.auth.v3.Authorization": partial(
+                    ext_authz_pb2_grpc.add_AuthorizationServicer_to_server, _open_to_all()
+                ),
+            }
+            server = Server(ServerOptions(f"127.0.0.1:{port}"), services)
             server.start()
             stack.callback(server.stop, 0)
         yield stack.enter_context(Envoy(tmp_path, ports)).port

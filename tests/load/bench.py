@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from services.common.images import decode
+from services.images.decode import decode
 from tests.e2e.system import System
 from tests.load import bench_search, bench_services, bench_stages, bench_system, report
 from tests.load.figures import Figure, at_most, load_before

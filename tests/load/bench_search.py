@@ -104,8 +104,8 @@ def measure(index: ExactIndex, vectors: np.ndarray, asked: np.ndarray) -> tuple[
     """Prints milliseconds a query of all contenders, and how often the index names the true nearest; gives the medians
     and the share of right answers."""
     contenders = {
-        "index, no limit": lambda query: index.search(query[None], Metric.COSINE, 2.0)[0],
-        "index, threshold": lambda query: index.search(query[None], Metric.COSINE, THRESHOLD)[0],
+        "index, no limit": lambda query: index.search(query[None], Metric.COSINE, 2.0)[0][0],
+        "index, threshold": lambda query: index.search(query[None], Metric.COSINE, THRESHOLD)[0][:1],
         **rivals(vectors),
     }
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}

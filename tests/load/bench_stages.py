@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 
 from services.common.faces import FaceCrop
-from services.common.images import decode
 from services.common.onnx import Session, Tensor, open_session
 from services.detector.model import MODEL, Detector, open_finder
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
 from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.batcher import Batcher, Limits
+from services.images.decode import decode
 from tests.load.figures import Figure, at_least, at_most, cpu_ms, interleaved
 from tests.load.original import Original
 from tests.machine import ROOT
@@ -27,6 +27,8 @@ from tests.packages import DLIB_FILE, package_file
 
 #: Multiply-adds of dlib's network, times two, in GFLOP a face (models.md).
 DLIB_GFLOP = 0.542
+#: A core that does more GFLOP/s has AVX-512 units of full width, which dlib-bin (AVX) does not use.
+WIDE_GFLOP = 200
 CACHE = ROOT / "var" / "cache"
 CLIENTS = 32
 #: Photos that the detector could look at together.
@@ -68,9 +70,10 @@ def embedding(stages: Stages) -> Iterator[Figure]:
         "batch": lambda: cpu_ms(run, faces) / len(faces),
     }
     ms = interleaved(contenders, 15, alone=True)
-    note = f" ({ms['dlib']:.0f} and {ms['one']:.1f} ms)"
-    yield at_least("Embedding (Dlib), one face, against dlib-bin", 12, ms["dlib"] / ms["one"], "×", note)
-    peak, rate = fma_peak(), DLIB_GFLOP / ms["batch"] * 1000
+    note, peak = f" ({ms['dlib']:.0f} and {ms['one']:.1f} ms)", fma_peak()
+    goal = 16 if peak and peak > WIDE_GFLOP else 12
+    yield at_least("Embedding (Dlib), one face, against dlib-bin", goal, ms["dlib"] / ms["one"], "×", note)
+    rate = DLIB_GFLOP / ms["batch"] * 1000
     what = "Embedding (Dlib), batches of 8, of the core's multiply-add peak"
     if peak:
         note = f" ({ms['batch']:.1f} ms a face, {rate:.0f} of {peak:.0f} GFLOP/s)"

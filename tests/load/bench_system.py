@@ -251,9 +251,9 @@ def starting(env_file: Path) -> Iterator[Figure]:
             seconds[name] = time.perf_counter() - started
             memory[name] = resident_mb(services.pid(name))
     note = ", ".join(f"{name} {size:.0f}" for name, size in memory.items())
-    yield at_most("Memory of an idle service, the largest", 400, max(memory.values()), " MB", f" ({note})")
+    yield at_most("Memory of an idle service, the largest", 300, max(memory.values()), " MB", f" ({note})")
     note = ", ".join(f"{name} {taken:.1f}" for name, taken in seconds.items())
-    yield at_most("Start to SERVING from cached models, the slowest", 5, max(seconds.values()), " s", f" ({note})")
+    yield at_most("Start to SERVING from cached models, the slowest", 2, max(seconds.values()), " s", f" ({note})")
 
 
 def resident_mb(pid: int) -> float:

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.common.faces import Box, Verdict
-from services.common.images import decode
 from services.detector.model import MODEL, open_finder
 from services.detector.mtcnn import DetectOptions, Mtcnn
+from services.images.decode import decode
 from services.liveness.minifasnet import Liveness, MiniFasNet
 from services.liveness.model import MINIFASNET
 from tests.models import finished

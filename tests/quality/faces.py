@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from deploy.local.demo import FACE_CENTRE, another_face, astronaut
-from services.common.images import decode
+from services.images.decode import decode
 from tests.machine import ROOT
 
 SIDE = 250

@@ -11,12 +11,12 @@ from reco.detector.v1 import detector_pb2
 from deploy.local import demo
 from services.common.errors import InvalidRequest
 from services.common.faces import Box, Face
-from services.common.images import decode
 from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.workers import Workers
 from services.detector.model import MAX_REDUCED_PIXELS, MODEL, Detector, open_finder
 from services.detector.mtcnn import Bounds, DetectOptions, Mode, Mtcnn
 from services.detector.servicer import DetectorServicer
+from services.images.decode import decode
 from tests.models import finished
 
 #: What mtcnn 1.0.0 says (TensorFlow 2.21; `detect_faces(…, output_type="numpy", fit_to_image=False,

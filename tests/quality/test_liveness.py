@@ -6,8 +6,8 @@ import cv2
 import pytest
 
 from services.common.faces import Box, Verdict
-from services.common.images import decode
 from services.detector.mtcnn import DetectOptions
+from services.images.decode import decode
 from tests.quality.evaluate_liveness import ATTACKS, Judge, error_rate, photos_of, summary
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from services.common.images import decode, read_header
 from services.detector.quality import Quality, score_image
+from services.images.decode import decode, decode_reduced
 
 #: SCORE_TOL as users have it.
 TOLERANCE = 7.0
@@ -72,8 +72,8 @@ def images(paths: list[Path]) -> dict[str, np.ndarray]:
 
 
 def pixels(data: bytes) -> int:
-    header = read_header(data)
-    return header.width * header.height
+    photo = decode_reduced(data, 8)
+    return photo.full_width * photo.full_height
 
 
 @pytest.mark.parametrize("kind", SERIES)

@@ -3,7 +3,8 @@
 Templates are derived from photos and can be dropped at any time. Every change is one transaction that begins by moving
 the one row of `reco_revision` on, whose lock puts all changes of all processes in one order; the person's row in
 `reco_galleries` notes the revision of its last change. So a process that remembers the revision it has seen learns of
-everything newer by one cheap query. A person who is removed keeps that row, with no templates.
+everything newer by one cheap query. Of a person who is removed nothing is kept but that somebody was, in a bucket of
+many (buckets.py): whoever remembers people of that bucket asks which of them are still there.
 """
 
 import secrets
@@ -21,14 +22,14 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.schema import CreateTable
 
 from services.common.database import reading, writing
+from services.common.encryption import Keyring
 from services.common.errors import DatabaseRefused
-from services.embedder.gallery.tables import metadata, people, revisions, templates
+from services.embedder.gallery.removals import MAX_VALUES, absent_in, note_removal, pieces, removals_between
+from services.embedder.gallery.tables import metadata, people, removals, revisions, templates
 from services.embedder.gallery.templates import Templates, no_templates
 
 #: Rows fetched from the database at once; about as many go into a batch of people.
 FETCH_ROWS = 4096
-#: Values in one IN (...).
-MAX_VALUES = 500
 
 Query = Select[*tuple[Any, ...]]
 
@@ -67,9 +68,10 @@ class Gallery:
     DatabaseRefused where it refuses.
     """
 
-    def __init__(self, engine: Callable[[], Engine]):
+    def __init__(self, engine: Callable[[], Engine], keyring: Keyring = Keyring()):  # noqa: B008
         """`engine`: gives the engine to use now; the tables are created at first use of each."""
         self._engine = engine
+        self._keyring = keyring
         self._prepared: Engine | None = None
         self._lock = threading.Lock()
 
@@ -89,9 +91,9 @@ class Gallery:
             number = _advance(connection)
             stored = set(connection.scalars(select(templates.c.photo_id).where(ours).distinct()))
             gone = stored - (set(keep_photo_ids) - {photo.photo_id for photo in photos})
-            for some in _pieces(sorted(gone)):
+            for some in pieces(sorted(gone)):
                 connection.execute(delete(templates).where(ours, templates.c.photo_id.in_(some)))
-            rows = [row for photo in photos for row in _rows(person_id, photo)]
+            rows = [row for photo in photos for row in self._rows(person_id, photo)]
             if rows:
                 connection.execute(insert(templates), rows)
             return _note_change(connection, person_id, number)
@@ -107,11 +109,21 @@ class Gallery:
                 _note_change(connection, person_id, number)
             return photos
 
+    def removals_since(self, number: int) -> list[int]:
+        """Buckets that somebody was removed from after revision `number`; see `absent`."""
+        with self.transaction(reading) as connection:
+            return removals_between(connection, number)
+
+    def absent(self, person_ids: Collection[str]) -> list[str]:
+        """Those of the people of whom nothing is stored."""
+        with self.transaction(reading) as connection:
+            return absent_in(connection, person_ids)
+
     def unenrolled(self, person_ids: Sequence[str], models: Collection[str]) -> list[str]:
         """Those of the people who have no photos, or lack a template of one of the models (keys) for a photo."""
         enrolled = set()
         with self.transaction(reading) as connection:
-            for some in _pieces(person_ids):
+            for some in pieces(person_ids):
                 query = select(people.c.person_id, people.c.models).where(people.c.person_id.in_(some))
                 enrolled |= {row.person_id for row in connection.execute(query) if _covers(row.models, models)}
         return [person_id for person_id in person_ids if person_id not in enrolled]
@@ -121,7 +133,7 @@ class Gallery:
         ours = (templates.c.person_id == person_id, templates.c.model == model)
         query = select(templates.c.photo_id, templates.c.augmented, templates.c.vector).where(*ours)
         with self.transaction(reading) as connection:
-            return _templates(connection.execute(query.order_by(templates.c.photo_id)).all())
+            return self._templates(connection.execute(query.order_by(templates.c.photo_id)).all(), person_id, model)
 
     def changes_since(self, number: int, model: str) -> Iterator[dict[str, Templates]]:
         """What the people changed after revision `number` have of a model (key) now, in batches.
@@ -129,12 +141,13 @@ class Gallery:
         Ask for `revision()` first: what changes between the two is then seen again next time, and never missed.
 
         Yields:
-            person id → all templates; empty for one who was removed or has none of this model.
+            person id → all templates; empty for one who has none of this model. Who was removed is not among them:
+            see `removals_since`.
         """
         ours = (templates.c.person_id == people.c.person_id) & (templates.c.model == model)
         columns = (people.c.person_id, templates.c.photo_id, templates.c.augmented, templates.c.vector)
         query = select(*columns).outerjoin_from(people, templates, ours).where(people.c.revision > number)
-        return self._stream(query.order_by(people.c.person_id, templates.c.photo_id))
+        return self._stream(query.order_by(people.c.person_id, templates.c.photo_id), model)
 
     def next_changes(
         self, connection: Connection, number: int, model: str, most: int
@@ -143,18 +156,19 @@ class Gallery:
 
         Returns:
             person id → all templates of a model (key), as `changes_since` gives them; and the revision of the last.
+            Removals up to that one are another question, see `removals_between`.
         """
         query = select(people.c.person_id, people.c.revision).where(people.c.revision > number)
         changed = connection.execute(query.order_by(people.c.revision).limit(most)).all()
         changes = {row.person_id: no_templates() for row in changed}
         those = _all_of(model).where(templates.c.person_id.in_(changes))
         groups = groupby(connection.execute(those), attrgetter("person_id"))
-        changes |= {person_id: _templates(list(group)) for person_id, group in groups}
+        changes |= {person_id: self._templates(list(group), person_id, model) for person_id, group in groups}
         return changes, changed[-1].revision if changed else number
 
     def everything(self, model: str) -> Iterator[dict[str, Templates]]:
         """All templates of a model (key), as `changes_since` gives them, for a start with any number of people."""
-        return self._stream(_all_of(model))
+        return self._stream(_all_of(model), model)
 
     def drop_all(self) -> int:
         """Forgets everybody; returns how many templates there were."""
@@ -166,21 +180,37 @@ class Gallery:
             while some := connection.scalars(query).all():  # piecewise: one huge DELETE would outlast the time limit
                 dropped += connection.execute(delete(templates).where(templates.c.person_id.in_(some))).rowcount
                 connection.execute(delete(people).where(people.c.person_id.in_(some)))
+            connection.execute(delete(removals))
             return dropped
 
-    def _stream(self, query: Query) -> Iterator[dict[str, Templates]]:
+    def _stream(self, query: Query, model: str) -> Iterator[dict[str, Templates]]:
         batch: dict[str, Templates] = {}
         size = 0
         with self.transaction(reading) as connection:
             result = connection.execute(query, execution_options={"yield_per": FETCH_ROWS})
             for person_id, group in groupby(result, attrgetter("person_id")):
                 rows = list(group)
-                batch[person_id] = _templates([row for row in rows if row.photo_id is not None])
+                batch[person_id] = self._templates([row for row in rows if row.photo_id is not None], person_id, model)
                 size += len(rows)
                 if size >= FETCH_ROWS:
                     yield batch
                     batch, size = {}, 0
         yield batch
+
+    def _rows(self, person_id: str, photo: StoredPhoto) -> Iterable[dict[str, Any]]:
+        for model, vector in photo.vectors.items():
+            blob = np.ascontiguousarray(vector, VECTOR_DTYPE).tobytes()
+            sealed = self._keyring.seal(blob, "template", person_id, photo.photo_id, model)
+            photo_row = {"person_id": person_id, "photo_id": photo.photo_id, "augmented": photo.augmented}
+            yield photo_row | {"model": model, "vector": sealed}
+
+    def _templates(self, rows: Sequence[Row[*tuple[Any, ...]]], person_id: str, model: str) -> Templates:
+        if not rows:
+            return no_templates()
+        plain = [self._keyring.open(row.vector, "template", person_id, row.photo_id, model) for row in rows]
+        vectors = np.frombuffer(b"".join(plain), VECTOR_DTYPE).reshape(len(rows), -1)
+        augmented = np.array([row.augmented for row in rows], dtype=bool)
+        return Templates(tuple(row.photo_id for row in rows), augmented, vectors.astype(np.float32, copy=False))
 
     @contextmanager
     def transaction(self, begin: Callable[[Engine], AbstractContextManager[Connection]]) -> Iterator[Connection]:
@@ -209,6 +239,14 @@ def _create_tables(engine: Engine) -> None:
         if not connection.scalar(select(func.count()).select_from(revisions)):
             with suppress(IntegrityError):  # another process was first
                 connection.execute(insert(revisions).values(id=1, epoch=_new_epoch(), number=0))
+        _forget_removed(connection)
+
+
+def _forget_removed(connection: Connection) -> None:
+    """Earlier versions have kept the row of a person who was removed."""
+    theirs = select(templates.c.person_id).where(templates.c.person_id == people.c.person_id).exists()
+    for person_id in connection.scalars(select(people.c.person_id).where(people.c.models == "", ~theirs)).all():
+        note_removal(connection, person_id, _advance(connection))
 
 
 def _new_epoch() -> int:
@@ -231,6 +269,9 @@ def _note_change(connection: Connection, person_id: str, number: int) -> int:
     """Writes the person's row after a change, and returns how many photos they have."""
     ours = templates.c.person_id == person_id
     photos = _count_photos(connection, person_id)
+    if not photos:
+        note_removal(connection, person_id, number)
+        return 0
     counts = connection.execute(select(templates.c.model, func.count()).where(ours).group_by(templates.c.model))
     complete = "\n".join(sorted(model for model, count in counts if count == photos))
     values = {"revision": number, "models": complete}
@@ -252,22 +293,3 @@ def _all_of(model: str) -> Query:
 
 def _covers(complete: str, models: Collection[str]) -> bool:
     return bool(complete) and set(models) <= set(complete.split("\n"))
-
-
-def _rows(person_id: str, photo: StoredPhoto) -> Iterable[dict[str, Any]]:
-    for model, vector in photo.vectors.items():
-        blob = np.ascontiguousarray(vector, VECTOR_DTYPE).tobytes()
-        photo_row = {"person_id": person_id, "photo_id": photo.photo_id, "augmented": photo.augmented}
-        yield photo_row | {"model": model, "vector": blob}
-
-
-def _templates(rows: Sequence[Row[*tuple[Any, ...]]]) -> Templates:
-    if not rows:
-        return no_templates()
-    vectors = np.frombuffer(b"".join(row.vector for row in rows), VECTOR_DTYPE).reshape(len(rows), -1)
-    augmented = np.array([row.augmented for row in rows], dtype=bool)
-    return Templates(tuple(row.photo_id for row in rows), augmented, vectors.astype(np.float32, copy=False))
-
-
-def _pieces(values: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (values[start : start + MAX_VALUES] for start in range(0, len(values), MAX_VALUES))

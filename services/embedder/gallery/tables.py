@@ -23,13 +23,21 @@ templates = Table(
     Column("vector", LargeBinary, nullable=False),  # float32, little endian, as the network gives it
 )
 
-#: One row per person ever enrolled since the templates were last dropped.
+#: One row per person who has templates.
 people = Table(
     "reco_galleries",
     metadata,
     Column("person_id", _identifier(255), primary_key=True),
     Column("revision", BigInteger, nullable=False, unique=True),  # of the person's last change
     Column("models", Text, nullable=False),  # keys of the models that have a template of every photo, one a line
+)
+
+#: One row per bucket (buckets.py) that somebody was removed from: all that is kept of whoever is removed.
+removals = Table(
+    "reco_removals",
+    metadata,
+    Column("bucket", Integer, primary_key=True, autoincrement=False),
+    Column("revision", BigInteger, nullable=False),  # of the last removal
 )
 
 #: A single row (id 1).

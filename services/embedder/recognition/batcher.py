@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from services.common import call
-from services.common.errors import DeadlineExceeded, Overloaded
+from services.common.errors import Cancelled, DeadlineExceeded, Overloaded
 from services.common.metrics import QueueMetrics
 
 Item = TypeVar("Item")
@@ -34,12 +34,13 @@ class Limits:
 class _Call(Generic[Item, Result]):
     """One caller's items, and their results; the caller waits for all of them, or for the first error.
 
-    `set` and `fail` are called under the batcher's lock.
+    `is_wanted`, `set` and `fail` are called under the batcher's lock.
     """
 
     def __init__(self, items: Sequence[Item]):
         self.items = items
         self._deadline = call.deadline()
+        self._caller = call.caller()
         self._results: dict[int, Result] = {}
         self._missing = len(items)
         self._error: BaseException | None = None
@@ -49,6 +50,8 @@ class _Call(Generic[Item, Result]):
 
     def is_wanted(self) -> bool:
         """Whether somebody still waits for what is missing."""
+        if self._caller.is_gone:
+            self.fail(Cancelled("the caller has gone"))
         return self._error is None and time.monotonic() < self._deadline
 
     def set(self, index: int, result: Result) -> None:
@@ -135,7 +138,7 @@ class Batcher(Generic[Item, Result]):
 
         Raises:
             Overloaded: too much is waiting already; nothing was done.
-            DeadlineExceeded: the deadline came first; what was not begun is dropped.
+            DeadlineExceeded, Cancelled: the caller gave up before; what was not begun is dropped.
             Whatever the work raised for one of the items.
         """
         mine: _Call[Item, Result] = _Call(items)

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 import simsimd
 
+from services.embedder.gallery.buckets import BUCKETS, owner_digest
 from services.embedder.matching import unit
-from services.embedder.search.certain import Candidates
+from services.embedder.search.certain import Candidates, tied
 from services.embedder.search.index import Rows
 from services.embedder.search.template_file import TemplateFile
 
@@ -126,10 +127,16 @@ class CodedTemplates:
         square[gone] = np.inf
         return replace(self, square=square)
 
+    def people_of(self, bucket: int) -> set[str]:
+        """The people in a bucket (gallery/buckets.py) who have rows that are not forgotten."""
+        owner = self.owner[: self.count]
+        rows = np.flatnonzero((owner // (2**32 // BUCKETS) == bucket) & np.isfinite(self.square[: self.count]))
+        return {self.file.ids(row)[0] for row in rows.tolist()}
+
 
 def owners(person_ids: Iterable[str]) -> np.ndarray:
-    """uint32 (n,): the low bits of the ids' hashes, by which a person's rows are found without reading the ids of all."""
-    return np.array([hash(person_id) for person_id in person_ids], dtype=np.int64).astype(np.uint32)
+    """uint32 (n,): the first digits of the ids' digests, by which rows are found without reading the ids of all."""
+    return np.array([int(owner_digest(person_id)[:8], 16) for person_id in person_ids], dtype=np.uint32)
 
 
 def _lengths(vectors: np.ndarray) -> np.ndarray:
@@ -151,7 +158,7 @@ def empty_block(capacity: int, mean: np.ndarray, directory: Path | None) -> Code
 
 
 def candidates(block: CodedTemplates, probe: Probe, raw: bool, limit: float) -> Candidates | None:
-    """The templates of a block that may be the nearest within a limit; None where there are none.
+    """The templates of a block that may be the nearest within a limit, or as near; None where there are none.
 
     Args:
         raw: compare raw templates rather than directions.
@@ -164,7 +171,7 @@ def candidates(block: CodedTemplates, probe: Probe, raw: bool, limit: float) -> 
     at_most = float(directions[first]) + doubt * float(block.scale[first]) + 2 * ROUNDING
     if raw:
         at_most = float(_raw(at_most, length[first], probe.length, 1 + ROUNDING))
-    rows = np.flatnonzero(at_least <= np.float32(min(limit, at_most, FARTHEST)))
+    rows = np.flatnonzero(at_least <= np.float32(min(limit, tied(max(at_most, 0.0)), FARTHEST)))
     rows = rows[np.argsort(at_least[rows], kind="stable")]
     return _in_turn(block.file, rows, at_least[rows])
 

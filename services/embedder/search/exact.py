@@ -71,7 +71,10 @@ class ExactIndex:
                     blocks.append(after)
             self._blocks = self._extended(blocks, rows)
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
+    def people_of(self, bucket: int) -> set[str]:
+        return {person_id for block in self._blocks for person_id in block.people_of(bucket)}
+
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
         blocks, asked = self._blocks, [to_probe(vector) for vector in probes]
         raw, limit = metric is Metric.EUCLIDEAN, squared(metric, threshold)
         waiting = iter(blocks)  # whichever thread is free takes the next one

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 from services.embedder.gallery.store import Gallery, Revision
+from services.embedder.gallery.templates import no_templates
 from services.embedder.search.index import Index
 
 
@@ -41,6 +42,8 @@ class LocalIndex:
         now = self._gallery.revision()
         if self._state and self._state[0].epoch == now.epoch and self._state[0].number <= now.number:
             index = self._state[1]
+            for bucket in self._gallery.removals_since(self._state[0].number):
+                index.apply(dict.fromkeys(self._gallery.absent(index.people_of(bucket)), no_templates()))
             for batch in self._gallery.changes_since(self._state[0].number, self._model):
                 index.apply(batch)
         else:

@@ -1,4 +1,4 @@
-"""Search 1:N: which enrolled photo is nearest to each probe."""
+"""Search 1:N: which people's enrolled photos are nearest to each probe."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +10,13 @@ from services.common.errors import RecoError
 from services.embedder.gallery.templates import Templates
 from services.embedder.matching import Metric
 
+#: Distances that differ by no more are the same: of one photo that was enrolled under two IDs, say.
+SAME = 1e-4
+
 
 @dataclass(frozen=True)
 class Hit:
-    """The enrolled photo nearest to a probe."""
+    """The photo of a person that is nearest to a probe."""
 
     person_id: str
     photo_id: str
@@ -56,10 +59,11 @@ class IndexUnavailable(RecoError):
 class Searchable(Protocol):
     """What can be searched. Safe to use from several threads."""
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
-        """The nearest photo within `threshold` for each row of float32 (p, d) raw templates, None where none is.
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
+        """Who is nearest to each row of float32 (p, d) raw templates, within `threshold`; empty where nobody is.
 
-        Of photos at the same distance it is the first in the order of (person id, photo id).
+        All people are found whose nearest photo is no farther than SAME from the nearest of all, nearest first. Of a
+        person's photos at one distance it is the first by its id, and people at one distance are in the order of theirs.
         """
 
     def __len__(self) -> int:
@@ -74,6 +78,9 @@ class Index(Searchable, Protocol):
 
     def apply(self, changes: Mapping[str, Templates]) -> None:
         """Replaces all that is known of these people (person id → all their templates); empty forgets the person."""
+
+    def people_of(self, bucket: int) -> set[str]:
+        """Ids of the people in a bucket (gallery/buckets.py) of whom there are templates."""
 
 
 class Indexes(Protocol):
@@ -92,4 +99,8 @@ class Indexes(Protocol):
         """Drops the indexes; the next search makes them anew from what the gallery holds then."""
 
     def erase(self) -> None:
-        """Deletes now, from whatever outlives the process, what is no longer in the gallery."""
+        """Deletes now, from whatever outlives the process, what is no longer in the gallery.
+
+        Raises:
+            IndexUnavailable: it could not; trying again is right.
+        """

@@ -39,7 +39,7 @@ class ClientGone(RecoError):
     reason = "CLIENT_GONE"
 
 
-class Busy(RecoError):
+class TooManyUploads(RecoError):
     """Too many uploads at once; trying again later is right."""
 
     status = "UNAVAILABLE"
@@ -47,7 +47,7 @@ class Busy(RecoError):
 
 
 @dataclass(frozen=True)
-class Bounds:
+class UploadBounds:
     """What uploads may take.
 
     Attributes:
@@ -67,8 +67,8 @@ class Bounds:
 class Receiver:
     """All uploads under way; safe to use from several threads."""
 
-    def __init__(self, bounds: Bounds | None = None):
-        self._bounds = bounds or Bounds()
+    def __init__(self, bounds: UploadBounds | None = None):
+        self._bounds = bounds or UploadBounds()
         self._workers = Workers(self._bounds.working, self._bounds.waiting)
         self._lock = threading.Lock()
         self._on_disk = 0
@@ -104,7 +104,7 @@ class Receiver:
         """A body, once all of it is there; the time for the request counts from then on.
 
         Raises:
-            Busy: the bodies that are under way take all the disk they may.
+            TooManyUploads: the bodies that are under way take all the disk they may.
             StorageRefused: `folder` cannot be written to.
         """
         taken = 0
@@ -124,18 +124,18 @@ class Receiver:
         """What the function returns or raises, when it is its turn.
 
         Raises:
-            Busy: too many others wait.
+            TooManyUploads: too many others wait.
             DeadlineExceeded: its turn does not come in time.
         """
         try:
             return self._workers.run(function, *args)
         except Overloaded as err:
-            raise Busy(str(err)) from err
+            raise TooManyUploads(str(err)) from err
 
     def _take(self, count: int) -> None:
         with self._lock:
             if self._on_disk + max(count, 0) > self._bounds.disk:
-                raise Busy("too many uploads are under way")
+                raise TooManyUploads("too many uploads are under way")
             self._on_disk += count
 
 

@@ -10,14 +10,18 @@ from reco.gateway.v1 import legacy_pb2, legacy_pb2_grpc
 
 from services.common.env import EnvInvalid
 from services.common.errors import RecoError
+from services.common.limits import MAX_BODY_BYTES
 from services.gateway.api.codes import CACHE_DELETED, CACHE_GONE, CODE_OF_REASON, INDEX_REBUILT, MESSAGES
-from services.gateway.api.forms import BrokenBase64, read_fields, read_photos, within_limit
+from services.gateway.api.form_values import BrokenBase64
+from services.gateway.api.forms import read_fields, read_photos, within_limit
 from services.gateway.api.receiving import ClientGone, Receiver
+from services.gateway.api.upload_memory import UploadMemory
+from services.gateway.errors import TooManyPhotos
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentOutcome, EnrollmentResult
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.pipeline.pipeline import Pipeline
-from services.gateway.pipeline.upload import PhotoOutcome, UploadResult
+from services.gateway.pipeline.upload import PhotoOutcome, PhotoResult, UploadResult
 from services.gateway.pipeline.verify import VerificationOutcome, VerificationResult, VerifyOptions
 from services.gateway.storage.types import Workspace, Workspaces
 
@@ -25,6 +29,9 @@ log = logging.getLogger("reco")
 
 UPLOAD_DB_KEYS = ("upload_id", "name", "delete_pickles", "rebuild_db", "in_place")
 VERIFY_KEYS = ("upload_id", "skip_verify", "skip_db_search", "skip_liveness")
+
+#: Bytes of uploads that are in memory at a time, of all clients together.
+MAX_UPLOADING = 8 * MAX_BODY_BYTES
 
 CODE_OF_OUTCOME = {
     VerificationOutcome.VERIFIED: 200,
@@ -56,6 +63,7 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         self._receiver = receiver or Receiver()
         self._pipeline = pipeline
         self._metrics = metrics
+        self._room = UploadMemory(MAX_UPLOADING)
 
     def UploadImgs(
         self, request_iterator: Iterator[legacy_pb2.LegacyUploadRequest], context: grpc.ServicerContext
@@ -111,11 +119,17 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
     def _upload(
         self, workspace: Workspace, first: legacy_pb2.LegacyUploadRequest, body: Iterator[bytes]
     ) -> UploadResult:
-        try:
-            photos = read_photos(first.body.content_type, body)
-        except BrokenBase64 as err:
-            raise Coded(193) from err
-        return self._pipeline.uploader.upload(workspace, first.id, photos)
+        with self._room.place() as place:
+            try:
+                photos = read_photos(first.body.content_type, place.hold(body))
+            except BrokenBase64 as err:
+                raise Coded(193) from err
+            except TooManyPhotos:
+                return UploadResult(None, ())
+            try:
+                return self._pipeline.uploader.upload(workspace, first.id, photos)
+            except TooManyPhotos:
+                return UploadResult(None, tuple(PhotoResult(one.name, PhotoOutcome.REJECTED, None) for one in photos))
 
     def _upload_db(self, body: httpbody_pb2.HttpBody) -> tuple[int, Json]:
         form = _form(body, UPLOAD_DB_KEYS, 108)

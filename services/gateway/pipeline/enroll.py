@@ -6,14 +6,16 @@ nothing that anyone sees; what one that dies after it has left undone, reconcile
 """
 
 import logging
+import math
 import uuid
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from services.common.errors import DatabaseRefused, InvalidImage, RecoError
 from services.gateway.errors import NoSingleFace, NotEnrolled, RecordRefused, UploadUnknown
+from services.gateway.pipeline.erase import plan_erasure
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.pipeline.people import check_person_id, normalise_name
 from services.gateway.pipeline.reconcile import Reconciler
@@ -84,21 +86,21 @@ class Enroller:
             return self._commit(workspace, draft, in_place)
 
     def delete(self, workspace: Workspace, person_id: str) -> None:
-        """Erases a person: uploads, templates, photos, row.
+        """Erases a person: row, templates, photos, uploads.
 
         Raises:
             NotEnrolled: there is no such person; whatever is left of one is erased all the same.
+            ErasureIncomplete: the person is gone, and something that was kept of them cannot be deleted yet.
         """
         check_person_id(person_id, workspace.env.id_regex)
         with workspace.lock(person_id):
-            self._reconciler.finish_enrollments_locked(workspace, person_id)
-            workspace.uploads.erase(person_id)
-            self._embedder.remove(person_id)
+            entries = workspace.records.journal(person_id)
             record = workspace.records.find(person_id)
-            if record is None:
-                raise NotEnrolled(f"{person_id!r} is not enrolled")
-            workspace.photos.remove(record.folder, workspace.photos.names(record.folder))
-            workspace.records.delete(record)
+            entry = plan_erasure(workspace, person_id, record, entries)
+            workspace.records.erase(record, entry)
+            self._reconciler.finish_locked(workspace, replace(entry, committed_at=math.inf), {})
+        if record is None and not entries:
+            raise NotEnrolled(f"{person_id!r} is not enrolled")
 
     @staticmethod
     def _open(workspace: Workspace, upload_id: str) -> Upload:
@@ -136,7 +138,7 @@ class Enroller:
 
     def _commit(self, workspace: Workspace, draft: _Draft, in_place: bool) -> EnrollmentResult:
         person_id = draft.upload.person_id
-        self._reconciler.finish_enrollments_locked(workspace, person_id)
+        self._reconciler.finish_locked_person(workspace, person_id)
         workspace.uploads.open(draft.upload.upload_id)  # another request may have enrolled it meanwhile
         earlier = _find(workspace, person_id)
         if earlier and not in_place:
@@ -151,7 +153,7 @@ class Enroller:
     @staticmethod
     def _write(workspace: Workspace, draft: _Draft, row: PersonRecord, entry: JournalEntry) -> PersonRecord:
         try:
-            workspace.photos.stage(draft.enrollment_id, draft.photos)
+            workspace.photos.stage(draft.enrollment_id, entry.folder, draft.photos)
             return workspace.records.commit(row, entry)
         except (DatabaseRefused, OSError) as err:
             workspace.photos.unstage(draft.enrollment_id)

@@ -8,6 +8,12 @@ from services.gateway.errors import InvalidName, InvalidPersonId
 #: `<name>-<ID>` is a folder's name, which may have 255 bytes.
 MAX_BYTES = 120
 
+#: What stands where a character was that could not be read.
+LOST = "\ufffd"
+
+#: Zero width non-joiner and joiner: how letters are written that are next to them, in Persian, Hindi, Sinhala.
+JOINERS = "\u200c\u200d"
+
 
 def check_person_id(person_id: str, pattern: str) -> str:
     """The ID itself, where ID_REGEX matches all of it and it is safe as part of a folder's name.
@@ -17,7 +23,7 @@ def check_person_id(person_id: str, pattern: str) -> str:
     """
     if not compile_id_regex(pattern).fullmatch(person_id):
         raise InvalidPersonId("the ID does not match ID_REGEX")
-    unsafe = any(char in "/\\:" or unicodedata.category(char).startswith("C") for char in person_id)
+    unsafe = any(char in f"/\\:{LOST}" or unicodedata.category(char).startswith("C") for char in person_id)
     if unsafe or person_id.startswith(".") or person_id != person_id.strip() or not 0 < _size(person_id) <= MAX_BYTES:
         raise InvalidPersonId("the ID cannot be the name of a folder")
     return person_id
@@ -26,13 +32,15 @@ def check_person_id(person_id: str, pattern: str) -> str:
 def normalise_name(name: str) -> str:
     """A name as it is stored: words in lower case, joined by `_` (`Dwayne  Johnson` → `dwayne_johnson`).
 
-    Words are letters, marks, digits, and apostrophes and hyphens within; all else separates.
+    Words are letters, marks, digits, and apostrophes, hyphens and joiners within; other invisible characters of formatting
+    are dropped, all else separates.
 
     Raises:
-        InvalidName: no word in it, or longer than MAX_BYTES.
+        InvalidName: no word in it, a character that could not be read, or longer than MAX_BYTES.
     """
-    kept = "".join(char if unicodedata.category(char)[0] in "LMN" or char in "'’-" else " " for char in name)
-    words = [word.strip("'’-") for word in unicodedata.normalize("NFC", kept).lower().split()]
+    if LOST in name:
+        raise InvalidName("the name holds what is no character of its charset")
+    words = [word.strip(f"'’-{JOINERS}") for word in unicodedata.normalize("NFC", _letters(name)).lower().split()]
     stored = "_".join(word for word in words if word)
     if not stored or _size(stored) > MAX_BYTES:
         raise InvalidName(f"the name must hold a word and have at most {MAX_BYTES} bytes")
@@ -42,6 +50,18 @@ def normalise_name(name: str) -> str:
 def display_name(stored: str) -> str:
     """A stored name as it is answered (`dwayne_johnson` → `Dwayne Johnson`)."""
     return " ".join(word[:1].upper() + word[1:] for word in stored.split("_"))
+
+
+def _letters(name: str) -> str:
+    """A name with a space for whatever separates words."""
+
+    def kept(char: str) -> str:
+        category = unicodedata.category(char)
+        if category[0] in "LMN" or char in f"'’-{JOINERS}":
+            return char
+        return "" if category == "Cf" and char != "\u200b" else " "  # the zero width space separates
+
+    return "".join(map(kept, name))
 
 
 def _size(text: str) -> int:

@@ -43,7 +43,7 @@ class Rebuilder:
         while page := workspace.records.after(last, PAGE):
             for record in page:
                 with workspace.lock(record.person_id):
-                    self._reconciler.finish_enrollments_locked(workspace, record.person_id)
+                    self._reconciler.finish_locked_person(workspace, record.person_id)
                     self._reconciler.embed_locked(workspace, record)
             last = page[-1].record_id
         return self._embedder.rebuild_index(workspace.env.selected_models)

@@ -1,8 +1,8 @@
 """Reconciliation: brings templates, photos and uploads in line with the truth, which is the rows and the photos.
 
-A committed enrollment is finished here, by whoever comes first: its own request, the next request about the person, or
-the gateway's own thread (server.py). Whoever has photos and a row but no templates, as people enrolled by the original,
-is embedded when first needed.
+A committed enrollment or erasure is finished here, by whoever comes first: its own request, the next request about the
+person, or the gateway's own thread (server.py). Whoever has photos and a row but no templates, as people enrolled by the
+original, is embedded when first needed.
 """
 
 import logging
@@ -12,8 +12,9 @@ from concurrent.futures import Executor
 
 from services.common.call import seconds_left
 from services.common.env import SqlSettings
-from services.common.errors import InvalidImage
+from services.common.errors import InvalidImage, RecoError
 from services.gateway.errors import Busy
+from services.gateway.pipeline.erase import delete_all, unstage_dead
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.stages.types import CropFile, DetectorStage, EmbedderStage, EnrollmentPhoto, FaceTemplate
 from services.gateway.storage.types import FacePhoto, JournalEntry, PersonRecord, Workspace
@@ -39,20 +40,49 @@ class Reconciler:
         self._executor = executor
         self._lock = threading.Lock()
         self._embedded: dict[tuple[SqlSettings, str, str], int] = {}
+        self._unpurged = False
 
     def finish_enrollments(self, workspace: Workspace, person_id: str | None = None) -> None:
-        """Finishes the committed enrollments of a person, or of all, that their own request has not finished."""
-        for entry in workspace.records.journal(person_id):
-            with workspace.lock(entry.person_id):
-                self.finish_enrollments_locked(workspace, entry.person_id)
+        """Finishes the committed enrollments of a person, or of all, that their own request has not finished.
 
-    def finish_enrollments_locked(self, workspace: Workspace, person_id: str) -> None:
-        """The same for one person."""
+        Erasures are left to `finish_all`: whose row is gone is verified and found no more.
+        """
+        for entry in workspace.records.journal(person_id):
+            if entry.erases is None:
+                with workspace.lock(entry.person_id):
+                    self.finish_locked_person(workspace, entry.person_id)
+
+    def finish_locked_person(self, workspace: Workspace, person_id: str) -> None:
+        """Finishes all that was committed for one person."""
         for entry in workspace.records.journal(person_id):
             self.finish_locked(workspace, entry, {})
 
+    def finish_all(self, workspace: Workspace) -> None:
+        """Finishes all that was committed for anybody; what fails for one person keeps nobody else waiting.
+
+        Raises:
+            RecoError, OSError: the first failure.
+        """
+        failures: list[RecoError | OSError] = []
+        for person_id in dict.fromkeys(entry.person_id for entry in workspace.records.journal()):
+            try:
+                with workspace.lock(person_id):
+                    self.finish_locked_person(workspace, person_id)
+            except (RecoError, OSError) as err:
+                failures.append(err)
+        if self._unpurged:
+            self._purge(workspace)
+        if failures:
+            raise failures[0]
+
     def finish_locked(self, workspace: Workspace, entry: JournalEntry, templates: Templates) -> None:
-        """Does what a committed enrollment still needs, each step idempotent."""
+        """Does what a committed enrollment or erasure still needs, each step idempotent."""
+        if entry.erases is not None:
+            delete_all(workspace, self._embedder, entry)
+            self._unpurged = True
+            workspace.records.delete_entry(entry.enrollment_id)
+            self._purge(workspace)
+            return
         workspace.photos.publish(entry.enrollment_id, entry.folder)
         if entry.drop:
             workspace.photos.remove(entry.drop_folder, entry.drop)
@@ -62,15 +92,24 @@ class Reconciler:
         workspace.records.delete_entry(entry.enrollment_id)
 
     def clean_up(self, workspace: Workspace) -> None:
-        """After processes have died: finishes what they committed, and deletes what they did not."""
-        self.finish_enrollments(workspace)
+        """After processes have died: deletes what they did not commit, and finishes what they did."""
+        self._unpurged = True  # one of them may have died before it could
+        self.sweep(workspace)
+        self.finish_all(workspace)
+
+    @staticmethod
+    def sweep(workspace: Workspace) -> None:
+        """Deletes what processes that died have left unfinished, and uploads that have waited too long."""
         workspace.uploads.remove_unfinished()
-        for enrollment_id in workspace.photos.staged():
-            stripe = enrollment_id.partition("-")[0]
+        workspace.uploads.remove_expired()
+        for stripe in {enrollment_id.partition("-")[0] for enrollment_id in workspace.photos.staged()}:
             with workspace.locks.hold(int(stripe) if stripe.isdigit() else 0):
-                committed = {entry.enrollment_id for entry in workspace.records.journal()}
-                if enrollment_id not in committed:
-                    workspace.photos.unstage(enrollment_id)
+                unstage_dead(workspace, stripe)
+
+    def _purge(self, workspace: Workspace) -> None:
+        """What was deleted must not stay in the database's own files."""
+        workspace.records.purge()
+        self._unpurged = False
 
     def embed_missing(self, workspace: Workspace, record: PersonRecord) -> None:
         """Makes the templates that a person lacks, from the photos."""
@@ -115,7 +154,9 @@ class Reconciler:
         return anybody
 
     def embed_locked(self, workspace: Workspace, record: PersonRecord) -> None:
-        """Makes all templates of a person anew from the photos."""
+        """Makes all templates of a person anew from the photos, unless they were erased or changed since `record`."""
+        if workspace.records.find(record.person_id) != record:
+            return
         if not workspace.photos.has(record.folder):
             log.warning("the folder of row %d is gone; it has no templates", record.record_id)
             return

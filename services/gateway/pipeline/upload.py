@@ -7,15 +7,20 @@ from enum import Enum
 
 from services.common.errors import InvalidImage
 from services.gateway.errors import NoPhotos, TooManyPhotos
-from services.gateway.pipeline.parallel import map_parallel
+from services.gateway.pipeline.parallel import Budget, map_parallel
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.stages.types import DetectorStage, PhotoQuality
 from services.gateway.storage.types import Upload, Workspace
+from services.images.file_type import begins_with
 
-#: Photos in one upload.
+#: Photos in one upload, and bytes of one: more are not taken for a photo.
 MAX_PHOTOS = 200
+MAX_PHOTO_BYTES = 48 * 1024 * 1024
 
-#: How a file begins → the extension it is stored with.
+#: Bytes of photos that are with the detector at a time: each is in memory twice more.
+SCORED_AT_ONCE = 32 * 1024 * 1024
+
+#: How a file begins (`?` stands for any byte) → the extension it is stored with.
 EXTENSIONS = {
     b"\xff\xd8": ".jpg",
     b"\x89PNG": ".png",
@@ -23,6 +28,9 @@ EXTENSIONS = {
     b"BM": ".bmp",
     b"II*\0": ".tiff",
     b"MM\0*": ".tiff",
+    b"GIF8": ".gif",
+    b"????ftypavi": ".avif",
+    b"????ftyp": ".heic",
 }
 
 
@@ -66,6 +74,7 @@ class Uploader:
     def __init__(self, detector: DetectorStage, executor: Executor):
         self._detector = detector
         self._executor = executor
+        self._budget = Budget(SCORED_AT_ONCE)
 
     def upload(self, workspace: Workspace, person_id: str, photos: Sequence[NamedPhoto]) -> UploadResult:
         """Scores photos and stores those of at least SCORE_TOL.
@@ -91,8 +100,11 @@ class Uploader:
         return UploadResult(upload, _with_stored_names(results, upload))
 
     def _score(self, photo: NamedPhoto) -> PhotoQuality | None:
+        if len(photo.data) > MAX_PHOTO_BYTES:
+            return None
         try:
-            return self._detector.score(photo.data)
+            with self._budget.hold(len(photo.data)):
+                return self._detector.score(photo.data)
         except InvalidImage:
             return None
 
@@ -115,4 +127,4 @@ def _with_stored_names(results: Sequence[PhotoResult], upload: Upload) -> tuple[
 
 
 def _extension(data: bytes) -> str:
-    return next((extension for start, extension in EXTENSIONS.items() if data.startswith(start)), ".img")
+    return next((extension for begin, extension in EXTENSIONS.items() if begins_with(data, begin)), ".img")

@@ -9,6 +9,7 @@ from functools import partial
 from services.common.call import seconds_left
 from services.common.errors import DatabaseRefused, InvalidImage
 from services.common.faces import Verdict
+from services.gateway.access.attempts import Attempts
 from services.gateway.errors import NoFace, NotEnrolled, NothingToDo, PersonFolderMissing
 from services.gateway.pipeline.parallel import attempt, map_parallel, submit
 from services.gateway.pipeline.people import check_person_id, display_name
@@ -18,15 +19,17 @@ from services.gateway.stages.types import (
     Comparison,
     CropFile,
     Detection,
-    DetectorStage,
-    EmbedderStage,
     FaceLiveness,
     FaceTemplate,
     FusedDecision,
-    LivenessStage,
     PersonMatch,
+    Stages,
 )
 from services.gateway.storage.types import PersonRecord, Upload, Workspace, split_upload_id
+
+#: Faces of an upload that take part: shared out evenly among its photos, the most confident of each. The embedder takes as
+#: many in one call.
+MAX_FACES = 256
 
 
 class VerificationOutcome(Enum):
@@ -85,17 +88,11 @@ class _Probe:
 class Verifier:
     """Verifies and searches."""
 
-    def __init__(
-        self,
-        detector: DetectorStage,
-        liveness: LivenessStage,
-        embedder: EmbedderStage,
-        reconciler: Reconciler,
-        executor: Executor,
-    ):
-        self._detector = detector
-        self._liveness = liveness
-        self._embedder = embedder
+    def __init__(self, stages: Stages, reconciler: Reconciler, executor: Executor, attempts: Attempts):
+        self._attempts = attempts
+        self._detector = stages.detector
+        self._liveness = stages.liveness
+        self._embedder = stages.embedder
         self._reconciler = reconciler
         self._executor = executor
 
@@ -104,12 +101,14 @@ class Verifier:
 
         Raises:
             InvalidPersonId, NothingToDo, UploadUnknown, PhotoMissing, UploadEmpty, NoFace, LivenessUnavailable,
-            DatabaseUnavailable, NotEnrolled, PersonFolderMissing.
+            DatabaseUnavailable, NotEnrolled, PersonFolderMissing, TooManyAttempts.
         """
         person_id = check_person_id(split_upload_id(upload_id)[0], workspace.env.id_regex)
         if options.skip_verify and options.skip_search:
             raise NothingToDo("verification and search cannot both be skipped")
-        photos = self._detect(workspace, workspace.uploads.open(upload_id))
+        upload = workspace.uploads.open(upload_id)
+        self._attempts.claim(person_id)
+        photos = self._detect(workspace, upload)
         embedding = submit(self._executor, self._embed, workspace, photos)
         checks = [] if options.skip_liveness else self._start_liveness(photos)
         enrolled = None if options.skip_verify else attempt(self._enrolled, workspace, person_id)
@@ -122,10 +121,13 @@ class Verifier:
         return replace(result, liveness=liveness)
 
     def _detect(self, workspace: Workspace, upload: Upload) -> list[_Photo]:
+        most = max(1, MAX_FACES // max(1, len(upload.photos)))
+
         def detect(photo: str) -> _Photo:
             image = workspace.uploads.read(upload, photo)
             try:
-                return _Photo(image, self._detector.detect(image, workspace.crop_size))
+                found = self._detector.detect(image, workspace.crop_size)
+                return _Photo(image, replace(found, faces=found.faces[:most]))
             except InvalidImage:  # a file that was put there by hand
                 return _Photo(image, Detection((), image))
 
@@ -194,11 +196,12 @@ class Verifier:
         return decision
 
     def _augment(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[CropFile]:
-        """Changed versions of the probes; the detector finds the same faces in the same order as before."""
+        """Changed versions of the probes; the detector finds the same faces in the same order, of a crowd fewer."""
         images = list(dict.fromkeys(probe.image for probe in probes))
         prepare = partial(self._detector.augment, size=workspace.crop_size, augmentations=workspace.env.num_aug)
         faces = dict(zip(images, map_parallel(self._executor, prepare, images), strict=True))
-        return [crop for probe in probes for crop in faces[probe.image][probe.number].augmented]
+        found = [(faces[probe.image], probe.number) for probe in probes]
+        return [crop for prepared, number in found for face in prepared[number : number + 1] for crop in face.augmented]
 
     def _search(self, workspace: Workspace, person_id: str, probes: Sequence[_Probe]) -> VerificationResult:
         self._reconciler.finish_enrollments(workspace)

@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from services.common import call
+from services.common.encryption import CannotDecrypt
 from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnavailable, RecoError
 from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.metrics import CallMetrics
@@ -67,11 +68,13 @@ MEANING: dict[str, type[RecoError]] = {
     "LIVENESS_MODEL_UNAVAILABLE": LivenessUnavailable,
     "MODEL_UNAVAILABLE": ModelUnavailable,
     "DATABASE_UNAVAILABLE": DatabaseUnavailable,
+    "CANNOT_DECRYPT": CannotDecrypt,
 }
 
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 RequestT = TypeVar("RequestT")
+AnswerT = TypeVar("AnswerT")
 CallT = TypeVar("CallT", bound=grpc.Call)
 
 
@@ -106,7 +109,8 @@ class _WithinRequest(grpc.UnaryUnaryClientInterceptor):
         self._metrics.begun(details.method)
         with self._tracing.calling(details.method) as span:
             outcome = continuation(_within_request(details, span.headers()), request)
-            code = outcome.code().name  # waits for the answer; a failure is not raised before somebody asks for it
+            with call.caller().telling(outcome.cancel):
+                code = outcome.code().name  # waits for the answer; a failure is not raised before somebody asks for it
             span.ended(code)
         self._metrics.ended(details.method, code, time.perf_counter() - started)
         return outcome
@@ -135,15 +139,33 @@ def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Traci
     return grpc.intercept_channel(grpc.insecure_channel(target, options), within_request)
 
 
+def ask(method: "grpc.UnaryUnaryMultiCallable[RequestT, AnswerT]", request: RequestT) -> AnswerT:
+    """A stage's answer. The call is given up where the present request's caller goes.
+
+    Raises:
+        RecoError: what the failure means to the pipeline, see MEANING; StageTimeout, StageUnavailable.
+        Cancelled, DeadlineExceeded: the caller has gone.
+    """
+    call.check()
+    with stage_errors():
+        return method.future(request).result()  # called otherwise, it could not be given up
+
+
 @contextmanager
 def stage_errors() -> Iterator[None]:
     """Turns a failed call into what it means to the pipeline."""
     try:
         yield
+    except grpc.FutureCancelledError as err:
+        call.check()
+        raise StageUnavailable("the call was given up") from err
     except grpc.RpcError as err:
+        err.__traceback__ = None  # gRPC's frames hold the request and, in a circle, the error
         reason, code, text = reason_of(err), err.code(), err.details() or ""
         if reason in MEANING:
             raise MEANING[reason](text) from err
+        if code == grpc.StatusCode.CANCELLED:
+            call.check()
         failure = StageTimeout if code == grpc.StatusCode.DEADLINE_EXCEEDED else StageUnavailable
         if not reason:  # not of a stage but of the way there, with addresses that are nobody's business
             log.warning("%s %s", code.name, text)

@@ -175,3 +175,12 @@ class EmbedderStage(Protocol):
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """All three."""
+
+    detector: DetectorStage
+    liveness: LivenessStage
+    embedder: EmbedderStage

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.common.call import seconds_left
+from services.common.private import FILE_MODE, FOLDER_MODE
 from services.gateway.errors import Busy, StorageRefused
 
 
@@ -30,8 +31,8 @@ class LockFiles:
     @staticmethod
     def _open(path: Path) -> int:
         try:
-            path.parent.mkdir(exist_ok=True)
-            return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            path.parent.mkdir(FOLDER_MODE, exist_ok=True)
+            return os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
         except OSError as err:
             raise StorageRefused(f"the image database cannot be written to: {err.strerror}") from err
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from services.common.log import ESCAPES
+from services.common.private import FOLDER_MODE, private_opener
 
 #: Bytes at which a log file is rotated, and how many old ones are kept.
 MAX_LOG_BYTES = 10 * 1024 * 1024
@@ -32,13 +33,13 @@ class SharedFileHandler(logging.Handler):
             return
         line = self.format(record).translate(ESCAPES) + "\n"
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
             self._append(self._path, line.encode("utf-8", "replace"))
         except OSError as err:  # a full disk must not fail the request that is logged
             print(f"log file {self._path} cannot be written: {err}", file=sys.stderr)
 
     def _append(self, path: Path, line: bytes) -> None:
-        with open(path, "ab") as file:
+        with open(path, "ab", opener=private_opener) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             moved = not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino
             if not moved:

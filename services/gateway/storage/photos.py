@@ -6,12 +6,14 @@ the face. Photos of an enrollment are staged first and published once its row is
 
 import json
 import os
-import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from services.common.encryption import Keyring
+from services.common.private import FOLDER_MODE, private_opener
+from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
 
 FACES = "faces"
@@ -26,8 +28,9 @@ PNG_HEADER_END = 33  # signature and IHDR chunk
 class PhotoFolders:
     """The folders below DB_PATH; see PhotoStore."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, keyring: Keyring = Keyring()):  # noqa: B008
         self._folder = folder
+        self._keyring = keyring
 
     def path_of(self, folder: str) -> str:
         """The path of a person's folder."""
@@ -48,35 +51,35 @@ class PhotoFolders:
         """A person's photos."""
         for name, augmented in self.names(folder).items():
             data = self._photo_path(self._folder / folder, name, augmented).read_bytes()
-            png, landmarks = _take_landmarks(data)
+            png, landmarks = _take_landmarks(self._keyring.open(data, "photo", folder, name))
             yield FacePhoto(name, augmented, png, landmarks)
 
-    def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
-        """Writes an enrollment's photos where nobody reads them yet, safe from a power cut; raises OSError."""
+    def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
+        """Writes photos for a person's folder where nobody reads them yet, safe from a power cut; raises OSError."""
         staging = self._folder / STAGING / enrollment_id
-        for part in (FACES, AUGMENTED):
-            (staging / part).mkdir(parents=True)
+        staging.parent.mkdir(FOLDER_MODE, exist_ok=True)
+        for path in (staging, staging / FACES, staging / AUGMENTED):
+            path.mkdir(FOLDER_MODE)
         for photo in photos:
-            with open(self._photo_path(staging, photo.name, photo.augmented), "xb") as file:
-                file.write(_put_landmarks(photo))
-                file.flush()
-                os.fsync(file.fileno())
+            sealed = self._keyring.seal(_put_landmarks(photo), "photo", folder, photo.name)
+            write_synced(self._photo_path(staging, photo.name, photo.augmented), sealed)
         for path in (staging / FACES, staging / AUGMENTED, staging, staging.parent):
             _sync_folder(path)
 
     def publish(self, enrollment_id: str, folder: str) -> None:
         """Moves staged photos into the person's folder. Idempotent."""
         staging, person = self._folder / STAGING / enrollment_id, self._folder / folder
+        person.mkdir(FOLDER_MODE, exist_ok=True)
         for part in (FACES, AUGMENTED):
-            (person / part).mkdir(parents=True, exist_ok=True)
+            (person / part).mkdir(FOLDER_MODE, exist_ok=True)
             for path in (staging / part).glob("*.png"):
                 path.replace(person / part / path.name)
             _sync_folder(person / part)
         self.unstage(enrollment_id)
 
-    def unstage(self, enrollment_id: str) -> None:
-        """Deletes what is staged of an enrollment. Idempotent."""
-        shutil.rmtree(self._folder / STAGING / enrollment_id, ignore_errors=True)
+    def unstage(self, enrollment_id: str) -> list[str]:
+        """Deletes what is staged of an enrollment; returns what could not be deleted. Idempotent."""
+        return remove_tree(self._folder / STAGING / enrollment_id, self._folder)
 
     def staged(self) -> list[str]:
         """IDs of the enrollments of which something is staged."""
@@ -91,6 +94,37 @@ class PhotoFolders:
         for path in (person / FACES, person / AUGMENTED, person):
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
+
+    def renew(self, renewal_id: str, folder: str) -> int:
+        """Encrypts a person's photos by the present key; returns how many were not. Raises OSError, CannotDecrypt.
+
+        Args:
+            renewal_id: as of an enrollment: what is staged under it is put in the place of what was.
+        """
+        staging, person = self._folder / STAGING / renewal_id, self._folder / folder
+        renewed = 0
+        for name, augmented in self.names(folder).items():
+            path = self._photo_path(person, name, augmented)
+            data = self._keyring.renewed(path.read_bytes(), "photo", folder, name)
+            if data is not None:
+                staging.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+                write_synced(staging / name, data)
+                (staging / name).replace(path)
+                renewed += 1
+        self.unstage(renewal_id)
+        return renewed
+
+    def erase(self, folder: str) -> list[str]:
+        """Deletes a person's folder whole; returns what could not be deleted (paths below DB_PATH). Idempotent."""
+        if folder.startswith(".") or not folder or "/" in folder:
+            return []
+        return remove_tree(self._folder / folder, self._folder)
+
+    def folders_ending(self, suffix: str) -> list[str]:
+        """Names of people's folders that end so."""
+        return sorted(
+            path.name for path in self._folder.iterdir() if path.name.endswith(suffix) and self.has(path.name)
+        )
 
     def cache_files(self) -> list[str]:
         """File names of the pickles that the original has left in DB_PATH."""
@@ -107,6 +141,14 @@ class PhotoFolders:
     @staticmethod
     def _photo_path(folder: Path, name: str, augmented: bool) -> Path:
         return folder / (AUGMENTED if augmented else FACES) / name
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a new file, safe from a power cut."""
+    with open(path, "xb", opener=private_opener) as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _put_landmarks(photo: FacePhoto) -> bytes:

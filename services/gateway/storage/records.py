@@ -5,6 +5,7 @@ transaction that writes the person's row: whoever finds one finishes that enroll
 """
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from services.common.database import reading, writing
+from services.common.database import purge, reading, writing
 from services.common.errors import DatabaseRefused
 from services.gateway.env import Env
 from services.gateway.storage.types import JournalEntry, PersonRecord
@@ -64,12 +65,11 @@ class SqlRecords:
             record_id = record.record_id or _insert(connection, people, record)
             if record.record_id:
                 _update(connection, people, record)
-            row = {"enrolment_id": entry.enrollment_id, "person_id": entry.person_id, "details": _to_json(entry)}
-            connection.execute(insert(self._journal).values(row))
+            self._write_entry(connection, entry)
         return PersonRecord(record_id, record.person_id, record.name, record.path)
 
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
-        """Committed enrollments that are not finished yet: of one person, or all."""
+        """Committed enrollments and erasures that are not finished yet: of one person, or all."""
         self._table()
         query = select(self._journal.c.details)
         if person_id is not None:
@@ -78,15 +78,26 @@ class SqlRecords:
             return [_from_json(details) for (details,) in connection.execute(query)]
 
     def delete_entry(self, enrollment_id: str) -> None:
-        """Deletes the journal entry of a finished enrollment. Idempotent."""
+        """Deletes the journal entry of what is finished. Idempotent."""
         with writing(self._engine) as connection:
             connection.execute(delete(self._journal).where(self._journal.c.enrolment_id == enrollment_id))
 
-    def delete(self, record: PersonRecord) -> None:
-        """Deletes a person's row. Idempotent."""
+    def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
+        """The commit point of an erasure: deletes the person's row, if any, and journals what remains to be deleted."""
         people = self._table()
         with writing(self._engine) as connection:
-            connection.execute(delete(people).where(people.columns[0] == record.record_id))
+            if record:
+                connection.execute(delete(people).where(people.columns[0] == record.record_id))
+            connection.execute(delete(self._journal).where(self._journal.c.person_id == entry.person_id))
+            self._write_entry(connection, entry)
+
+    def purge(self) -> None:
+        """Overwrites what was deleted, wherever the database's files on this machine still hold it."""
+        purge(self._engine)
+
+    def _write_entry(self, connection: Connection, entry: JournalEntry) -> None:
+        row = {"enrolment_id": entry.enrollment_id, "person_id": entry.person_id, "details": _to_json(entry)}
+        connection.execute(insert(self._journal).values(row))
 
     def _table(self) -> Table:
         if self._people is None:
@@ -109,7 +120,7 @@ class SqlRecords:
 
 def _to_json(entry: JournalEntry) -> str:
     """The column `details`. Its keys are fixed: an entry may be finished by another version than wrote it."""
-    fields = {
+    fields: dict[str, object] = {
         "enrolment_id": entry.enrollment_id,
         "person_id": entry.person_id,
         "upload_id": entry.upload_id,
@@ -118,6 +129,8 @@ def _to_json(entry: JournalEntry) -> str:
         "drop_folder": entry.drop_folder,
         "drop": entry.drop,
     }
+    if entry.erases is not None:  # earlier versions delete the photos, the templates and the entry, but no uploads
+        fields |= {"erases": entry.erases, "committed_at": entry.committed_at}
     return json.dumps(fields, ensure_ascii=True)
 
 
@@ -131,6 +144,8 @@ def _from_json(details: str) -> JournalEntry:
         keep=tuple(fields["keep"]),
         drop_folder=fields["drop_folder"],
         drop=tuple(fields["drop"]),
+        erases=tuple(fields["erases"]) if "erases" in fields else None,
+        committed_at=fields.get("committed_at", math.inf),
     )
 
 

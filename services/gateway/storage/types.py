@@ -1,6 +1,7 @@
 """What the pipeline knows of storage: records, photos, uploads, locks. The other modules of this folder keep them."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -37,15 +38,17 @@ class PersonRecord:
 
 @dataclass(frozen=True)
 class JournalEntry:
-    """What remains to be done once an enrollment's row is committed.
+    """What remains to be done once an enrollment's row, or the deletion of a person's row, is committed.
 
     Attributes:
-        enrollment_id: `<lock stripe>-<unique>`.
+        enrollment_id: `<lock stripe>-<unique>`, of an erasure too.
         person_id: whose.
         upload_id: the upload that is consumed.
         folder: the person's folder.
         keep: file names that stay of the earlier photos.
         drop_folder, drop: the earlier folder (may be the same) and the file names to be deleted from it.
+        erases: the folders of a person who is to be erased, whole; None where somebody was enrolled.
+        committed_at: when that was committed, in seconds since 1970: later uploads stay.
     """
 
     enrollment_id: str
@@ -55,6 +58,8 @@ class JournalEntry:
     keep: tuple[str, ...] = ()
     drop_folder: str = ""
     drop: tuple[str, ...] = ()
+    erases: tuple[str, ...] | None = None
+    committed_at: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -114,14 +119,23 @@ class RecordStore(Protocol):
     def commit(self, record: PersonRecord, entry: JournalEntry) -> PersonRecord:
         """The commit point: writes the person's row (inserted where record_id is 0) and the journal, or neither."""
 
-    def delete(self, record: PersonRecord) -> None:
-        """Deletes a person's row. Idempotent."""
+    def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
+        """The commit point of an erasure: deletes the person's row, if any, and journals what remains to be deleted.
+
+        The person's earlier entries go: an erasure deletes what they would have finished.
+        """
 
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
-        """Committed enrollments that are not finished yet: of one person, or all."""
+        """Committed enrollments and erasures that are not finished yet: of one person, or all."""
 
     def delete_entry(self, enrollment_id: str) -> None:
-        """Deletes the journal entry of a finished enrollment. Idempotent."""
+        """Deletes the journal entry of what is finished. Idempotent."""
+
+    def purge(self) -> None:
+        """Overwrites what was deleted, wherever the database's files on this machine still hold it.
+
+        Raises DatabaseUnavailable where somebody is reading there.
+        """
 
 
 class PhotoStore(Protocol):
@@ -139,20 +153,26 @@ class PhotoStore(Protocol):
     def read(self, folder: str) -> Iterator[FacePhoto]:
         """A person's photos."""
 
-    def stage(self, enrollment_id: str, photos: Iterable[FacePhoto]) -> None:
-        """Writes an enrollment's photos where nobody reads them yet; raises OSError."""
+    def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
+        """Writes photos for a person's folder where nobody reads them yet; raises OSError."""
 
     def publish(self, enrollment_id: str, folder: str) -> None:
         """Moves staged photos into the person's folder. Idempotent."""
 
-    def unstage(self, enrollment_id: str) -> None:
-        """Deletes what is staged of an enrollment. Idempotent."""
+    def unstage(self, enrollment_id: str) -> list[str]:
+        """Deletes what is staged of an enrollment; returns what could not be deleted. Idempotent."""
 
     def staged(self) -> list[str]:
         """IDs of the enrollments of which something is staged."""
 
     def remove(self, folder: str, names: Iterable[str]) -> None:
         """Deletes photos of a person by file name, and the folder where nothing else is left in it. Idempotent."""
+
+    def erase(self, folder: str) -> list[str]:
+        """Deletes a person's folder whole; returns what could not be deleted (paths below DB_PATH). Idempotent."""
+
+    def folders_ending(self, suffix: str) -> list[str]:
+        """Names of people's folders that end so."""
 
     def cache_files(self) -> list[str]:
         """File names of the pickles that the original has left."""
@@ -169,6 +189,7 @@ class UploadStore(Protocol):
 
         Raises:
             StorageRefused: they cannot be written.
+            StorageFull: there is no room for them.
         """
 
     def open(self, upload_id: str) -> Upload:
@@ -191,11 +212,21 @@ class UploadStore(Protocol):
     def consume(self, upload_id: str) -> None:
         """Marks an upload as enrolled. Idempotent."""
 
-    def erase(self, person_id: str) -> None:
-        """Deletes all uploads of a person, enrolled or not."""
+    def erase(self, person_id: str, before: float = math.inf) -> list[str]:
+        """Deletes all uploads of a person, enrolled or not, and those that dead processes have left half written.
+
+        Args:
+            before: those stored later stay, seconds since 1970.
+
+        Returns:
+            What could not be deleted (paths below UPLOAD_FOLDER).
+        """
 
     def remove_unfinished(self) -> None:
         """Deletes uploads whose process died while it wrote them."""
+
+    def remove_expired(self) -> None:
+        """Deletes uploads that were stored longer ago than uploads are kept, enrolled or not."""
 
 
 class PersonLocks(Protocol):

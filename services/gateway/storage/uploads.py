@@ -1,32 +1,52 @@
-"""The upload folder: photos that wait to be enrolled or verified."""
+"""The upload folder: photos that wait to be enrolled or verified.
 
+An upload is written into `.unfinished-<token>/<upload_id>` and moved from there once it is whole. Who writes keeps the
+folder's `.lock` locked: one that nobody locks was left by a process that died.
+"""
+
+import fcntl
 import json
+import math
 import secrets
-import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from services.common.encryption import Keyring
+from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.storage.limits import UploadLimits
+from services.gateway.storage.removal import remove_tree
+from services.gateway.storage.room import Room
 from services.gateway.storage.types import Upload, split_upload_id
 
 #: The list of an upload's photos, kept in its folder.
 MANIFEST = ".photos.json"
 CONSUMED_SUFFIX = "_UPLOADED_TO_DB"
 UNFINISHED_PREFIX = ".unfinished-"
+LOCK = ".lock"
 
 #: Bytes that the name of a folder may have.
 MAX_FOLDER_NAME = 255
 
-#: Unfinished uploads older than this many seconds were left by a process that died.
-STALE_AFTER = 3600
+#: Folders without a lock are just being made, or were left before they had one: by then, in seconds.
+STALE_AFTER = 60
 
 
 class UploadFolders:
     """A folder for each upload; see UploadStore."""
 
-    def __init__(self, folder: Path):
+    def __init__(
+        self,
+        folder: Path,
+        limits: UploadLimits = UploadLimits(),  # noqa: B008
+        keyring: Keyring = Keyring(),  # noqa: B008
+    ):
         self._folder = folder
+        self._keyring = keyring
+        self._limits = limits
+        self._room = Room(folder, limits)
 
     def create(self, person_id: str, photos: Sequence[tuple[str, bytes]]) -> Upload:
         """Stores photos, all or none.
@@ -37,19 +57,21 @@ class UploadFolders:
 
         Raises:
             StorageRefused: the folder cannot be written to.
+            StorageFull: there is no room for them.
         """
+        self._room.take(sum(len(data) for _, data in photos))
         token = str(secrets.randbelow(9 * 10**17) + 10**17)
         upload_id = f"{person_id}-{token}"
-        unfinished = self._folder / f"{UNFINISHED_PREFIX}{token}"
         names = [f"{number:03d}{extension}" for number, (extension, _) in enumerate(photos, 1)]
         try:
-            unfinished.mkdir()
-            for name, (_, data) in zip(names, photos, strict=True):
-                (unfinished / name).write_bytes(data)
-            (unfinished / MANIFEST).write_text(json.dumps(names))
-            unfinished.rename(self._folder / upload_id)
+            with self._unfinished(token) as folder:
+                made = folder / upload_id
+                made.mkdir(FOLDER_MODE)
+                for name, (_, data) in zip(names, photos, strict=True):
+                    _write(made / name, self._keyring.seal(data, "upload", upload_id, name))
+                _write(made / MANIFEST, json.dumps(names).encode())
+                made.rename(self._folder / upload_id)
         except OSError as err:
-            shutil.rmtree(unfinished, ignore_errors=True)
             raise StorageRefused(f"the upload could not be stored: {err.strerror}") from err
         return Upload(upload_id, person_id, token, tuple(names))
 
@@ -86,7 +108,7 @@ class UploadFolders:
         """
         folder = self._folder / upload.upload_id
         try:
-            return (folder / photo).read_bytes()
+            return self._keyring.open((folder / photo).read_bytes(), "upload", upload.upload_id, photo)
         except FileNotFoundError as err:
             if not folder.is_dir():
                 raise UploadUnknown(f"{upload.upload_id!r} has just been used") from err
@@ -98,18 +120,111 @@ class UploadFolders:
         if folder.is_dir():
             folder.rename(self._folder / f"{upload_id}{CONSUMED_SUFFIX}")
 
-    def erase(self, person_id: str) -> None:
-        """Deletes all uploads of a person, enrolled or not."""
+    def erase(self, person_id: str, before: float = math.inf) -> list[str]:
+        """Deletes all uploads of a person, enrolled or not, and those that dead processes have left half written.
+
+        Args:
+            before: those stored later stay, seconds since 1970.
+
+        Returns:
+            What could not be deleted (paths below the folder).
+        """
+        left: list[str] = []
         for entry in self._folder.iterdir():
-            owner, token = split_upload_id(entry.name.removesuffix(CONSUMED_SUFFIX))
-            if owner == person_id and _is_token(token):
-                shutil.rmtree(entry, ignore_errors=True)
+            if entry.name.startswith(UNFINISHED_PREFIX):
+                theirs = any(_owner(path.name) == person_id for path in entry.glob("*"))
+                if theirs and _is_abandoned(entry):
+                    left += remove_tree(entry, self._folder)
+            elif _owner(entry.name) == person_id and _stored_at(entry) <= before:
+                left += remove_tree(entry, self._folder)
+        return left
 
     def remove_unfinished(self) -> None:
         """Deletes uploads whose process died while it wrote them."""
         for entry in self._folder.glob(f"{UNFINISHED_PREFIX}*"):
-            if time.time() - entry.stat().st_mtime > STALE_AFTER:
-                shutil.rmtree(entry, ignore_errors=True)
+            if _is_abandoned(entry):
+                remove_tree(entry, self._folder)
+
+    def remove_expired(self) -> None:
+        """Deletes uploads that were stored longer ago than uploads are kept, enrolled or not."""
+        if self._limits.ttl:
+            oldest = time.time() - self._limits.ttl
+            for entry in self._folder.iterdir():
+                if _owner(entry.name) and _stored_at(entry) < oldest:
+                    self._discard(entry)
+        self._room.measure()
+
+    def renew(self) -> int:
+        """Encrypts all photos by the present key; returns how many were not. Raises OSError, CannotDecrypt."""
+        renewed = 0
+        for folder in [entry for entry in self._folder.iterdir() if _owner(entry.name) and not entry.is_symlink()]:
+            with suppress(FileNotFoundError), self._unfinished(secrets.token_hex(8)) as unfinished:
+                for name in _photo_names(folder):
+                    upload_id = folder.name.removesuffix(CONSUMED_SUFFIX)
+                    data = self._keyring.renewed((folder / name).read_bytes(), "upload", upload_id, name)
+                    if data is not None:
+                        _write(unfinished / name, data)
+                        (unfinished / name).replace(folder / name)
+                        renewed += 1
+        return renewed
+
+    def _discard(self, upload: Path) -> None:
+        """Deletes an upload that somebody may be opening: it is gone at once, and then its photos."""
+        unfinished = self._folder / f"{UNFINISHED_PREFIX}{secrets.token_hex(8)}"
+        with suppress(FileNotFoundError):
+            upload.rename(unfinished)
+            remove_tree(unfinished, self._folder)
+
+    @contextmanager
+    def _unfinished(self, token: str) -> Iterator[Path]:
+        """A folder to write an upload in; it is deleted at the end with all that is still there."""
+        folder = self._folder / f"{UNFINISHED_PREFIX}{token}"
+        folder.mkdir(FOLDER_MODE)
+        try:
+            with open(folder / LOCK, "xb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                yield folder
+        finally:
+            remove_tree(folder, self._folder)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "xb", opener=private_opener) as file:
+        file.write(data)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether nobody writes into the folder of an unfinished upload any more."""
+    try:
+        with open(folder / LOCK, "rb+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locked_before = any(path.name != LOCK for path in folder.iterdir())  # who writes has locked it first
+            return locked_before or _is_stale(folder)
+    except BlockingIOError:
+        return False
+    except FileNotFoundError:
+        return _is_stale(folder)
+
+
+def _is_stale(folder: Path) -> bool:
+    try:
+        return time.time() - folder.stat().st_mtime > STALE_AFTER
+    except FileNotFoundError:
+        return False
+
+
+def _stored_at(folder: Path) -> float:
+    """When an upload was stored, in seconds since 1970; long ago where it has just gone."""
+    try:
+        return folder.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _owner(name: str) -> str:
+    """Whose upload a folder is, by its name; empty where it is none."""
+    owner, token = split_upload_id(name.removesuffix(CONSUMED_SUFFIX))
+    return owner if _is_token(token) else ""
 
 
 def _is_token(text: str) -> bool:

@@ -3,8 +3,10 @@
 import threading
 
 from services.common.database import Database
+from services.common.encryption import Keyring
 from services.common.env import EnvFile
 from services.gateway.env import Env
+from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.locks import LockFiles
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.photos import PhotoFolders
@@ -16,7 +18,16 @@ from services.gateway.storage.uploads import UploadFolders
 class EnvWorkspaces:
     """Opens what `.env` names now; see Workspaces. Safe to use from several threads."""
 
-    def __init__(self, env_file: EnvFile, database: Database, log_file: SharedFileHandler):
+    def __init__(
+        self,
+        env_file: EnvFile,
+        database: Database,
+        log_file: SharedFileHandler,
+        limits: UploadLimits = UploadLimits(),  # noqa: B008
+        keyring: Keyring = Keyring(),  # noqa: B008
+    ):
+        self._keyring = keyring
+        self._limits = limits
         self._env_file = env_file
         self._database = database
         self._log_file = log_file
@@ -32,8 +43,8 @@ class EnvWorkspaces:
                 self._opened = Workspace(
                     env=env,
                     records=SqlRecords(self._database.engine(env.sql), env),
-                    photos=PhotoFolders(env.db_path),
-                    uploads=UploadFolders(env.upload_folder),
+                    photos=PhotoFolders(env.db_path, self._keyring),
+                    uploads=UploadFolders(env.upload_folder, self._limits, self._keyring),
                     locks=LockFiles(env.db_path),
                 )
             return self._opened

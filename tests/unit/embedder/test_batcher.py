@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from services.common import call
-from services.common.errors import DeadlineExceeded, InvalidRequest, Overloaded
+from services.common.errors import Cancelled, DeadlineExceeded, InvalidRequest, Overloaded
 from services.common.metrics import Metrics
 from services.embedder.recognition.batcher import Batcher, Limits
 
@@ -192,6 +192,22 @@ def test_a_deadline_that_passed_before_is_not_begun():
     with pytest.raises(DeadlineExceeded):
         within(0.0, Batcher(gate, Limits(workers=1)).run, [1])
     assert gate.batches == []
+
+
+def test_what_a_caller_wanted_who_has_gone_is_not_begun(clients):
+    gate = Gate()
+    batcher = Batcher(gate, Limits(workers=1, batch=8, waiting=1))
+    first = clients.submit(batcher.run, [0])
+    gate.wait_until_begun()
+    request = copy_context()
+    caller = request.run(call.begin, "test", PATIENCE)
+    gone = clients.submit(request.run, batcher.run, [1])
+    wait_until_full(batcher)
+    caller.leave()
+    gate.open()
+    with pytest.raises(Cancelled):
+        gone.result(PATIENCE / 2)
+    assert first.result() == [0] and gate.batches == [[0]]
 
 
 def test_many_callers_at_once(clients):

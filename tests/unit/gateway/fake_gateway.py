@@ -13,6 +13,7 @@ from google.api import httpbody_pb2
 from reco.gateway.v1 import legacy_pb2
 
 from services.common import call
+from services.gateway.access.attempts import Attempts
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
@@ -43,11 +44,11 @@ class FakeGateway:
         self._executor = executor
         self.restart()
 
-    def restart(self, factor: int = 1) -> None:
-        """A new process on the same storage; `factor`: see FakeDetector."""
+    def restart(self, factor: int = 1, attempts: Attempts | None = None) -> None:
+        """A new process on the same storage; `factor`: see FakeDetector, `attempts`: see build_pipeline."""
         self.steps.clear()
         detector, liveness = FakeDetector(self.steps, factor), FakeLiveness(self.steps)
-        self.pipeline = build_pipeline(detector, liveness, self.embedder, self._executor)
+        self.pipeline = build_pipeline(detector, liveness, self.embedder, self._executor, attempts)
         self.rest = LegacyServicer(self.workspaces, self.pipeline, GatewayMetrics())
         self.typed = GatewayServicer(self.workspaces, self.pipeline, GatewayMetrics())
 

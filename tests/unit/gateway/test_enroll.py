@@ -1,12 +1,14 @@
 """Enrollment: all at once or not at all, whoever else enrolls and wherever the process dies."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.gateway.errors import (
     Busy,
+    ErasureIncomplete,
     InvalidName,
     InvalidPersonId,
     NoSingleFace,
@@ -265,8 +267,95 @@ def test_a_person_whose_enrollment_is_not_finished_is_erased_whole(gateway: Fake
 
 
 def test_what_is_left_of_a_person_without_a_row_is_erased_too(gateway: FakeGateway):
+    gateway.set_env(id_regex=".*")
     gateway.enroll(ANN)
-    gateway.records.rows.clear()
+    gateway.enroll(fake_photo("bob"), person=f"X-{PERSON}")
+    del gateway.records.rows[1]
     with pytest.raises(NotEnrolled):
         gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
-    assert not gateway.embedder.stored and not gateway.uploads.consumed
+    assert list(gateway.embedder.stored) == [f"X-{PERSON}"] and len(gateway.uploads.consumed) == 1
+    gateway.check_agreement()
+
+
+ERASING = ["records.erase", "embedder.remove", "photos.erase", "uploads.erase", "records.delete_entry", "records.purge"]
+
+
+@pytest.mark.parametrize("step", ERASING)
+@pytest.mark.parametrize("finisher", ["start", "enroll", "delete"])
+def test_a_process_that_dies_leaves_the_person_as_before_or_erased(gateway: FakeGateway, step: str, finisher: str):
+    gateway.enroll(ANN)
+    upload_id = gateway.upload(ANN)
+    gateway.steps.fail(step, Killed())
+    with pytest.raises(Killed):
+        gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
+    gateway.restart()
+    if step == "records.erase":
+        gateway.pipeline.reconciler.clean_up(gateway.workspace)
+        assert (
+            gateway.records.rows and upload_id in gateway.uploads.waiting and len(gateway.embedder.stored[PERSON]) == 3
+        )
+        return gateway.check_agreement()
+    if finisher == "start":
+        gateway.pipeline.reconciler.clean_up(gateway.workspace)
+    elif finisher == "enroll":
+        later = gateway.upload(fake_photo("bob"))
+        gateway.uploads.stored_at[later] += 60  # the client has waited
+        gateway.pipeline.enroller.enroll(gateway.workspace, later, "Bob", False)
+        assert gateway.verify(ANN).outcome is VerificationOutcome.FOUND_NONE
+        return gateway.check_agreement()
+    else:
+        with suppress(NotEnrolled):
+            gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
+    assert not gateway.records.rows and not gateway.embedder.stored and not gateway.photos.folders
+    assert upload_id not in gateway.uploads.waiting and not gateway.uploads.consumed
+    assert gateway.records.purged
+    return gateway.check_agreement()
+
+
+@pytest.mark.parametrize("step", ["embedder.remove", "photos.erase", "uploads.erase"])
+def test_what_cannot_be_deleted_is_named_and_deleted_later(gateway: FakeGateway, step: str):
+    gateway.enroll(ANN)
+    gateway.steps.fail(step, OSError("stuck"))
+    with pytest.raises(ErasureIncomplete, match="stuck"):
+        gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
+    assert not gateway.records.rows, "the person is gone all the same"
+    left = [bool(kept) for kept in (gateway.embedder.stored, gateway.photos.folders, gateway.uploads.consumed)]
+    assert left.count(True) == 1, "all else is deleted"
+    with pytest.raises(ErasureIncomplete):  # the new photos would mix with the old
+        gateway.enroll(fake_photo("bob"))
+    assert gateway.enroll(ANN, person="RECO_ID_2").outcome is EnrollmentOutcome.CREATED
+    found = gateway.verify(fake_photo("bob"), person="RECO_ID_2", skip_verify=True)
+    assert found.outcome is VerificationOutcome.FOUND_NONE, "others are searched"
+    gateway.steps.clear()
+    gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
+    gateway.check_agreement()
+
+
+def test_an_erasure_that_is_stuck_keeps_nobody_else_waiting(gateway: FakeGateway):
+    for person in (PERSON, "RECO_ID_2"):
+        gateway.enroll(ANN, person=person)
+    gateway.steps.fail("photos.erase", OSError("stuck"))
+    for person in (PERSON, "RECO_ID_2"):
+        with pytest.raises(ErasureIncomplete):
+            gateway.pipeline.enroller.delete(gateway.workspace, person)
+    gateway.steps.clear()
+    failures = iter([OSError("stuck"), None])
+
+    def fail_once() -> None:
+        if error := next(failures):
+            raise error
+
+    gateway.steps.before("photos.erase", fail_once)
+    with pytest.raises(ErasureIncomplete):
+        gateway.pipeline.reconciler.finish_all(gateway.workspace)
+    assert [entry.person_id for entry in gateway.records.entries.values()] == [PERSON]
+
+
+def test_who_is_erased_while_templates_are_made_does_not_come_back(gateway: FakeGateway):
+    gateway.enroll(ANN)
+    (record,) = gateway.records.rows.values()
+    gateway.steps.fail("photos.erase", OSError("stuck"))
+    with pytest.raises(ErasureIncomplete):
+        gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
+    gateway.pipeline.reconciler.embed_missing(gateway.workspace, record)
+    assert not gateway.embedder.stored

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.api.receiving import MEMORY, BodyTooSlow, Bounds, Busy, Receiver
+from services.gateway.api.receiving import MEMORY, BodyTooSlow, Receiver, TooManyUploads, UploadBounds
 from services.gateway.errors import StorageRefused
 
-QUICK = Bounds(pause=0.1, progress=10, disk=4 * MEMORY, working=1, waiting=1)
+QUICK = UploadBounds(pause=0.1, progress=10, disk=4 * MEMORY, working=1, waiting=1)
 
 
 def trickle(piece: bytes, count: int, pause: float) -> Iterator[bytes]:
@@ -61,7 +61,7 @@ def test_a_body_is_passed_on_when_it_is_whole(tmp_path: Path, size: int):
 def test_all_bodies_together_are_bounded(tmp_path: Path):
     receiver = Receiver(QUICK)
     with receiver.whole(iter([bytes(3 * MEMORY)]), tmp_path):
-        with pytest.raises(Busy), receiver.whole(iter([bytes(2 * MEMORY)]), tmp_path):
+        with pytest.raises(TooManyUploads), receiver.whole(iter([bytes(2 * MEMORY)]), tmp_path):
             pass
         with receiver.whole(iter([bytes(MEMORY)]), tmp_path):
             pass
@@ -83,7 +83,7 @@ def test_more_work_than_may_wait_is_refused():
     for thread in working:
         thread.start()
     time.sleep(0.1)
-    with pytest.raises(Busy):
+    with pytest.raises(TooManyUploads):
         receiver.work(len, "")
     release.set()
     for thread in working:

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 
 from services.common.database import open_engine
-from services.common.errors import DatabaseRefused
+from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.gateway.storage.records import SqlRecords
 from services.gateway.storage.types import JournalEntry, PersonRecord, RecordStore
 from tests.fake_storage import ENV, FakeRecords
@@ -61,13 +61,56 @@ def test_a_row_and_its_journal_entry_are_written_together(records: RecordStore):
     assert records.journal() == []
 
 
-def test_a_row_is_changed_in_place_and_deleted(records: RecordStore):
+def test_a_row_is_changed_in_place(records: RecordStore):
     record = records.commit(NEW, entry(1))
     changed = PersonRecord(record.record_id, "RECO_ID_1", "ann_miller", "/db/x")
     assert records.commit(changed, entry(2)) == changed == records.find("RECO_ID_1")
-    for _ in range(2):
-        records.delete(changed)
-    assert records.find("RECO_ID_1") is None
+
+
+def test_a_row_is_deleted_together_with_what_was_journalled_of_the_person(records: RecordStore):
+    record = records.commit(NEW, ENTRY)
+    records.commit(PersonRecord(0, "RECO_ID_2", "bob", "/db/bob"), entry(2))
+    for number, row in ((3, record), (4, None)):  # the second time there is no row any more
+        erasure = JournalEntry(f"007-{number}", "RECO_ID_1", "", "folder", erases=("folder", "another"))
+        records.erase(row, erasure)
+        assert records.find("RECO_ID_1") is None
+        assert records.journal("RECO_ID_1") == [erasure]
+    assert records.find("RECO_ID_2") and records.journal("RECO_ID_2") == [entry(2)]
+
+
+def test_an_erasure_is_one_to_earlier_versions_too(engine: Engine):
+    """They delete the photos that `drop` names, and store an empty gallery."""
+    erasure = JournalEntry("007-1", "RECO_ID_1", "", "folder", (), "folder", ("a.png",), ("folder",))
+    SqlRecords(engine, ENV).erase(None, erasure)
+    with engine.connect() as connection:
+        details = json.loads(connection.scalars(text("SELECT details FROM reco_enrolments")).one())
+    assert [details[key] for key in ("upload_id", "keep", "drop_folder", "drop")] == ["", [], "folder", ["a.png"]]
+
+
+def test_what_was_deleted_is_in_no_file_of_the_database(engine: Engine, tmp_path: Path):
+    records = SqlRecords(engine, ENV)
+    for number in range(200):
+        person = f"RECO_ID_{number}"
+        records.commit(PersonRecord(0, person, f"name-of-{number}-", "/db/x"), entry(number))
+    for number in range(0, 200, 2):
+        erasure = JournalEntry(f"001-{number}", f"RECO_ID_{number}", "", "folder", erases=(f"name-of-{number}-",))
+        records.erase(records.find(f"RECO_ID_{number}"), erasure)
+        records.delete_entry(erasure.enrollment_id)
+    records.purge()
+    files = [path.read_bytes() for path in tmp_path.iterdir()]
+    left = [number for number in range(200) if any(f"name-of-{number}-".encode() in data for data in files)]
+    assert left == list(range(1, 200, 2))
+
+
+def test_the_database_is_not_purged_while_somebody_reads_what_was_deleted(engine: Engine):
+    records = SqlRecords(engine, ENV)
+    record = records.commit(NEW, ENTRY)
+    with engine.connect() as reader, reader.begin():
+        assert reader.scalars(text("SELECT count(*) FROM reco_table")).one() == 1
+        records.erase(record, JournalEntry("007-3", "RECO_ID_1", "", "folder", erases=()))
+        with pytest.raises(DatabaseUnavailable):
+            records.purge()
+    records.purge()
 
 
 def test_rows_are_paged_by_their_id(records: RecordStore):

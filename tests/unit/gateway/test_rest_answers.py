@@ -2,7 +2,8 @@
 
 import pytest
 
-from services.gateway.errors import StorageRefused, TooManyPhotos
+from services.gateway.api.form_stream import MAX_PARTS
+from services.gateway.errors import StorageRefused
 from services.gateway.pipeline.upload import MAX_PHOTOS
 from services.gateway.stages.channels import StageUnavailable
 from tests.fakes import FakeFace, fake_photo
@@ -35,6 +36,16 @@ def test_upload_results_where_nothing_was_saved(gateway: FakeGateway):
         "saved_as",
     ]
     assert results["rejected"] == ["p0.jpg"]
+
+
+@pytest.mark.parametrize(("photos", "named"), [(MAX_PHOTOS + 1, MAX_PHOTOS + 1), (MAX_PARTS + 1, 0)])
+def test_too_many_photos_are_all_rejected(gateway: FakeGateway, photos: int, named: int):
+    answer = upload(gateway, *[ANN] * photos)
+    assert code_of(answer) == 120
+    results = answer["upload_results"]
+    assert results["rejected"] == [f"p{number}.jpg" for number in range(named)]
+    assert (results["upload_id"], results["scores"], results["saved"]) == (None, {}, [])
+    assert gateway.steps.counts["detector.score"] == 0 and not gateway.uploads.waiting
 
 
 def test_enrollment_results(gateway: FakeGateway):
@@ -99,9 +110,7 @@ def test_a_stage_that_is_down_has_no_code(gateway: FakeGateway, step: str, error
     gateway.check_agreement()
 
 
-def test_nor_has_a_full_disk_or_too_much(gateway: FakeGateway):
+def test_nor_has_a_full_disk(gateway: FakeGateway):
     gateway.steps.fail("uploads.create", StorageRefused("disk full"))
     with pytest.raises(StorageRefused):
         upload(gateway, ANN)
-    with pytest.raises(TooManyPhotos):
-        upload(gateway, *[ANN] * (MAX_PHOTOS + 1))

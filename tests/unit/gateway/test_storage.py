@@ -1,15 +1,23 @@
 """Storage on real folders and SQLite; what the pipeline relies on, on the fakes of its other tests too."""
 
 import logging
+import multiprocessing
+import os
+import subprocess
 import threading
+import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 
-from services.gateway.errors import Busy, PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.common.encryption import CannotDecrypt, Keyring
+from services.gateway.errors import Busy, PhotoMissing, StorageFull, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 from services.gateway.storage.locks import LockFiles
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.photos import PhotoFolders
@@ -73,6 +81,115 @@ def test_all_uploads_of_a_person_are_erased_and_no_others(uploads: UploadStore):
     assert uploads.open(other.upload_id) == other
 
 
+def test_an_upload_of_a_dead_process_is_deleted_and_one_of_a_living_process_is_not(tmp_path: Path):
+    """The process is killed in the middle of it."""
+    uploads, reached = UploadFolders(tmp_path), tmp_path / "reached"
+    writer = multiprocessing.get_context("fork").Process(target=_write_for_ever, args=(tmp_path, reached))
+    writer.start()
+    while not reached.exists():
+        time.sleep(0.01)
+    (unfinished,) = tmp_path.glob(".unfinished-*")
+    assert list(unfinished.glob("A-*/001.jpg"))
+    uploads.remove_unfinished()
+    assert uploads.erase("A") == [] and unfinished.exists()
+    writer.kill()
+    writer.join()
+    assert uploads.erase("B") == [] and unfinished.exists()
+    assert uploads.erase("A") == [] and not unfinished.exists()
+
+
+def _write_for_ever(folder: Path, reached: Path) -> None:
+    class Endless(Sequence[tuple[str, bytes]]):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: Any) -> Any:
+            if index > 1:
+                raise IndexError
+            if index == 1 and list(folder.glob(".unfinished-*/A-*/001.jpg")):
+                reached.touch()
+                time.sleep(60)
+            return ".jpg", b"x"
+
+    UploadFolders(folder).create("A", Endless())
+
+
+def test_old_uploads_are_deleted_enrolled_or_not(tmp_path: Path):
+    uploads = UploadFolders(tmp_path, UploadLimits(ttl=100))
+    old, used, new = (uploads.create("A", [(".jpg", b"x")]).upload_id for _ in range(3))
+    uploads.consume(used)
+    for name in (old, f"{used}_UPLOADED_TO_DB"):
+        os.utime(tmp_path / name, (time.time() - 101,) * 2)
+    (tmp_path / "not an upload").mkdir()
+    os.utime(tmp_path / "not an upload", (1, 1))
+    uploads.remove_expired()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [new, "not an upload"]
+
+
+def test_uploads_are_refused_beyond_their_quota_until_some_are_gone(tmp_path: Path):
+    uploads = UploadFolders(tmp_path, UploadLimits(quota=1000))
+    first = uploads.create("A", [(".jpg", bytes(300)), (".jpg", bytes(300))])
+    with pytest.raises(StorageFull):
+        uploads.create("B", [(".jpg", bytes(500))])
+    uploads.create("B", [(".jpg", bytes(300))])
+    other = UploadFolders(tmp_path, UploadLimits(quota=1000))
+    with pytest.raises(StorageFull):
+        other.create("C", [(".jpg", bytes(300))])
+    uploads.erase(first.person_id)
+    other.remove_expired()
+    other.create("C", [(".jpg", bytes(300))])
+
+
+def test_uploads_are_refused_where_the_disk_is_nearly_full(tmp_path: Path):
+    with pytest.raises(StorageFull):
+        UploadFolders(tmp_path, UploadLimits(reserve=1 << 60)).create("A", [(".jpg", b"x")])
+    assert not list(tmp_path.iterdir())
+
+
+def test_limits_are_numbers_with_units():
+    assert [parse_duration(text) for text in ("0", "90", "45s", "30m", "12h", "1d")] == [0, 90, 45, 1800, 43200, 86400]
+    assert [parse_size(text) for text in ("0", "10", "1k", "64M", "2 G")] == [0, 10, 1024, 64 << 20, 2 << 30]
+    for text in ("", "-1", "1w", "d", "1.5h", "٣"):
+        with pytest.raises(ValueError, match="whole number"):
+            parse_duration(text)
+
+
+def test_what_is_left_before_it_had_a_lock_is_deleted_once_it_is_old(tmp_path: Path):
+    old, new = tmp_path / ".unfinished-1", tmp_path / ".unfinished-2"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "001.jpg").write_bytes(b"as earlier versions have left it")
+    os.utime(old, (1, 1))
+    UploadFolders(tmp_path).remove_unfinished()
+    assert not old.exists() and new.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs a file that its owner cannot delete")
+def test_what_cannot_be_deleted_is_named(tmp_path: Path, png: bytes):
+    photos, uploads = PhotoFolders(tmp_path), UploadFolders(tmp_path)
+    photos.stage("000-1", "x-A", [FacePhoto(name, False, png, None) for name in ("a.png", "b.png")])
+    photos.publish("000-1", "x-A")
+    upload = uploads.create("A", [(".jpg", b"x")])
+    stuck = [tmp_path / "x-A" / "faces" / "a.png", tmp_path / upload.upload_id / "001.jpg"]
+    if subprocess.run(["chattr", "+i", *stuck], check=False).returncode:
+        pytest.skip("this file system has no immutable files")
+    try:
+        assert [name.partition(" (")[0] for name in photos.erase("x-A")] == ["x-A/faces/a.png"]
+        assert [name.partition(" (")[0] for name in uploads.erase("A")] == [f"{upload.upload_id}/001.jpg"]
+    finally:
+        subprocess.run(["chattr", "-i", *stuck], check=True)
+    assert not stuck[0].with_name("b.png").exists()
+    assert photos.erase("x-A") == uploads.erase("A") == [] and not list(tmp_path.glob("*A*"))
+
+
+@pytest.mark.parametrize("folder", ["", ".", "..", ".staging", "../other", "/"])
+def test_no_folder_outside_is_erased(tmp_path: Path, folder: str):
+    for path in (tmp_path / "db" / ".staging", tmp_path / "other"):
+        path.mkdir(parents=True)
+    PhotoFolders(tmp_path / "db").erase(folder)
+    assert (tmp_path / "db" / ".staging").is_dir() and (tmp_path / "other").is_dir()
+
+
 def test_an_upload_without_a_list_is_what_is_in_its_folder(tmp_path: Path):
     (tmp_path / "A-1").mkdir()
     with pytest.raises(UploadEmpty):
@@ -123,7 +240,7 @@ def test_an_upload_that_cannot_be_stored_leaves_nothing(tmp_path: Path):
 @both
 def test_photos_are_staged_then_published_then_removed(photos: PhotoStore, png: bytes):
     made = [FacePhoto("a.png", False, png, LANDMARKS), FacePhoto("b.png", True, png, None)]
-    photos.stage("000-1", made)
+    photos.stage("000-1", "x-A", made)
     assert photos.staged() == ["000-1"] and not photos.has("x-A")
     for _ in range(2):  # publishing twice is publishing once
         photos.publish("000-1", "x-A")
@@ -138,7 +255,7 @@ def test_photos_are_staged_then_published_then_removed(photos: PhotoStore, png: 
 
 @both
 def test_what_is_staged_can_be_dropped(photos: PhotoStore, png: bytes):
-    photos.stage("000-1", [FacePhoto("a.png", False, png, LANDMARKS)])
+    photos.stage("000-1", "x-A", [FacePhoto("a.png", False, png, LANDMARKS)])
     for _ in range(2):
         photos.unstage("000-1")
     photos.publish("000-1", "x-A")
@@ -147,7 +264,7 @@ def test_what_is_staged_can_be_dropped(photos: PhotoStore, png: bytes):
 
 def test_a_photo_with_landmarks_stays_a_picture(tmp_path: Path, png: bytes):
     photos = PhotoFolders(tmp_path)
-    photos.stage("000-1", [FacePhoto("a.png", False, png, LANDMARKS)])
+    photos.stage("000-1", "x-A", [FacePhoto("a.png", False, png, LANDMARKS)])
     photos.publish("000-1", "x-A")
     stored = cv2.imread(str(tmp_path / "x-A" / "faces" / "a.png"))
     assert np.array_equal(stored, cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR))
@@ -173,6 +290,47 @@ def test_caches_of_the_original_are_pickles(tmp_path: Path):
     photos = PhotoFolders(tmp_path)
     assert photos.cache_files() == ["a.pkl", "b.pkl"]
     assert [photos.delete_cache("a.pkl") for _ in range(2)] == [True, False]
+
+
+# Encrypted
+
+
+@pytest.fixture
+def keys() -> list[bytes]:
+    return [bytes(32)]
+
+
+def test_photos_are_encrypted_and_change_their_key(tmp_path: Path, png: bytes, keys: list[bytes]):
+    made = [FacePhoto("a.png", False, png, LANDMARKS), FacePhoto("b.png", True, png, None)]
+    plain, photos = PhotoFolders(tmp_path), PhotoFolders(tmp_path, Keyring(lambda: tuple(keys)))
+    plain.stage("000-1", "x-A", made[:1])
+    plain.publish("000-1", "x-A")
+    photos.stage("000-2", "x-A", made[1:])
+    photos.publish("000-2", "x-A")
+    assert list(photos.read("x-A")) == made, "also what was stored before there was a key"
+    assert photos.renew("000-3", "x-A") == 1
+    assert [path for path in tmp_path.rglob("*.png") if png[:50] in path.read_bytes()] == []
+    keys.insert(0, bytes(range(32)))
+    assert (photos.renew("000-4", "x-A"), photos.renew("000-5", "x-A")) == (2, 0)
+    del keys[1]
+    assert list(photos.read("x-A")) == made and photos.staged() == []
+    (tmp_path / "x-A").rename(tmp_path / "x-B")
+    with pytest.raises(CannotDecrypt):
+        list(photos.read("x-B"))
+
+
+def test_uploads_are_encrypted_and_change_their_key(tmp_path: Path, keys: list[bytes]):
+    plain, uploads = UploadFolders(tmp_path), UploadFolders(tmp_path, keyring=Keyring(lambda: tuple(keys)))
+    old, new = (store.create("A", [(".jpg", b"a face")]) for store in (plain, uploads))
+    consumed = uploads.create("A", [(".jpg", b"a face")])
+    uploads.consume(consumed.upload_id)
+    assert [uploads.read(one, "001.jpg") for one in (old, new)] == [b"a face"] * 2
+    keys.insert(0, bytes(range(32)))
+    assert (uploads.renew(), uploads.renew()) == (3, 0)
+    del keys[1]
+    assert [uploads.read(uploads.open(one.upload_id), "001.jpg") for one in (old, new)] == [b"a face"] * 2
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"face" in path.read_bytes()]
+    assert not list(tmp_path.glob(".unfinished-*"))
 
 
 # Locks

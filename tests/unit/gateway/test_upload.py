@@ -50,7 +50,11 @@ def test_nothing_is_stored_where_no_photo_is_good(gateway: FakeGateway):
         (b"BM", ".bmp"),
         (b"II*\0", ".tiff"),
         (b"MM\0*", ".tiff"),
-        (b"GIF89a", ".img"),
+        (b"GIF89a", ".gif"),
+        (b"\0\0\0\x18ftypheic", ".heic"),
+        (b"\0\0\0\x18ftypmif1", ".heic"),
+        (b"\0\0\0\x1cftypavif", ".avif"),
+        (b"%PDF", ".img"),
     ],
 )
 def test_the_stored_name_says_what_the_file_begins_with(gateway: FakeGateway, start: bytes, extension: str):

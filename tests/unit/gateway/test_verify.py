@@ -4,6 +4,7 @@ import pytest
 
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.common.faces import Verdict
+from services.gateway.access.attempts import Attempts, TooManyAttempts
 from services.gateway.errors import (
     LivenessUnavailable,
     NoFace,
@@ -245,3 +246,27 @@ def test_an_enrollment_that_was_not_finished_is_finished_first(gateway: FakeGate
     found = outcome(gateway, NEAR, **options)
     assert found is (VerificationOutcome.FOUND_SAME if options else VerificationOutcome.VERIFIED)
     gateway.check_agreement()
+
+
+def test_an_id_cannot_be_claimed_too_often(enrolled: FakeGateway):
+    """By whatever photos and options: each answer tells a distance. An upload that does not exist claims nobody."""
+    enrolled.restart(attempts=Attempts(3, lambda: 0.0))
+    for _ in range(5):
+        with pytest.raises(UploadUnknown):
+            enrolled.pipeline.verifier.verify(enrolled.workspace, f"{PERSON}-1", VerifyOptions())
+    assert [outcome(enrolled, photo) for photo in (ANN, BOB)] == [
+        VerificationOutcome.VERIFIED,
+        VerificationOutcome.FOUND_OTHER,
+    ]
+    enrolled.verify(ANN, skip_verify=True)
+    with pytest.raises(TooManyAttempts):
+        enrolled.verify(ANN)
+    assert enrolled.verify(BOB, person=OTHER).outcome is VerificationOutcome.VERIFIED
+
+
+@pytest.mark.parametrize("photos", [1, 4, 200])
+def test_of_crowds_the_surest_faces_of_every_photo_take_part(enrolled: FakeGateway, photos: int):
+    crowd = ["ann", *[f"stranger {number}" for number in range(319)]]
+    result = enrolled.verify(*[fake_photo(*crowd, score=number) for number in range(photos)], skip_verify=True)
+    assert result.outcome is VerificationOutcome.FOUND_SAME
+    assert len(result.liveness) == 256 // photos * photos

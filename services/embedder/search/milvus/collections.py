@@ -6,15 +6,21 @@ other, whoever writes them, and one that was written but not noted, because its 
 """
 
 import time
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import and_, delete, insert, select, update
 
 from services.common.database import reading, writing
-from services.embedder.gallery.store import THIS_ROW, Gallery, Revision, revision_in
+from services.embedder.gallery.removals import absent_in, removals_between
+from services.embedder.gallery.store import (
+    THIS_ROW,
+    Gallery,
+    Revision,
+    revision_in,
+)
 from services.embedder.gallery.tables import collections, revisions
-from services.embedder.gallery.templates import Templates
+from services.embedder.gallery.templates import no_templates
+from services.embedder.search.index import Index
 
 #: People whose changes are written in one transaction.
 STEP_PEOPLE = 64
@@ -110,8 +116,8 @@ class CollectionTable:
             )
             connection.execute(update(collections).where(collections.c.name == made.name).values(searched=True))
 
-    def write_changes(self, name: str, model: str, write: Callable[[Mapping[str, Templates]], None]) -> Revision | None:
-        """Hands the oldest changes that a collection lacks to `write`, and notes that it holds them.
+    def write_changes(self, name: str, model: str, index: Index) -> Revision | None:
+        """Writes the oldest changes that a collection lacks to its index, and notes that it holds them.
 
         Returns:
             The state that the collection holds then; None where it is no longer the one to be searched.
@@ -123,9 +129,11 @@ class CollectionTable:
             if row is None or row.epoch != now.epoch or row.number > now.number:
                 return None
             changes, last = self._gallery.next_changes(connection, row.number, model, STEP_PEOPLE)
-            if changes:
-                write(changes)
             number = last if len(changes) == STEP_PEOPLE else max(last, now.number)
+            suspects = {one for it in removals_between(connection, row.number, number) for one in index.people_of(it)}
+            removed = dict.fromkeys(absent_in(connection, suspects), no_templates())
+            if changes or removed:
+                index.apply({**removed, **changes})
             if number > row.number:
                 connection.execute(update(collections).where(ours).values(number=number))
             return Revision(now.epoch, number)

@@ -11,6 +11,7 @@ import numpy as np
 from pymilvus import CollectionSchema, DataType, MilvusClient
 from pymilvus.milvus_client import IndexParams
 
+from services.embedder.gallery.buckets import owner_digest
 from services.embedder.matching import unit
 from services.embedder.search.index import Rows
 
@@ -20,8 +21,9 @@ RAW, DIRECTION = "raw", "direction"
 ID_BYTES = 4 * 255
 #: Bytes of vectors sent at once; Milvus takes messages of 64 MB.
 WRITE_BYTES = 8 << 20
-#: Digests of 16 bytes, as numbers, are below this.
+#: Digests of 16 bytes, as numbers, are below this; and they have so many hexadecimal digits.
 KEYS_END = 1 << 128
+DIGITS = 32
 
 
 def schema(dimension: int, description: str) -> tuple[CollectionSchema, IndexParams]:
@@ -55,7 +57,7 @@ def from_entities(entities: Sequence[Mapping[str, Any]]) -> Rows:
 
 def _entity(ids: tuple[str, str], vector: np.ndarray, direction: np.ndarray) -> dict[str, Any]:
     person_id, photo_id = ids
-    owner = _digest(person_id)
+    owner = owner_digest(person_id)
     key = _digest(owner + photo_id)
     return {"key": key, "owner": owner, "person_id": person_id, "photo_id": photo_id, RAW: vector, DIRECTION: direction}
 
@@ -66,7 +68,12 @@ def _digest(text: str) -> str:
 
 def of_people(person_ids: Iterable[str]) -> str:
     """A filter for what is stored of these people."""
-    return "owner in [" + ", ".join(f'"{_digest(person_id)}"' for person_id in person_ids) + "]"
+    return "owner in [" + ", ".join(f'"{owner_digest(person_id)}"' for person_id in person_ids) + "]"
+
+
+def of_digits(digits: str) -> str:
+    """A filter for what is stored of the people whose digests (gallery/buckets.py) begin with these digits."""
+    return f'owner like "{digits}%"'
 
 
 def between(low: int, high: int) -> str:

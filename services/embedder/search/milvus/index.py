@@ -35,6 +35,8 @@ MAX_KEYS = 512
 
 #: Probes searched at a time; Milvus Lite keeps a copy of all vectors for each.
 PROBE_BATCH = 16
+#: Rows fetched at most of the people whose digests begin alike; where there are more, more digits are looked at.
+MAX_ROWS = 8192
 #: Candidates fetched for a probe at first.
 FIRST_CANDIDATES = 8
 
@@ -162,8 +164,12 @@ class MilvusIndex:
             for keys in _slices(sorted(gone), MAX_KEYS):
                 client.delete(self.name, ids=keys, timeout=TIMEOUT)
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
-        hits: list[Hit | None] = []
+    def people_of(self, bucket: int) -> set[str]:
+        with self._milvus.call() as client:
+            return self._owners(client, f"{bucket:03x}")
+
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
+        hits: list[list[Hit]] = []
         size = 1 if self._milvus.is_file else PROBE_BATCH
         with self._milvus.turn:
             for start in range(0, len(probes), size):
@@ -220,6 +226,16 @@ class MilvusIndex:
             )  # fmt: skip
             keys |= {row["key"] for row in rows}
         return keys
+
+    def _owners(self, client: MilvusClient, digits: str) -> set[str]:
+        """The people whose digests begin with these digits."""
+        rows = client.query(
+            self.name, filter=fields.of_digits(digits), output_fields=["person_id"], limit=MAX_ROWS,
+            consistency_level="Strong", timeout=TIMEOUT,
+        )  # fmt: skip
+        if len(rows) < MAX_ROWS or len(digits) == fields.DIGITS:
+            return {row["person_id"] for row in rows}
+        return set().union(*(self._owners(client, digits + more) for more in "0123456789abcdef"))
 
 
 #: What Milvus found, most promising first: a `distance`, and the fields that were asked for in `entity`.

@@ -65,9 +65,8 @@ class SharedIndexes:
         try:
             for model in self._table.models():
                 self._follow(model)
-        except IndexUnavailable as err:
-            log.warning("what was removed is still in the vector database, until the next search: %s", err)
-        self._tidy()
+        finally:
+            self._tidy()
 
     def up_to_date(self, model: str, dimension: int) -> MilvusIndex:
         """The collection to be searched, with every change that was committed before the call."""
@@ -109,7 +108,7 @@ class SharedIndexes:
         index = self._milvus.open(held.name)
         state: Revision | None = held.revision
         while state and state.number < number:
-            state = self._table.write_changes(held.name, model, index.apply)
+            state = self._table.write_changes(held.name, model, index)
         if state:
             self._on_update(model, len(index))
 
@@ -165,7 +164,7 @@ class _Current:
         self._model = model
         self._dimension = dimension
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[Hit | None]:
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
         return self._with_index(lambda index: index.search(probes, metric, threshold))
 
     def __len__(self) -> int:

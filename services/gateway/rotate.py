@@ -1,0 +1,48 @@
+"""`python -m services.gateway.rotate`: encrypts all photos and uploads by the present key (`make rotate-key`)."""
+
+import uuid
+
+from services.common.database import Database
+from services.common.env import EnvFile
+from services.common.private import keep_files_private
+from services.gateway.env import Env
+from services.gateway.settings import Settings
+from services.gateway.storage.locks import LockFiles
+from services.gateway.storage.photos import PhotoFolders
+from services.gateway.storage.records import SqlRecords
+from services.gateway.storage.types import stripe_of
+from services.gateway.storage.uploads import UploadFolders
+
+#: Rows read at a time.
+PAGE = 1000
+
+
+def main() -> None:
+    """Says how many there were."""
+    keep_files_private()
+    settings = Settings.from_environment()
+    env_file = EnvFile(settings.env_file)
+    env = Env(**env_file.read())
+    records = SqlRecords(Database(env_file.root).engine(env.sql), env)
+    photos = PhotoFolders(env.db_path, settings.keyring)
+    print(f"{renew_photos(records, photos, LockFiles(env.db_path))} photos encrypted by the present key")
+    uploads = UploadFolders(env.upload_folder, settings.uploads, settings.keyring)
+    print(f"{uploads.renew()} uploaded photos encrypted by the present key")
+
+
+def renew_photos(records: SqlRecords, photos: PhotoFolders, locks: LockFiles) -> int:
+    """Person by person, with the lock of each; returns how many photos there were."""
+    last = renewed = 0
+    while page := records.after(last, PAGE):
+        for person_id in [record.person_id for record in page]:
+            stripe = stripe_of(person_id)
+            with locks.hold(stripe):
+                record = records.find(person_id)
+                if record and photos.has(record.folder):
+                    renewed += photos.renew(f"{stripe:03d}-{uuid.uuid4().hex}", record.folder)
+        last = page[-1].record_id
+    return renewed
+
+
+if __name__ == "__main__":
+    main()
