@@ -103,7 +103,7 @@ def upload(system: System) -> tuple[int, dict[str, str], bytes]:
 
 
 def test_an_answer_that_is_too_late_is_504_as_json(system: System):
-    with Stopped(system.pids("gateway")[-1]):
+    with Stopped(system.pids("detector")[-1]):
         started = time.monotonic()
         status, _, body = upload(system)
         assert 2 < time.monotonic() - started < 8
