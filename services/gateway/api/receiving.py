@@ -1,5 +1,6 @@
 """Takes in the bodies of uploads, however slowly they come: on disk, so that waiting costs next to nothing."""
 
+import os
 import queue
 import tempfile
 import threading
@@ -9,6 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CTR
 
 from services.common import call
 from services.common.errors import Overloaded, RecoError
@@ -101,22 +106,25 @@ class Receiver:
 
     @contextmanager
     def whole(self, pieces: Iterator[bytes], folder: Path) -> Iterator[Iterator[bytes]]:
-        """A body, once all of it is there; the time for the request counts from then on.
+        """A body, once all of it is there; the time for the request counts from then on. What is on disk of it meanwhile is
+        encrypted by a key of its own, which is in memory alone.
 
         Raises:
             TooManyUploads: the bodies that are under way take all the disk they may.
             StorageRefused: `folder` cannot be written to.
         """
         taken = 0
+        cipher = Cipher(AES(os.urandom(32)), CTR(bytes(16)))
+        encrypt, decrypt = cipher.encryptor().update, cipher.decryptor().update
         try:
             with tempfile.SpooledTemporaryFile(MEMORY, dir=str(folder)) as file:
                 for piece in pieces:
                     self._take(len(piece))
                     taken += len(piece)
-                    _write(file, piece)
+                    _write(file, encrypt(piece))
                 file.seek(0)
                 call.renew()
-                yield iter(lambda: file.read(PIECE), b"")
+                yield iter(lambda: decrypt(file.read(PIECE)), b"")
         finally:
             self._take(-taken)
 

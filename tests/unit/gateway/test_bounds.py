@@ -1,6 +1,7 @@
 """What uploads may take of the gateway's memory, over all clients."""
 
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -51,7 +52,8 @@ def test_what_is_larger_than_all_there_is_goes_alone():
         pass
 
 
-def test_a_file_that_is_too_large_for_a_photo_is_not_looked_at(gateway: FakeGateway):
+def test_a_file_that_is_too_large_for_a_photo_is_not_looked_at(gateway: FakeGateway, tmp_path: Path):
+    gateway.set_env(upload_folder=tmp_path)
     answer = upload(gateway, ANN, ANN + bytes(MAX_PHOTO_BYTES))
     assert code_of(answer) == 119
     assert answer["upload_results"]["errors"] == ["p1.jpg"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.gateway.api import receiving
 from services.gateway.api.receiving import MEMORY, BodyTooSlow, Receiver, TooManyUploads, UploadBounds
 from services.gateway.errors import StorageRefused
 
@@ -89,3 +90,12 @@ def test_more_work_than_may_wait_is_refused():
     for thread in working:
         thread.join()
     assert receiver.work(len, "ab") == 2
+
+
+def test_what_is_on_disk_of_a_body_cannot_be_read_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    written: list[bytes] = []
+    write = receiving._write
+    monkeypatch.setattr(receiving, "_write", lambda file, data: (written.append(data), write(file, data)))
+    with Receiver(QUICK).whole(iter([b"photo" * 1000]), tmp_path) as body:
+        assert b"".join(body) == b"photo" * 1000
+    assert b"photo" not in b"".join(written)
