@@ -123,6 +123,17 @@ def test_erasing_reading_and_unknown_paths_need_a_key_too(guarded: Guarded):
     assert refusal(guarded, "GET", "/nowhere") == 401
 
 
+def test_whether_it_is_ready_and_what_browsers_ask_beforehand_needs_no_key(guarded: Guarded):
+    assert guarded.ask("GET", "/readyz")[:2] == (200, guarded.ask("GET", "/readyz", x_api_key="wrong")[1])
+    connection = http.client.HTTPConnection("localhost", guarded.system.port, timeout=10)
+    asked = {"Origin": "https://door.example", "Access-Control-Request-Method": "POST"}
+    connection.request("OPTIONS", "/verify", headers=asked)
+    answer = connection.getresponse()
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "https://door.example")
+    assert answer.read() == b""
+    assert refusal(guarded, "POST", "/verify", origin="https://door.example", x_body_whole="yes") == 401
+
+
 @pytest.mark.parametrize("path", ["/upload_imgs?id=RECO_ID_1", "/v1/uploads", "/verify"])
 @pytest.mark.parametrize("key", [{}, {"x-api-key": "wrong"}])
 def test_the_refusal_comes_before_the_body(guarded: Guarded, path: str, key: dict[str, str]):
