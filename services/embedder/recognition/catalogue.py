@@ -96,7 +96,7 @@ def names() -> tuple[str, ...]:
 
 @cache
 def _registry() -> dict[str, ModelSpec]:
-    specs = (*_insightface_like(), *_facenets(), *_older(), _dlib())
+    specs = (*_insightface_like(), *_mobile(), *_facenets(), *_older(), _dlib())
     return {spec.name.lower(): spec for spec in specs}
 
 
@@ -107,6 +107,8 @@ _FITTED = (
     "chain: FMR 0.1 %, there FNMR 4.7 % (euclidean 5.8 %); at thresholds from other people FMR 0.10 %, FNMR 4.8 % (5.9 %). "
     "At FMR 1 %: 0.0881, 0.6000, 0.4197, FNMR 0.6 %"
 )
+
+_FITTED_MOBILE = "to come"
 
 #: ArcFace's 112 x 112 template (insightface, src/common/face_preprocess.py, plus 8 pixels).
 _ARCFACE_POINTS = (
@@ -144,9 +146,40 @@ def _box_alignment(name: str, size: tuple[int, int], grow: tuple[float, float], 
     return Alignment(name, width, height, points, stretch=(width / wide) / (height / tall))
 
 
+#: What networks of insightface's kind want.
+_ARCFACE = Alignment("arcface", 112, 112, _ARCFACE_POINTS)
+_MINUS_ONE_TO_ONE = Normalisation("rgb", (127.5, 127.5, 127.5), 1 / 128)
+
+
+def _mobile() -> tuple[ModelSpec, ...]:
+    """Small networks that npm packages carry. Their views were not chosen by what they are measured on: face and mirror
+    image, as is usual, and no more.
+    """
+    views = (View(), View(mirrored=True))
+    return (
+        ModelSpec(
+            RecogniserName.MOBILEFACENET,
+            _ARCFACE,
+            _MINUS_ONE_TO_ONE,
+            192,
+            Thresholds(0.5, 50.0, 1.0, _FITTED_MOBILE),
+            equal_error=0.01,
+            views=views,
+        ),
+        ModelSpec(
+            RecogniserName.FACEPLUGIN,
+            _ARCFACE,
+            _MINUS_ONE_TO_ONE,
+            512,
+            Thresholds(0.6, 3.0, 1.1, _FITTED_MOBILE),
+            equal_error=0.01,
+            views=views,
+        ),
+    )
+
+
 def _insightface_like() -> tuple[ModelSpec, ...]:
-    template = Alignment("arcface", 112, 112, _ARCFACE_POINTS)
-    minus_one_to_one = Normalisation("rgb", (127.5, 127.5, 127.5), 1 / 128)
+    template, minus_one_to_one = _ARCFACE, _MINUS_ONE_TO_ONE
     return (
         ModelSpec(RecogniserName.ARCFACE, template, minus_one_to_one, 512, Thresholds(0.68, 4.15, 1.13, _DEEPFACE)),
         ModelSpec(

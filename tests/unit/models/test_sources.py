@@ -13,7 +13,7 @@ MODELS = (*map(str, RecogniserName), MTCNN, MINIFASNET)
 def test_records_are_whole(name):
     for files in networks_of(name).values():
         first = files[0]
-        assert first.package or (first.url.startswith("https://") and first.url.endswith(first.name))
+        assert first.package or first.npm or (first.url.startswith("https://") and first.url.endswith(first.name))
         assert first.licence and first.source
         assert all(other.name.endswith((".h5", ".zip")) and not other.url for other in files[1:])
 
