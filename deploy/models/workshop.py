@@ -136,6 +136,7 @@ def _maker(kind: str) -> Maker:
         ".zip": Maker(keras.REVISION, _make_keras),
         "layers.tflite": Maker(layers.REVISION, _make_of_tflite),
         "layers.onnx": Maker(layers.REVISION, _make_of_layers),
+        "classes.onnx": Maker(layers.REVISION, _make_of_classes),
     }
     return makers[kind]
 
@@ -162,6 +163,10 @@ def _make_of_tflite(weights: Path, network: str, model: str, target: Path) -> No
 
 def _make_of_layers(weights: Path, network: str, model: str, target: Path) -> None:
     onnx.save(layers.build(onnx_layers.read_layers(weights.read_bytes()), model), target)
+
+
+def _make_of_classes(weights: Path, network: str, model: str, target: Path) -> None:
+    onnx.save(layers.build(onnx_layers.read_layers(weights.read_bytes()), model, classes=True), target)
 
 
 def _make_mtcnn(weights: Path, network: str, model: str, target: Path) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -15,6 +16,7 @@ from services.embedder.recognition.alignment import show
 from tests.machine import ROOT
 from tests.models import finished
 from tests.quality.chain import Chain, central_crop
+from tests.quality.faces import portraits
 
 FACES = 24
 
@@ -69,6 +71,18 @@ def test_mobilefacenet_is_what_tensorflow_lite_gives(models, faces, photos, tmp_
     done = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
     assert_same(templates("MobileFaceNet", models["MobileFaceNet"], faces, tmp_path), np.load(tmp_path / "out.npy"))
+
+
+def test_the_liveness_network_is_the_file_that_was_published(photos, tmp_path):
+    faces = np.stack([cv2.resize(photo, (128, 128)) for photo in portraits(FACES)]).astype(np.float32)
+    model = finished("FacePluginLiveness", photos / "weights", tmp_path)
+    (mine,) = open_session(model.path("liveness")).run(None, {"pixels": faces})
+    theirs = open_session(photos / "weights" / "faceplugin" / "fr_liveness.onnx")
+    inputs = [np.ascontiguousarray(face.transpose(2, 0, 1)[None]) for face in faces]
+    powers = np.exp(np.concatenate([theirs.run(None, {"input": one})[0] for one in inputs]).astype(np.float64))
+    print(f"largest difference {np.abs(mine - powers / powers.sum(axis=1, keepdims=True)).max():.1e}")
+    np.testing.assert_allclose(mine, powers / powers.sum(axis=1, keepdims=True), atol=1e-5)
+    assert np.ptp(mine, axis=0).max() > 0.1  # else anything would pass
 
 
 @pytest.mark.parametrize("name", ["MobileFaceNet", "FacePlugin"])

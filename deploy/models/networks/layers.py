@@ -23,8 +23,10 @@ class Layer:
 
     Attributes:
         output: name of the value that it gives.
-        inputs: names of those that it takes: one, or two of one shape for a sum.
-        does: a convolution; or the slopes of a PReLU, (channels,); or "Add".
+        inputs: names of those that it takes: one, or two of one shape for a sum, or a value and a number a channel for a
+            product.
+        does: a convolution; or the slopes of a PReLU, (channels,); or one of ONNX's "Add", "Mul", "Relu", "Sigmoid" and
+            "GlobalAveragePool".
     """
 
     output: str
@@ -70,12 +72,15 @@ class _Value:
         return replace(filters, kernel=filters.kernel * signs)
 
 
-def build(network: Layers, name: str) -> onnx.ModelProto:
+def build(network: Layers, name: str, classes: bool = False) -> onnx.ModelProto:
     """The network.
+
+    Args:
+        classes: whether what it gives are the logits of classes.
 
     Returns:
         A model that takes `pixels`, float32 (n, side, side, 3), in the order and range that the file's network wants, and
-        gives `template`, float32 (n, dimension).
+        gives `template`, float32 (n, dimension), or the classes' `probabilities`, float32 (n, classes).
 
     Raises:
         BrokenFile: the layers do not fit each other.
@@ -84,7 +89,7 @@ def build(network: Layers, name: str) -> onnx.ModelProto:
     graph = _LayerGraph(network, layers)
     for layer in layers[:-1]:
         graph.add(layer)
-    return graph.end(layers[-1] if layers else None, name)
+    return graph.end(layers[-1] if layers else None, name, classes)
 
 
 def _merged(layers: Sequence[Layer]) -> list[Layer]:
@@ -136,14 +141,25 @@ class _LayerGraph:
             case (np.ndarray() as slopes, _Value(name=name, channels=channels) as value) if name:
                 _require(slopes.shape == (channels,), "a PReLU does not fit its input")
                 result = self._rectified(value, slopes, layer.output)
-            case ("Add", _Value() as left, _Value() as right) if left.name and right.name:
-                _require(left.shape == right.shape, "a sum is of unlike values")
-                result = replace(left, name=self._graph.add("Add", left.name, right.name))
+            case (str() as operator, *_) if all(value.name for value in values):
+                result = self._operated(operator, values)
             case _:
-                raise BrokenFile(f"the network cannot be built: {layer.does!r} of {len(values)} values is not known")
+                raise BrokenFile(f"the network cannot be built: {layer.output} is made in a way that is not known")
         self._values[layer.output] = result
 
-    def end(self, last: Layer | None, name: str) -> onnx.ModelProto:
+    def _operated(self, operator: str, values: Sequence[_Value]) -> _Value:
+        """What an operator without weights gives."""
+        counts = {"Add": 2, "Mul": 2, "Relu": 1, "Sigmoid": 1, "GlobalAveragePool": 1}
+        _require(counts.get(operator) == len(values), f"{operator} of {len(values)} values is not known")
+        first, last = values[0], values[-1]
+        if operator == "Add":
+            _require(first.shape == last.shape, "a sum is of unlike values")
+        if operator == "Mul":
+            _require(last.shape == (first.channels, 1, 1), "a product is not with one number a channel")
+        name = self._graph.add(operator, *(value.name for value in values))
+        return _Value(name, first.channels, 1, 1) if operator == "GlobalAveragePool" else replace(first, name=name)
+
+    def end(self, last: Layer | None, name: str, classes: bool) -> onnx.ModelProto:
         """The last layer, as a product with a matrix, and the model."""
         if last is None or not isinstance(last.does, Filters) or len(last.inputs) != 1:
             raise BrokenFile("the network cannot be built: its last layer is no convolution")
@@ -153,8 +169,12 @@ class _LayerGraph:
         matrix = kernel.reshape(*kernel.shape[:2], -1).transpose(1, 2, 0)
         if value.signs is not None:
             matrix = matrix * value.signs[:, None, None]
-        self._graph.dense(value.name, matrix, last.does.bias, output="template")
-        return self._graph.model(name, {"template": ("n", len(kernel))})
+        if not classes:
+            self._graph.dense(value.name, matrix, last.does.bias, output="template")
+            return self._graph.model(name, {"template": ("n", len(kernel))})
+        logits = self._graph.dense(value.name, matrix, last.does.bias)
+        self._graph.add("Softmax", logits, output="probabilities", axis=1)
+        return self._graph.model(name, {"probabilities": ("n", len(kernel))})
 
     def _convolved(self, source: str, value: _Value, filters: Filters) -> _Value:
         count, channels, height, width = filters.kernel.shape

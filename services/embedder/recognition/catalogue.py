@@ -109,8 +109,8 @@ _FITTED = (
 )
 
 _FITTED_MOBILE = (
-    "tests/quality/evaluate.py on all pairs of the 1,549 photos of LFW View 1, whole chain: FMR 0.01 %; docs/accuracy.md has "
-    "those for 1 % to 0.001 %"
+    "tests/quality/evaluate.py on all pairs of the 1,549 photos of LFW View 1, whole chain: FMR 0.01 %; docs/accuracy.md "
+    "has those for 1 % to 0.001 %"
 )
 
 #: ArcFace's 112 x 112 template (insightface, src/common/face_preprocess.py, plus 8 pixels).
@@ -158,9 +158,9 @@ def _mobile() -> tuple[ModelSpec, ...]:
     """Small networks that npm packages carry.
 
     Face and mirror image, at no other size: on LFW's View 1 photos other sizes differ by less than the measurement's noise
-    (FNMR at FMR 0.01 %: MobileFaceNet 4.7 % with one view, 4.2 % so, 4.2 and 4.3 % with sizes 5 % apart, 3.8 % with six views;
-    FacePlugin 6.0, 5.6, 5.2, 5.3 and 4.9 %). How long their templates are says little of who it is: compared as they are,
-    by `euclidean`, they are refused twice to four times as often; hence unit length.
+    (FNMR at FMR 0.01 %: MobileFaceNet 4.7 % with one view, 4.2 % so, 4.2 and 4.3 % with sizes 5 % apart, 3.8 % with six
+    views; FacePlugin 6.0, 5.6, 5.2, 5.3 and 4.9 %). How long their templates are says little of who it is: compared as they
+    are, by `euclidean`, genuine pairs are refused twice to four times as often; hence unit length.
     """
     views = (View(), View(mirrored=True))
     return (

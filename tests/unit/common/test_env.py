@@ -33,7 +33,7 @@ def test_the_example_fits_and_names_every_key_of_the_original(values: dict[str, 
     env = read(values, tmp_path)
     assert set(values) == set(CHECKS) == {key.upper() for key in env}
     assert env["db_path"] == tmp_path / "var" / "db"
-    assert env["selected_models"] == ("Dlib",)
+    assert env["selected_models"] == ("MobileFaceNet",)
 
 
 @pytest.mark.parametrize("key", CHECKS)

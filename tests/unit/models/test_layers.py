@@ -49,6 +49,26 @@ def made_up(slopes: tuple[float, float]) -> Layers:
     )
 
 
+def squeezing() -> Layers:
+    """A block whose channels are weighed, and a linear head."""
+    return Layers(
+        "x",
+        SIDE,
+        (
+            Layer("a", ("x",), filters(13, 3, 3, **HALF)),
+            Layer("b", ("a",), RANDOM.uniform(-1, 2, 13)),
+            Layer("c", ("b",), "GlobalAveragePool"),
+            Layer("d", ("c",), filters(4, 13, 1)),
+            Layer("e", ("d",), "Relu"),
+            Layer("f", ("e",), filters(13, 4, 1)),
+            Layer("g", ("f",), "Sigmoid"),
+            Layer("h", ("b", "g"), "Mul"),
+            Layer("i", ("h",), filters(13, 0, 4)),
+            Layer("j", ("i",), filters(3, 13, 1)),
+        ),
+    )
+
+
 def expected(network: Layers, pixels: np.ndarray) -> np.ndarray:
     """In float64, of (n, side, side, 3)."""
     values = {network.source: pixels.astype(np.float64).transpose(0, 3, 1, 2)}
@@ -64,8 +84,16 @@ def expected(network: Layers, pixels: np.ndarray) -> np.ndarray:
                 result = mixed + does.bias[:, None, None]
             case np.ndarray() as slopes:
                 result = np.where(first > 0, first, first * slopes[:, None, None])
-            case _:
+            case "Add":
                 result = first + rest[0]
+            case "Mul":
+                result = first * rest[0]
+            case "Relu":
+                result = np.maximum(first, 0)
+            case "Sigmoid":
+                result = 1 / (1 + np.exp(-first))
+            case _:
+                result = first.mean(axis=(2, 3), keepdims=True)
         values[layer.output] = result
     return result[:, :, 0, 0]
 
@@ -79,6 +107,14 @@ def test_models_compute_what_the_layers_say(slopes):
         (templates,) = session.run(["template"], {"pixels": pixels})
         assert templates.dtype == np.float32
         np.testing.assert_allclose(templates, expected(network, pixels), atol=2e-5)
+
+
+def test_classes_are_probabilities_of_what_the_layers_say():
+    network = squeezing()
+    pixels = RANDOM.normal(size=(3, SIDE, SIDE, 3)).astype(np.float32)
+    (given,) = open_session(build(network, "made up", classes=True).SerializeToString()).run(None, {"pixels": pixels})
+    powers = np.exp(expected(network, pixels))
+    np.testing.assert_allclose(given, powers / powers.sum(axis=1, keepdims=True), atol=2e-5)
 
 
 def test_two_convolutions_that_make_one_are_one():
@@ -101,6 +137,8 @@ def test_two_convolutions_that_make_one_are_one():
         ("a value from nowhere", [Layer("a", ("y",), filters(4, 3, 3)), Layer("b", ("a",), filters(4, 4, 7))]),
         ("a sum of unlike values", [Layer("a", ("x",), filters(4, 3, 3)), Layer("b", ("a",), filters(4, 4, 3)),
                                     Layer("c", ("a", "b"), "Add"), Layer("d", ("c",), filters(4, 4, 5))]),
+        ("a product of unlike values", [Layer("a", ("x",), filters(4, 3, 3)), Layer("b", ("a",), filters(4, 4, 3)),
+                                        Layer("c", ("a", "b"), "Mul"), Layer("d", ("c",), filters(4, 4, 7))]),
         ("an unknown step", [Layer("a", ("x",), filters(4, 3, 3)), Layer("b", ("a",), "Sin"),
                              Layer("c", ("b",), filters(4, 4, 7))]),
         ("no number", [Layer("a", ("x",), filters(4, 3, 3)),
@@ -148,6 +186,33 @@ def test_an_onnx_file_gives_the_same_for_any_batch():
     wanted = [theirs.run(None, {"x": one.transpose(2, 0, 1)[None]})[0][0] for one in pixels]
     (ours,) = open_session(build(read_layers(file), "net").SerializeToString()).run(None, {"pixels": pixels})
     np.testing.assert_allclose(ours, wanted, atol=2e-5)
+
+
+def test_a_head_of_matrices_and_a_batch_norm():
+    """As PyTorch writes a flattened, linear head, whose batch is worked out from the value's shape."""
+    file = onnx.load_from_string(onnx_file(Layers("x", SIDE, (Layer("a", ("x",), filters(6, 3, 9)),))))
+    del file.graph.node[-1]
+    norm = [RANDOM.uniform(0.5, 2, 5).astype(np.float32) for _ in range(4)]
+    weights = {"sizes": np.array([1, -1]), "first": RANDOM.normal(size=(6, 5)), "last": RANDOM.normal(size=(5, 2))}
+    weights |= dict(zip("gbmv", norm, strict=True))
+    for name, values in weights.items():
+        kind = np.int64 if name == "sizes" else np.float32
+        file.graph.initializer.append(numpy_helper.from_array(values.astype(kind), name))
+    file.graph.node.extend(
+        [
+            helper.make_node("Shape", ["a"], ["not needed"]),
+            helper.make_node("Reshape", ["a", "sizes"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "first"], ["hidden"]),
+            helper.make_node("BatchNormalization", ["hidden", *"gbmv"], ["normed"], epsilon=0.25),
+            helper.make_node("MatMul", ["normed", "last"], ["out"]),
+        ]
+    )
+    pixels = RANDOM.normal(size=(2, SIDE, SIDE, 3)).astype(np.float32)
+    theirs = open_session(file.SerializeToString())
+    wanted = [theirs.run(None, {"x": one.transpose(2, 0, 1)[None]})[0][0] for one in pixels]
+    network = build(read_layers(file.SerializeToString()), "net")
+    (ours,) = open_session(network.SerializeToString()).run(None, {"pixels": pixels})
+    np.testing.assert_allclose(ours, wanted, atol=5e-5)
 
 
 @pytest.mark.parametrize(
