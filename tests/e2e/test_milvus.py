@@ -13,12 +13,12 @@ from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from services.detector.servicer import from_crop
 from services.gateway.stages.channels import reason_of
 from tests.e2e.services import Services
-from tests.e2e.system import RECOGNISER, System
+from tests.e2e.system import System
 from tests.e2e.test_copies import FOUND_NONE, FOUND_SAME, PERSON, upload, verify
 from tests.fakes import fake_crop
 from tests.milvus import LiteServer, require_milvus
 
-MODEL = RECOGNISER
+MODEL = "Dlib"
 COSINE = pb.DISTANCE_COSINE
 
 require = pytest.fixture(require_milvus, autouse=True)
