@@ -118,8 +118,7 @@ gen/reco.pb: $(PROTOS) $(VENV)/.run
 		--descriptor_set_out=$@ $(PROTOS) google/rpc/error_details.proto
 
 .env:
-	@umask 077 && cp .env.example .env
-	@echo "made .env from .env.example"
+	@umask 077 && $(PY) -m deploy.local.first_env
 
 # MySQL's client is compiled, and needs the client's headers: only where MySQL is used.
 mysql: $(VENV)/.mysql

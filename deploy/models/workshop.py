@@ -10,9 +10,9 @@ from pathlib import Path
 
 import onnx
 
-from deploy.models.formats import BrokenFile, dlib_dat, mtcnn_joblib, pth
+from deploy.models.formats import BrokenFile, dlib_dat, mtcnn_joblib, onnx_layers, pth, tflite
 from deploy.models.keras import convert as keras
-from deploy.models.networks import dlib, minifasnet, mtcnn
+from deploy.models.networks import dlib, layers, minifasnet, mtcnn
 from deploy.models.sources import networks_of
 from deploy.models.weights import WeightFile, WeightStore
 from services.common.cache import make_once
@@ -85,8 +85,8 @@ def _make(order: Order, record: Path) -> None:
     store = WeightStore(order.weights, order.mirror)
     networks = {}
     for network, files in networks_of(order.name, order.url).items():
-        weights = _obtain(store, files)
-        maker = _maker(weights)
+        weights, kind = _obtain(store, files)
+        maker = _maker(kind)
         draft = record.with_name("draft.onnx")
         try:
             maker.make(weights, network, order.name, draft)
@@ -105,23 +105,28 @@ def _remove_others(model: FinishedModel) -> None:
         path.unlink(missing_ok=True)
 
 
-def _obtain(store: WeightStore, files: tuple[WeightFile, ...]) -> Path:
-    """One of the files: one that is here, or else the first that can be fetched."""
+def _obtain(store: WeightStore, files: tuple[WeightFile, ...]) -> tuple[Path, str]:
+    """One of the files, and its kind: one that is here, or else the first that can be fetched."""
     for weight in files:
         if path := store.find(weight):
-            return path
+            return path, _kind(weight)
     try:
-        return store.get(files[0])
+        return store.get(files[0]), _kind(files[0])
     except ModelUnavailable as error:
         for weight in files[1:]:
             with suppress(ModelUnavailable):
-                return store.get(weight)
+                return store.get(weight), _kind(weight)
         alternative = f" {files[1].name}, its Keras file, does as well." if files[1:] else ""
         raise ModelUnavailable(f"{error}{alternative}") from error
 
 
-def _maker(weights: Path) -> Maker:
-    """By the kind of file."""
+def _kind(weight: WeightFile) -> str:
+    """What a file is to be read as."""
+    return weight.kind or Path(weight.name).suffix
+
+
+def _maker(kind: str) -> Maker:
+    """By the kind of file: its ending, or what its record says where files of one ending are made in several ways."""
     makers = {
         ".onnx": Maker(0, _take),
         ".dat": Maker(dlib.REVISION, _make_dlib),
@@ -129,8 +134,11 @@ def _maker(weights: Path) -> Maker:
         ".lz4": Maker(0, _make_mtcnn),
         ".h5": Maker(keras.REVISION, _make_keras),
         ".zip": Maker(keras.REVISION, _make_keras),
+        "layers.tflite": Maker(layers.REVISION, _make_of_tflite),
+        "layers.onnx": Maker(layers.REVISION, _make_of_layers),
+        "classes.onnx": Maker(layers.REVISION, _make_of_classes),
     }
-    return makers[weights.suffix]
+    return makers[kind]
 
 
 def _take(weights: Path, network: str, model: str, target: Path) -> None:
@@ -147,6 +155,18 @@ def _make_dlib(weights: Path, network: str, model: str, target: Path) -> None:
 
 def _make_minifasnet(weights: Path, network: str, model: str, target: Path) -> None:
     onnx.save(minifasnet.build(pth.read_state_dict(weights.read_bytes())), target)
+
+
+def _make_of_tflite(weights: Path, network: str, model: str, target: Path) -> None:
+    onnx.save(layers.build(tflite.read_layers(weights.read_bytes()), model), target)
+
+
+def _make_of_layers(weights: Path, network: str, model: str, target: Path) -> None:
+    onnx.save(layers.build(onnx_layers.read_layers(weights.read_bytes()), model), target)
+
+
+def _make_of_classes(weights: Path, network: str, model: str, target: Path) -> None:
+    onnx.save(layers.build(onnx_layers.read_layers(weights.read_bytes()), model, classes=True), target)
 
 
 def _make_mtcnn(weights: Path, network: str, model: str, target: Path) -> None:

@@ -16,3 +16,5 @@ class RecogniserName(StrEnum):
     DLIB = "Dlib"
     SFACE = "SFace"
     GHOSTFACENET = "GhostFaceNet"
+    MOBILEFACENET = "MobileFaceNet"
+    FACEPLUGIN = "FacePlugin"

@@ -15,6 +15,8 @@ from deploy.local.run import PORT_ORDER
 from tests.machine import ROOT, free_port, free_ports
 
 READY = "RECO is ready"
+#: Of .env.example.
+RECOGNISER = "MobileFaceNet"
 
 
 class System:

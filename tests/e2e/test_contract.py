@@ -16,7 +16,7 @@ import pytest
 
 from deploy.local.demo import astronaut, jpeg
 from services.gateway.api.codes import MESSAGES
-from tests.e2e.system import System
+from tests.e2e.system import RECOGNISER, System
 from tests.mariadb import MariaDB
 
 UPLOAD_KEYS = ["upload_results", "upload_code", "upload_message", "system_errors"]
@@ -351,7 +351,7 @@ def test_pickles_of_the_original_are_deleted_on_demand(system: System, portrait:
     answer = system.client.upload_db(upload(system, portrait), "x", delete_pickles=True, rebuild_db=True)
     results = answer["upload_results"]
     assert results["message_pickle"]["result"]["representations_dlib.pkl"] == 670
-    assert results["rebuilt_db"]["result"]["Dlib"] == 167
+    assert results["rebuilt_db"]["result"][RECOGNISER] == 167
     assert not list(system.images.glob("*.pkl"))
     answer = system.client.upload_db(upload(system, portrait), "x", rebuild_db=True)
     assert list(answer["upload_results"]["rebuilt_db"]["result"]) == ["message"]

@@ -10,7 +10,7 @@ from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc, legacy_pb2, legacy_pb
 
 from deploy.local.demo import astronaut, jpeg
 from tests.e2e.services import Services
-from tests.e2e.system import System
+from tests.e2e.system import RECOGNISER, System
 
 PERSON = "RECO_ID_1"
 NAMES = ("detector", "liveness", "embedder", "embedder-2", "gateway", "gateway-2")
@@ -42,7 +42,7 @@ def verify(gateway: gateway_pb2_grpc.GatewayServiceStub, upload_id: str, skip_ve
     request = gateway_pb2.VerifyPersonRequest(upload_id=upload_id, skip_verify=skip_verify, skip_liveness=True)
     answer = gateway.VerifyPerson(request, timeout=60)
     assert answer.HasField("fusion") != skip_verify
-    assert not answer.HasField("fusion") or (answer.fusion.verified and list(answer.fusion.models) == ["Dlib"])
+    assert not answer.HasField("fusion") or (answer.fusion.verified and list(answer.fusion.models) == [RECOGNISER])
     return answer.outcome
 
 
@@ -81,7 +81,7 @@ def test_results_stay_right_while_everything_is_rebuilt(services: Services, gate
         while not rebuilding.done() or searches < 4:
             assert verify(gateways[searches % 2], probe, skip_verify=True) == FOUND_SAME
             searches += 1
-    assert b'"Dlib": 167' in rebuilding.result().data
+    assert f'"{RECOGNISER}": 167'.encode() in rebuilding.result().data
     assert verify(gateways[1], probe, skip_verify=False) == VERIFIED
 
 

@@ -22,7 +22,7 @@ from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
 from deploy.local.demo import astronaut, jpeg
 from tests.e2e.otlp import Receiver
-from tests.e2e.system import System
+from tests.e2e.system import RECOGNISER, System
 from tests.machine import ROOT
 
 SERVICES = ("gateway", "detector", "liveness", "embedder")
@@ -107,11 +107,11 @@ def test_each_service_tells_of_what_it_found(scraped: dict[str, str]):
     assert value(scraped["detector"], "reco_quality_score_sum") > 0
     assert value(scraped["liveness"], "reco_liveness_faces_total") >= 1
     for method in ("VerifyFaces", "IdentifyFaces"):
-        labels = {"method": method, "model": "Dlib", "distance": "cosine"}
+        labels = {"method": method, "model": RECOGNISER, "distance": "cosine"}
         assert value(scraped["embedder"], "reco_best_distance_ratio_count", **labels) >= 1
     assert value(scraped["embedder"], "reco_searches_total", outcome="found") >= 1
-    assert value(scraped["embedder"], "reco_index_templates", model="Dlib") >= 5  # a photo and four augmented ones
-    for service, queue in {"detector": "detector", "liveness": "liveness", "embedder": "Dlib"}.items():
+    assert value(scraped["embedder"], "reco_index_templates", model=RECOGNISER) >= 5  # a photo and four augmented ones
+    for service, queue in {"detector": "detector", "liveness": "liveness", "embedder": RECOGNISER}.items():
         assert value(scraped[service], "reco_queue_wait_seconds_count", queue=queue) >= 1
         assert value(scraped[service], "reco_batch_size_count", queue=queue) >= 1
     assert value(scraped["envoy"], "envoy_http_downstream_rq_total", envoy_http_conn_manager_prefix="rest") >= 5

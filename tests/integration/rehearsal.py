@@ -157,7 +157,7 @@ class Machine:
         return source, target, mode == ["ro"]
 
 
-def rehearse(folder: Path, models: str = "Dlib") -> dict[str, Any]:
+def rehearse(folder: Path, models: str = "MobileFaceNet") -> dict[str, Any]:
     """What the whole has answered, and how each part ended.
 
     Args:

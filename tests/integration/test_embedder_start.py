@@ -31,7 +31,7 @@ def settings(tmp_path, monkeypatch) -> Settings:
         Settings.from_environment(),
         env_file=tmp_path / ".env",
         models=tmp_path / "models",
-        cache=finished("Dlib").folder.parent,
+        cache=finished("MobileFaceNet").folder.parent,
     )
 
 
@@ -40,7 +40,7 @@ def test_selected_models_have_run_before_anything_is_served(settings, monkeypatc
     warm_up = OnnxRecogniser.warm_up
     monkeypatch.setattr(OnnxRecogniser, "warm_up", lambda self: faces.append(self.name) or warm_up(self))
     server.build(settings).stop(0)
-    assert faces == ["Dlib"]
+    assert faces == ["MobileFaceNet"]
 
 
 def test_the_search_index_is_filled_before_anything_is_served(settings, monkeypatch):
@@ -57,7 +57,7 @@ def test_the_search_index_is_filled_before_anything_is_served(settings, monkeypa
 def test_a_selected_model_that_cannot_be_had_stops_nobody(settings, monkeypatch, caplog):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
     text = settings.env_file.read_text()
-    settings.env_file.write_text(text.replace("SELECTED_MODELS=Dlib", "SELECTED_MODELS=ArcFace"))
+    settings.env_file.write_text(text.replace("SELECTED_MODELS=MobileFaceNet", "SELECTED_MODELS=ArcFace"))
     server.build(settings).stop(0)
     deadline = time.monotonic() + 60
     while "arcface_weights.onnx could not be had" not in caplog.text:  # it is tried meanwhile

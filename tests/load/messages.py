@@ -19,9 +19,10 @@ from reco.liveness.v1 import liveness_pb2
 
 from deploy.local.demo import astronaut, jpeg
 from services.common.limits import MAX_MESSAGE_BYTES
+from tests.e2e.system import RECOGNISER
 from tests.machine import ROOT
 
-MODELS = ("Dlib",)
+MODELS = (RECOGNISER,)
 #: Photos that take turns; longer ones than this many bytes are left out.
 PHOTOS = 16
 MAX_PHOTO_BYTES = 400_000

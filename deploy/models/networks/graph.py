@@ -109,10 +109,16 @@ class Graph:
         which is the same where no slope is above 1.
         """
         if slopes.max() <= 1:
-            rectified = self.add("Relu", self.scale(x, 1 - slopes))
-        else:
-            rectified = self.scale(self.add("Relu", x), 1 - slopes)
-        return self.add("Add", self.scale(x, slopes), rectified)
+            return self.signed_prelu(x, slopes)[0]
+        return self.add("Add", self.scale(x, slopes), self.scale(self.add("Relu", x), 1 - slopes))
+
+    def signed_prelu(self, x: str, slopes: np.ndarray) -> tuple[str, np.ndarray]:
+        """PReLU, negative where a slope is above 1: as quick then as where none is. Returns its name and the signs, 1 or
+        -1 a channel, which what follows has to undo.
+        """
+        signs = np.where(slopes > 1, -1.0, 1.0)
+        rectified = self.add("Relu", self.scale(x, abs(1 - slopes)))
+        return self.add("Add", self.scale(x, signs * slopes), rectified), signs
 
     def scale(self, x: str, factors: np.ndarray) -> str:
         """Each channel times a factor."""

@@ -33,7 +33,7 @@ def test_the_example_fits_and_names_every_key_of_the_original(values: dict[str, 
     env = read(values, tmp_path)
     assert set(values) == set(CHECKS) == {key.upper() for key in env}
     assert env["db_path"] == tmp_path / "var" / "db"
-    assert env["selected_models"] == ("Dlib",)
+    assert env["selected_models"] == ("MobileFaceNet",)
 
 
 @pytest.mark.parametrize("key", CHECKS)
@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_named_at_once(values: dict[str, str], tmp_path: Pa
     assert invalid.value.not_in_env == ["LOG_LOC"]
     assert invalid.value.env_errs == [
         "SELECTED_MODELS: Nose is not known; choose from VGG-Face, Facenet, Facenet512, OpenFace, DeepFace, DeepID, "
-        "ArcFace, Dlib, SFace, GhostFaceNet",
+        "ArcFace, Dlib, SFace, GhostFaceNet, MobileFaceNet, FacePlugin",
         "VER_TOL: 'none' is not a whole number from 1 to 10000",
     ]
 

@@ -112,7 +112,7 @@ def test_unusable_crops_and_networks(tmp_path):
 @pytest.mark.parametrize("name", catalogue.names())
 def test_records_are_whole(name):
     record = catalogue.find(name)
-    assert record.dimension in (128, 160, 512, 4096)
+    assert record.dimension in (128, 160, 192, 512, 4096)
     assert record.normalisation.order in ("rgb", "bgr")
     assert min(record.thresholds.cosine, record.thresholds.euclidean, record.thresholds.euclidean_l2) > 0
     assert record.thresholds.source

@@ -2,18 +2,18 @@
 
 import pytest
 
-from deploy.models.sources import MINIFASNET, MINIFASNET_URL, MTCNN, canonical, networks_of
+from deploy.models.sources import FR_LIVENESS, MINIFASNET, MINIFASNET_URL, MTCNN, canonical, networks_of
 from services.common.errors import UnknownModel
 from services.common.recognisers import RecogniserName
 
-MODELS = (*map(str, RecogniserName), MTCNN, MINIFASNET)
+MODELS = (*map(str, RecogniserName), MTCNN, MINIFASNET, FR_LIVENESS)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_records_are_whole(name):
     for files in networks_of(name).values():
         first = files[0]
-        assert first.package or (first.url.startswith("https://") and first.url.endswith(first.name))
+        assert first.package or first.npm or (first.url.startswith("https://") and first.url.endswith(first.name))
         assert first.licence and first.source
         assert all(other.name.endswith((".h5", ".zip")) and not other.url for other in files[1:])
 
