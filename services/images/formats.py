@@ -33,7 +33,7 @@ BROKEN = (
 #: its acceptance.
 BACKGROUND = (190, 190, 190)
 
-#: Formats that Pillow or pillow-heif turn upright themselves.
+#: Formats that Pillow or pi-heif turn upright themselves.
 UPRIGHT = ("TIFF", "HEIF")
 
 #: Rows converted at a time: bounds memory.
