@@ -104,12 +104,13 @@ class FakeFace:
     person: str
     angle: float = 0.0
     verdict: Verdict = Verdict.REAL
+    quarter_turns: int = 0
 
 
 def fake_photo(*faces: FakeFace | str, score: float = 9.0, factor: int = 1) -> bytes:
     """A photo that the gateway's fakes understand; a face may be given by its person's name."""
     found = [face if isinstance(face, FakeFace) else FakeFace(face) for face in faces]
-    rows = [[face.person, face.angle, face.verdict.value] for face in found]
+    rows = [[face.person, face.angle, face.verdict.value, face.quarter_turns] for face in found]
     return json.dumps({"score": score, "factor": factor, "faces": rows}).encode()
 
 
@@ -122,7 +123,7 @@ def _read(image: bytes) -> dict[str, Any]:
 
 
 def _faces(image: bytes) -> list[FakeFace]:
-    return [FakeFace(person, angle, Verdict(verdict)) for person, angle, verdict in _read(image)["faces"]]
+    return [FakeFace(person, angle, Verdict(verdict), turns) for person, angle, verdict, turns in _read(image)["faces"]]
 
 
 def _crop_file(face: FakeFace) -> stages.CropFile:
@@ -163,20 +164,22 @@ def _find(image: bytes, augmentations: int) -> list[stages.FoundFace]:
     for number, face in enumerate(_faces(image)):
         augmented = [_crop_file(replace(face, angle=face.angle / 2**n)) for n in range(1, augmentations + 1)]
         box = Box(100.0 * number, 0.0, 50.0 + number, 50.0 + number)
-        found.append(stages.FoundFace(box, _crop_file(face), tuple(augmented)))
+        found.append(stages.FoundFace(box, _crop_file(face), tuple(augmented), face.quarter_turns))
     return found
 
 
 class FakeLiveness:
-    """Knows the verdicts of the faces in a fake photo by their boxes."""
+    """Knows the verdicts of the faces in a fake photo by their boxes, if it is told how they are turned."""
 
     def __init__(self, steps: Steps):
         self._steps = steps
 
-    def check(self, image: bytes, boxes: Sequence[Box]) -> list[stages.FaceLiveness]:
+    def check(self, image: bytes, boxes: Sequence[Box], quarter_turns: Sequence[int] = ()) -> list[stages.FaceLiveness]:
         self._steps.reach("liveness.check")
-        faces, factor = _faces(image), _read(image)["factor"]
-        return [stages.FaceLiveness(faces[round(box.x * factor / 100)].verdict, 0.5) for box in boxes]
+        everyone, factor = _faces(image), _read(image)["factor"]
+        faces = [everyone[round(box.x * factor / 100)] for box in boxes]
+        told = [face.quarter_turns for face in faces] == list(quarter_turns)
+        return [stages.FaceLiveness(face.verdict if told else Verdict.UNDECIDABLE, 0.5) for face in faces]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from services.common.errors import InvalidRequest
 from services.common.faces import Face, FaceCrop
 from services.common.models import FinishedModel
 from services.common.onnx import open_session
-from services.detector import quality
+from services.detector import quality, search
 from services.detector.augmentation import MAX_COUNT, augment
 from services.detector.cropping import cut_face, framing
 from services.detector.mtcnn import Bounds, DetectOptions, Mtcnn
@@ -66,6 +66,7 @@ class Detector:
 
     def __init__(self, finder: Mtcnn):
         self._finder = finder
+        self._search = search.FaceSearch(finder)
 
     def detect_faces(self, data: bytes, options: DetectOptions) -> Detected:
         """Where the faces of a photo are.
@@ -115,6 +116,8 @@ class Detector:
     def _find(self, data: bytes, options: DetectOptions) -> tuple[ReducedPhoto, list[Face]]:
         """The photo, no larger than the search needs it, and the faces in the full photo's pixels."""
         photo = decode_for(data, options.search_side_px)
+        if options == search.QUICK:
+            return photo, self._search.find(photo, lambda: _enlarged(data, photo))
         return photo, [_scaled(face, photo.factor) for face in self._finder.detect(photo.pixels, options)]
 
 
@@ -122,6 +125,13 @@ def open_finder(model: FinishedModel, bounds: Bounds | None = None) -> Mtcnn:
     """A face finder of MTCNN's networks."""
     pnet, rnet, onet = (open_session(model.path(network)) for network in ("pnet", "rnet", "onet"))
     return Mtcnn(pnet, rnet, onet, bounds)
+
+
+def _enlarged(data: bytes, photo: ReducedPhoto) -> ReducedPhoto:
+    """A photo that was decoded for the quick look, in as many pixels as a close one wants."""
+    side = search.LARGE.search_side_px
+    shrink = max(photo.full_width, photo.full_height) / side
+    return photo if photo.factor <= max(shrink, 1) else decode_for(data, side)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

@@ -130,6 +130,22 @@ class Mtcnn:
         boxes, landmarks = boxes * factors[[0, 1, 0, 1]], (landmarks * factors).astype(np.float32)
         return [_face(*found) for found in zip(boxes, scores, landmarks, strict=True)]
 
+    def votes(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """What O-Net says of parts of a picture whichever way round they are.
+
+        Args:
+            image: uint8 (height, width, 3), BGR.
+            boxes: float64 (n, 4), as in services.detector.ops.
+
+        Returns:
+            float32 (n, 4): the probability of a face as the picture stands and turned counter-clockwise by one, two
+            and three quarters.
+        """
+        patches = ops.cut_patches(image, boxes, 48)
+        turned = np.concatenate([np.rot90(patches, turns, axes=(1, 2)) for turns in range(4)])
+        probability = self._onet.run(["probability"], {"image": turned})[0]
+        return probability[:, 1].reshape(4, -1).T
+
     def _propose(self, patchworks: Iterable[pyramid.Patchwork]) -> Windows:
         """P-Net over the pyramid: square windows that may be faces."""
         found = [self._search(patchwork) for patchwork in patchworks]

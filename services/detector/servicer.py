@@ -17,6 +17,7 @@ from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
 from services.detector.mtcnn import DetectOptions, Mode
+from services.detector.plausibility import quarter_turns
 from services.images.decode import encode_bmp, encode_png
 
 MODES = {
@@ -94,8 +95,12 @@ def _from_prepared(prepared: PreparedFace, from_face_crop: Callable[[FaceCrop], 
 
 def from_face(face: Face) -> face_pb2.Face:
     """A face as a message."""
-    landmarks = _from_landmarks(face.landmarks)
-    return face_pb2.Face(box=from_box(face.box), landmarks=landmarks, confidence=face.confidence)
+    return face_pb2.Face(
+        box=from_box(face.box),
+        landmarks=_from_landmarks(face.landmarks),
+        confidence=face.confidence,
+        quarter_turns=quarter_turns(face.landmarks),
+    )
 
 
 def from_crop(crop: FaceCrop, encode: Callable[[np.ndarray], bytes] = encode_png) -> face_pb2.FaceCrop:

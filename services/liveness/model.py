@@ -14,6 +14,7 @@ from services.common.models import FinishedModel, Models, Wanted
 from services.common.onnx import ORT_ERRORS
 from services.liveness import face_classifier, ops
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
+from services.liveness.turning import check_upright
 
 #: The model workshop's name of the model that is meant by any MODEL_NAME but a Keras file's.
 MINIFASNET = "MiniFASNet"
@@ -60,17 +61,28 @@ class ModelSettings:
         return self.name.lower().endswith(".h5")
 
 
-def check_photo(model: LivenessModel, data: bytes, boxes: Sequence[Box]) -> list[Liveness]:
-    """Judges faces of a photo's file; `boxes` in the pixels of the upright photo, sides above 0.
+def check_photo(
+    model: LivenessModel, data: bytes, boxes: Sequence[Box], quarter_turns: Sequence[int] = ()
+) -> list[Liveness]:
+    """Judges faces of a photo's file.
 
     The photo is decoded at a fraction of its size where its faces stay large enough for the model: the score depends a
     little on that size, so it is the same for every format and for a photo that was reduced before.
+
+    Args:
+        model: that judges.
+        data: the photo's file.
+        boxes: in the pixels of the upright photo, sides above 0.
+        quarter_turns: by how many quarters each face is turned clockwise, 0 to 3; none where all are upright.
 
     Raises:
         InvalidImage, ImageTooLarge: see services.images.decode.decode.
     """
     photo = ops.decode_halved(data, min(min(box.width, box.height) for box in boxes) / model.least_face)
-    return model.check(photo.pixels, [box.scaled(1 / photo.factor) for box in boxes])
+    scaled = [box.scaled(1 / photo.factor) for box in boxes]
+    if not any(quarter_turns):
+        return model.check(photo.pixels, scaled)
+    return check_upright(model.check, photo.pixels, scaled, quarter_turns)
 
 
 class LivenessModels:

@@ -37,8 +37,11 @@ class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
         if not 1 <= len(request.boxes) <= MAX_BOXES:
             raise InvalidRequest(f"boxes: 1 to {MAX_BOXES} are needed")
         boxes = [to_box(box) for box in request.boxes]
+        turns = tuple(request.quarter_turns)
+        if turns and (len(turns) != len(boxes) or not set(turns) <= {0, 1, 2, 3}):
+            raise InvalidRequest("quarter_turns: none, or 0 to 3 for each box, are needed")
         model = self._models.current()
-        faces = self._workers.run(check_photo, model, request.image, boxes)
+        faces = self._workers.run(check_photo, model, request.image, boxes, turns)
         self._metrics.judged(faces)
         return pb.CheckLivenessResponse(
             faces=map(_from_liveness, faces), model=f"{model.name} {model.version}", threshold=model.threshold

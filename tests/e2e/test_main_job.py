@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import cv2
 import pytest
 
+from services.images.decode import decode, encode_png
 from tests.e2e.system import System
 
 #: People of faces/deepface: photos to enroll, and one to verify. The liveness model takes the probes for real.
@@ -55,6 +57,22 @@ def test_a_fresh_photo_of_an_enrolled_person_is_verified(enrolled: System, faces
 def test_liveness_lets_a_real_photo_through(enrolled: System, faces: Path):
     answer = enrolled.client.verify(upload(enrolled, "RECO_ID_001", files(faces / "id_img1", "img6")))
     assert answer["recognition_code"] == 200
+
+
+@pytest.mark.parametrize("skip_liveness", [True, False])
+def test_a_photo_that_is_upside_down_is_verified_like_an_upright_one(
+    enrolled: System, faces: Path, skip_liveness: bool
+):
+    """It says nothing of it in EXIF; liveness, too, judges it turned upright."""
+    photo = cv2.rotate(decode((faces / "id_img1" / "img6.jpg").read_bytes()), cv2.ROTATE_180)
+    upload_id = upload(enrolled, "RECO_ID_001", {"turned.png": encode_png(photo)})
+    assert enrolled.client.verify(upload_id, skip_liveness=skip_liveness)["recognition_code"] == 200
+
+
+def test_somebody_else_upside_down_is_not(enrolled: System, faces: Path):
+    photo = cv2.rotate(decode((faces / "_unlabelled" / "img34.jpg").read_bytes()), cv2.ROTATE_180)
+    upload_id = upload(enrolled, "RECO_ID_001", {"turned.png": encode_png(photo)})
+    assert enrolled.client.verify(upload_id, skip_liveness=True)["recognition_code"] in (500, 100)
 
 
 def test_a_stranger_is_not_verified(enrolled: System, faces: Path):

@@ -239,6 +239,9 @@ def test_a_crowd_cannot_ask_for_more_memory_than_there_is():
             points = np.array([(30, 30), (60, 30), (45, 45), (33, 60), (57, 60)], np.float32)
             return [Face(Box(20, 10, 50, 60), points, 0.9)] * 2000
 
+        def votes(self, image, boxes):
+            return np.full((len(boxes), 4), 0.5)
+
     data = cv2.imencode(".jpg", np.zeros((100, 100, 3), np.uint8))[1].tobytes()
     assert len(Detector(Crowd()).prepare_faces(data, 1024, 1024, 4, DetectOptions()).faces) == 3
     request = detector_pb2.PrepareFacesRequest(

@@ -149,9 +149,8 @@ class Verifier:
         return [submit(self._executor, self._check_liveness, detection) for detection in detections]
 
     def _check_liveness(self, detection: Detection) -> list[FaceLiveness]:
-        return self._liveness.check(
-            detection.image, [face.box.scaled(1 / detection.factor) for face in detection.faces]
-        )
+        boxes = [face.box.scaled(1 / detection.factor) for face in detection.faces]
+        return self._liveness.check(detection.image, boxes, [face.quarter_turns for face in detection.faces])
 
     def _enrolled(self, workspace: Workspace, person_id: str) -> PersonRecord:
         try:

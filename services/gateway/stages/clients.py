@@ -95,8 +95,10 @@ class LivenessClient:
     def __init__(self, channel: grpc.Channel):
         self._stub = liveness_pb2_grpc.LivenessServiceStub(channel)
 
-    def check(self, image: bytes, boxes: Sequence[Box]) -> list[FaceLiveness]:
-        request = liveness_pb2.CheckLivenessRequest(image=image, boxes=[convert.from_box(box) for box in boxes])
+    def check(self, image: bytes, boxes: Sequence[Box], quarter_turns: Sequence[int] = ()) -> list[FaceLiveness]:
+        request = liveness_pb2.CheckLivenessRequest(
+            image=image, boxes=[convert.from_box(box) for box in boxes], quarter_turns=quarter_turns
+        )
         answer = ask(self._stub.CheckLiveness, request)
         return [FaceLiveness(VERDICTS.get(face.verdict, Verdict.UNDECIDABLE), face.score) for face in answer.faces]
 
@@ -209,7 +211,7 @@ def _prepare_request(image: bytes, size: tuple[int, int]) -> detector_pb2.Prepar
 
 def _to_face(proto: detector_pb2.PreparedFace) -> FoundFace:
     augmented = tuple(_to_crop(crop) for crop in proto.augmented)
-    return FoundFace(convert.to_box(proto.face.box), _to_crop(proto.crop), augmented)
+    return FoundFace(convert.to_box(proto.face.box), _to_crop(proto.crop), augmented, proto.face.quarter_turns)
 
 
 def _to_crop(proto: face_pb2.FaceCrop) -> CropFile:

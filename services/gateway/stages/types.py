@@ -25,11 +25,17 @@ class CropFile:
 
 @dataclass(frozen=True)
 class FoundFace:
-    """A face of a photo, cut out and augmented; `box` in the photo's frame."""
+    """A face of a photo, cut out and augmented.
+
+    Attributes:
+        box: in the photo's frame.
+        quarter_turns: by how many quarters it is turned clockwise in the photo, 0 to 3.
+    """
 
     box: Box
     crop: CropFile
     augmented: tuple[CropFile, ...]
+    quarter_turns: int = 0
 
 
 @dataclass(frozen=True)
@@ -136,8 +142,12 @@ class DetectorStage(Protocol):
 class LivenessStage(Protocol):
     """Tells living faces from printed and replayed ones."""
 
-    def check(self, image: bytes, boxes: Sequence[Box]) -> list[FaceLiveness]:
-        """A verdict for each box; `image` is the whole photo. Raises LivenessUnavailable."""
+    def check(self, image: bytes, boxes: Sequence[Box], quarter_turns: Sequence[int] = ()) -> list[FaceLiveness]:
+        """A verdict for each box; `image` is the whole photo; `quarter_turns` of each, none where all are upright.
+
+        Raises:
+            LivenessUnavailable.
+        """
 
 
 class EmbedderStage(Protocol):

@@ -7,18 +7,10 @@ import pytest
 from services.common.faces import Box, Face
 from services.common.geometry import CHIP_LANDMARKS
 from services.detector import cropping
+from tests.unit.detector.faces import face_at
 
 #: ArcFace's 112 x 112 template (insightface).
 ARCFACE = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)])
-
-
-def face_at(centre: tuple[float, float], size: float, degrees: float = 0) -> Face:
-    """A face as dlib's chip has it, its chip `size` pixels wide about `centre`, turned clockwise by `degrees`."""
-    turn = size / 150 * np.exp(1j * np.radians(degrees))
-    chip = np.array(CHIP_LANDMARKS) - 75
-    points = turn * (chip[:, 0] + 1j * chip[:, 1]) + complex(*centre)
-    landmarks = np.stack([points.real, points.imag], axis=1).astype(np.float32)
-    return Face(Box(centre[0] - size / 2, centre[1] - size / 2, size, size), landmarks, 1.0)
 
 
 def gradient(width: int, height: int) -> np.ndarray:

@@ -270,3 +270,8 @@ def test_of_crowds_the_surest_faces_of_every_photo_take_part(enrolled: FakeGatew
     result = enrolled.verify(*[fake_photo(*crowd, score=number) for number in range(photos)], skip_verify=True)
     assert result.outcome is VerificationOutcome.FOUND_SAME
     assert len(result.liveness) == 256 // photos * photos
+
+
+def test_a_turned_face_is_checked_the_way_it_is_turned(enrolled: FakeGateway):
+    result = enrolled.verify(fake_photo("ann", FakeFace("ann", quarter_turns=2)))
+    assert [face.verdict for face in result.liveness] == [Verdict.REAL] * 2
