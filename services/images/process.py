@@ -112,8 +112,8 @@ def _send(asker: socket.socket, answer: Answer, pixels: SharedPixels) -> None:
 
 def _open_plugins() -> None:
     """Loads all that Pillow may need, so that it counts as what was there before."""
-    from PIL import AvifImagePlugin, Image
     from pi_heif import register_heif_opener
+    from PIL import AvifImagePlugin, Image
 
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     register_heif_opener(decode_threads=1, thumbnails=False, depth_images=False, aux_images=False)
