@@ -23,6 +23,7 @@ from services.images.decode import decode
 from tests.e2e.system import System
 from tests.load import bench_search, bench_services, bench_stages, bench_system, report
 from tests.load.figures import Figure, at_most, load_before
+from tests.load.messages import UNLIMITED
 from tests.load.original import Absent, Original
 from tests.machine import ROOT
 
@@ -76,7 +77,7 @@ def system_figures(data: Path, parts: list[str], stages: bench_stages.Stages, fo
     if not {"verify", "throughput", "overload", "start"} & set(parts):
         return
     photos = [data / FOLDER / f"{name}.jpg" for name in ENROLLED]
-    with System(folder, mirror=data / "weights") as system:
+    with System(folder, mirror=data / "weights", environment=UNLIMITED) as system:
         enrolled = bench_system.enroll(system, photos, stages.small, stages.large)
         if "verify" in parts:
             yield from with_original(0, lambda original: bench_system.verifying(enrolled, original))

@@ -23,6 +23,8 @@ from tests.e2e.system import RECOGNISER
 from tests.machine import ROOT
 
 MODELS = (RECOGNISER,)
+#: Envoy's limit of one client's requests, where one client stands for all.
+UNLIMITED = {"RECO_ENVOY_CLIENT_RATE": "1000000", "RECO_ENVOY_CLIENT_BURST": "1000000"}
 #: Photos that take turns; longer ones than this many bytes are left out.
 PHOTOS = 16
 MAX_PHOTO_BYTES = 400_000

@@ -99,7 +99,10 @@ def main() -> int:
     parser.add_argument("--gallery", type=int, default=1000, help="people enrolled beforehand")
     options = parser.parse_args()
     mirror = weights()
-    with tempfile.TemporaryDirectory() as folder, System(Path(folder), mirror=mirror, SCORE_TOL="0") as system:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        System(Path(folder), mirror=mirror, environment=messages.UNLIMITED, SCORE_TOL="0") as system,
+    ):
         stages = messages.Stages(system.address)
         faces = stages.faces()
         stages.fill(options.gallery, faces[0].template)
