@@ -87,7 +87,7 @@ test: check $(VENV)/.test $(VENV)/.mysql $(VENV)/.milvus $(CONVERT)/.done
 demo: $(VENV)/.demo gen/reco.pb
 	@$(PY) -m deploy.local.demo --port $(PORT)
 
-models: $(VENV)/.run gen/reco.pb .env
+models: $(VENV)/.run gen/reco.pb $(if $(MODELS),,.env)
 	@umask 077 && mkdir -p var/db var/uploads var/log
 	@$(call CONVERTING,$(MODELS))
 
