@@ -2,8 +2,9 @@
 
 import itertools
 import random
-import socket
 from pathlib import Path
+
+from deploy.local.ports import is_taken
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,19 +16,9 @@ _blocks = itertools.cycle(random.sample(range(20000, 32000, _BLOCK), 12000 // _B
 
 def free_ports(count: int) -> int:
     """The first of `count` ports in a row, at most 8, that nobody listens on now."""
-    return next(first for first in _blocks if not any(map(_is_taken, range(first, first + count))))
+    return next(first for first in _blocks if not any(map(is_taken, range(first, first + count))))
 
 
 def free_port() -> int:
     """A port that nobody listens on now."""
     return free_ports(1)
-
-
-def _is_taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return True
-    return False

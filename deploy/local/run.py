@@ -5,7 +5,6 @@
 
 import argparse
 import os
-import socket
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.envoy.render import render
+from deploy.local.ports import is_taken
 from deploy.local.supervisor import Part, Supervisor
 from services.common.database import Database
 from services.common.env import EnvFile, EnvInvalid
@@ -126,17 +126,6 @@ def _lacks_keys(options: argparse.Namespace) -> bool:
     if lacking:
         print(ADVICE.format(listen=options.listen, make_key="make key NAME=admin ROLE=admin"), file=sys.stderr)
     return lacking
-
-
-def is_taken(port: int) -> bool:
-    """Whether somebody on this machine uses the TCP port now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", port))
-        except OSError:
-            return True
-    return False
 
 
 def _environment(options: argparse.Namespace, ports: dict[str, int], metrics_ports: dict[str, int]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from services.common import call
 from services.common.faces import Box, Face
 from services.detector import plausibility
 from services.detector.mtcnn import DetectOptions, Mtcnn
-from services.detector.views import View
+from services.detector.views import PhotoView
 from services.images.decode import ReducedPhoto
 
 #: The search that nobody described otherwise.
@@ -38,7 +38,7 @@ MOST_ASKED = 64
 
 
 @dataclass(frozen=True)
-class Look:
+class Findings:
     """What one look at a photo found.
 
     Attributes:
@@ -96,33 +96,33 @@ class FaceSearch:
         Raises:
             What `enlarge` raises.
         """
-        view = View.of(photo, QUICK.search_side_px)
-        best = max(self._look_around(view), key=lambda look: look.rank)
-        return best.sound() or self._look_closely(view, photo, enlarge)
+        view = PhotoView.of(photo, QUICK.search_side_px)
+        best = max(self._search_turned(view), key=lambda look: look.rank)
+        return best.sound() or self._search_closely(view, photo, enlarge)
 
-    def _look_around(self, view: View) -> list[Look]:
+    def _search_turned(self, view: PhotoView) -> list[Findings]:
         """A quick look, and others turned, where the first leaves doubt, until one leaves none."""
-        looks = [self._look(view, QUICK, plausibility.SURE)]
+        looks = [self._search_view(view, QUICK, plausibility.SURE)]
         suspected = looks[0].suspected
         for turns in sorted(TURNS, key=lambda turns: turns not in suspected):
             if turns not in suspected and max(look.best for look in looks) >= plausibility.DOUBTED:
                 break
-            looks.append(self._look(view.turned(turns), QUICK))
+            looks.append(self._search_view(view.turned(turns), QUICK))
         return looks
 
-    def _look_closely(self, view: View, photo: ReducedPhoto, enlarge: Callable[[], ReducedPhoto]) -> list[Face]:
+    def _search_closely(self, view: PhotoView, photo: ReducedPhoto, enlarge: Callable[[], ReducedPhoto]) -> list[Face]:
         """Looks in the order of their cost, until one finds a face all of whose landmarks the photo shows."""
         found = self._whole_faces(view.bordered(BORDER), QUICK, photo) or self._whole_faces(view, FINER, photo)
         if found or max(photo.full_width, photo.full_height) <= QUICK.search_side_px:
             return found
-        return self._whole_faces(View.of(enlarge(), LARGE.search_side_px), LARGE, photo)
+        return self._whole_faces(PhotoView.of(enlarge(), LARGE.search_side_px), LARGE, photo)
 
-    def _whole_faces(self, view: View, options: DetectOptions, photo: ReducedPhoto) -> list[Face]:
+    def _whole_faces(self, view: PhotoView, options: DetectOptions, photo: ReducedPhoto) -> list[Face]:
         size = photo.full_width, photo.full_height
-        faces = self._look(view, options).at_least(plausibility.WANTED)
+        faces = self._search_view(view, options).at_least(plausibility.WANTED)
         return [face for face in faces if (face.landmarks >= 0).all() and (face.landmarks <= size).all()]
 
-    def _look(self, view: View, options: DetectOptions, sure: float = 1.0) -> Look:
+    def _search_view(self, view: PhotoView, options: DetectOptions, sure: float = 1.0) -> Findings:
         """One look; faces of a confidence of `sure` and more are not asked how they like the picture turned."""
         call.check()
         found = self._finder.detect(view.pixels, options)
@@ -132,7 +132,7 @@ class FaceSearch:
         unasked = math.inf if len(asked) < MOST_ASKED else plausibility.DOUBTED
         preferences = [answers[at][0] if at in answers else unasked for at in range(len(found))]
         kept = [at for at in range(len(found)) if fitting[at]]
-        return Look(
+        return Findings(
             view.turns,
             tuple(view.in_photo(found[at]) for at in kept),
             tuple(preferences[at] for at in kept),
@@ -143,7 +143,7 @@ class FaceSearch:
             ),
         )
 
-    def _ask(self, view: View, faces: Sequence[Face]) -> list[tuple[float, int]]:
+    def _ask(self, view: PhotoView, faces: Sequence[Face]) -> list[tuple[float, int]]:
         """What plausibility.preference says of faces of a view: by one square, by both where that leaves doubt."""
         votes = self._vote(view, faces, plausibility.SQUARES[0])
         answers = [plausibility.preference(*of_one) for of_one in zip(faces, votes, strict=True)]
@@ -153,7 +153,7 @@ class FaceSearch:
             answers[at] = plausibility.preference(faces[at], np.concatenate([votes[at], of_other]))
         return answers
 
-    def _vote(self, view: View, faces: Sequence[Face], square: float) -> np.ndarray:
+    def _vote(self, view: PhotoView, faces: Sequence[Face], square: float) -> np.ndarray:
         """What the last network says of a square about each face, (n, 1, 4); see plausibility.preference."""
         boxes = np.array([_square(face.box, square) for face in faces]).reshape(-1, 4)
         return self._finder.votes(view.pixels, boxes)[:, None] if faces else np.empty((0, 1, 4))

@@ -14,7 +14,7 @@ BORDER = 128
 
 
 @dataclass(frozen=True)
-class View:
+class PhotoView:
     """A picture made of a photo.
 
     Attributes:
@@ -28,28 +28,28 @@ class View:
     turns: int = 0
 
     @classmethod
-    def of(cls, photo: ReducedPhoto, side: int) -> "View":
+    def of(cls, photo: ReducedPhoto, side: int) -> "PhotoView":
         """The photo, shrunk to `side` pixels at its longer side if it is larger."""
         pixels = pyramid.shrink(photo.pixels, pyramid.fitted(photo.pixels, side))
         across, down = photo.factor * np.divide(photo.pixels.shape[1::-1], pixels.shape[1::-1])
         return cls(pixels, np.array([[across, 0, 0], [0, down, 0]]))
 
-    def turned(self, turns: int) -> "View":
+    def turned(self, turns: int) -> "PhotoView":
         """The same turned counter-clockwise by so many quarters."""
         view = self
         for _ in range(turns % 4):
             width = view.pixels.shape[1]
             pixels = cv2.rotate(view.pixels, cv2.ROTATE_90_COUNTERCLOCKWISE)
-            view = View(pixels, _after(view.matrix, np.array([[0, -1, width], [1, 0, 0]])), (view.turns + 1) % 4)
+            view = PhotoView(pixels, _after(view.matrix, np.array([[0, -1, width], [1, 0, 0]])), (view.turns + 1) % 4)
         return view
 
-    def bordered(self, share: float) -> "View":
+    def bordered(self, share: float) -> "PhotoView":
         """The same with a plain border of a share of its longer side."""
         width = round(share * max(self.pixels.shape[:2]))
         pixels = cv2.copyMakeBorder(
             self.pixels, width, width, width, width, cv2.BORDER_CONSTANT, value=(BORDER, BORDER, BORDER)
         )
-        return View(pixels, _after(self.matrix, np.array([[1, 0, -width], [0, 1, -width]])), self.turns)
+        return PhotoView(pixels, _after(self.matrix, np.array([[1, 0, -width], [0, 1, -width]])), self.turns)
 
     def in_photo(self, face: Face) -> Face:
         """A face of this picture in the full photo's pixels; its box lies along the photo's sides, turned or not."""

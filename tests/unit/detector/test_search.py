@@ -11,7 +11,7 @@ from services.detector.cropping import framing
 from services.detector.mtcnn import DetectOptions, Mtcnn
 from services.detector.plausibility import quarter_turns
 from services.detector.search import FINER, LARGE, QUICK, FaceSearch
-from services.detector.views import View
+from services.detector.views import PhotoView
 from services.images.decode import ReducedPhoto
 from tests.unit.detector.faces import face_at
 
@@ -157,7 +157,7 @@ def test_a_view_knows_the_way_back(turns, border):
     """A spot of the photo, found in a view of it, is where it was."""
     pixels = np.zeros((900, 1200, 3), np.uint8)
     pixels[240:260, 800:820] = 255
-    view = View.of(ReducedPhoto(pixels, 4, 4800, 3600), 600).turned(turns).bordered(border)
+    view = PhotoView.of(ReducedPhoto(pixels, 4, 4800, 3600), 600).turned(turns).bordered(border)
     assert view.turns == turns % 4
     rows, columns = np.nonzero(view.pixels[:, :, 0] > 200)
     spot = (float(columns.mean()) + 0.5, float(rows.mean()) + 0.5)
