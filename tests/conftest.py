@@ -1,6 +1,5 @@
 """Fixtures that every tier of tests uses."""
 
-import itertools
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +10,10 @@ import pytest
 from tests.e2e.system import System
 from tests.machine import ROOT
 from tests.mariadb import MariaDB
-from tests.milvus import require_milvus
+from tests.milvus import RealServer, require_milvus
 
 if TYPE_CHECKING:  # the client takes a second to import, and not everybody has it
     from services.embedder.search.milvus.index import Milvus, MilvusIndex
-
-NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -51,26 +48,57 @@ def mysql_url(mariadb: MariaDB) -> str:
 
 
 @pytest.fixture(scope="session")
-def milvus(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Milvus]":
+def milvus_file(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Milvus]":
     """Milvus Lite in a file."""
     require_milvus()
     from services.embedder.search.milvus.index import Milvus
 
-    connection = Milvus(str(tmp_path_factory.mktemp("milvus") / "vectors.db"))
+    connection = Milvus(str(tmp_path_factory.mktemp("lite") / "vectors.db"))
     yield connection
     connection.close()
 
 
+@pytest.fixture(scope="session")
+def milvus_server(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Milvus]":
+    """A Milvus server of the tests' own."""
+    require_milvus()
+    if RealServer.missing:
+        pytest.skip(RealServer.missing)
+    from services.embedder.search.milvus.index import Milvus
+
+    with RealServer(tmp_path_factory.mktemp("milvus")) as server:
+        connection = Milvus(server.uri)
+        yield connection
+        connection.close()
+
+
+@pytest.fixture(scope="session", params=["file", "server"])
+def milvus(request: pytest.FixtureRequest) -> "Milvus":
+    """Both."""
+    connection: Milvus = request.getfixturevalue(f"milvus_{request.param}")
+    return connection
+
+
+@pytest.fixture(scope="session")
+def milvus_collections(milvus: "Milvus") -> Iterator[dict[int, str]]:
+    """Names of collections, by the dimension of their templates: making one takes seconds, emptying it does not."""
+    names: dict[int, str] = {}
+    yield names
+    for name in names.values():
+        milvus.drop(name)
+
+
 @pytest.fixture
-def new_milvus_index(milvus: "Milvus") -> "Iterator[Callable[[int], MilvusIndex]]":
-    """Makes an empty index for templates of a dimension, in a collection of its own."""
-    names: list[str] = []
+def new_milvus_index(milvus: "Milvus", milvus_collections: dict[int, str]) -> "Callable[[int], MilvusIndex]":
+    """Makes an empty index for templates of a dimension; the one made before for this dimension is it no longer."""
 
     def make(dimension: int) -> "MilvusIndex":
-        names.append(f"test_{next(NUMBERS)}")
-        milvus.create(names[-1], dimension, "of a test")
-        return milvus.open(names[-1])
+        if dimension not in milvus_collections:
+            milvus_collections[dimension] = f"test_{dimension}"
+            milvus.create(milvus_collections[dimension], dimension, "of tests")
+        index = milvus.open(milvus_collections[dimension])
+        with milvus.call() as client:
+            client.delete(index.name, filter='key >= ""')
+        return index
 
-    yield make
-    for name in names:
-        milvus.drop(name)
+    return make

@@ -58,6 +58,8 @@ class IndexContract:
 
     #: Of how often something is tried in all.
     effort = 1.0
+    #: Whether no search sees what somebody had beside what they get.
+    changes_at_once = True
 
     @pytest.mark.parametrize("metric", Metric)
     @pytest.mark.parametrize("seed", range(2))
@@ -97,6 +99,7 @@ class IndexContract:
         index = new_index(32)
         index.add(people)
         probes = np.concatenate([stored[::7], twins + np.float32(1e-7), axes[:2] + axes[1:3], 1e-3 * twins[:2]])
+        probes = probes[:: int(1 / self.effort)]
         for threshold in (NO_LIMIT, 1e-3, 0.5):
             assert index.search(probes, metric, threshold) == brute_force(people, probes, metric, threshold)
 
@@ -176,9 +179,9 @@ class IndexContract:
         assert index.search(origin, Metric.EUCLIDEAN, 0.999) == [[]]
 
     def test_searches_go_on_while_people_come_and_go(self, new_index: NewIndex) -> None:
-        """What never changes is found by every search, and a change is seen whole or not at all."""
+        """What never changes is found by every search, and of somebody who changes all photos from before or after."""
         rng = np.random.default_rng(9)
-        fixed, old, new = faces(rng, 30), faces(rng, 12), faces(rng, 12)
+        fixed, old, new = faces(rng, 30), faces(rng, 8), faces(rng, 8)
         index = new_index(32)
         index.add({"fixed": templates(fixed), "mover": templates(old)})
         stop = threading.Event()
@@ -188,7 +191,8 @@ class IndexContract:
                 hits = index.search(fixed[::5], Metric.COSINE, 0.0)
                 assert [[hit.person_id for hit in those] for those in hits] == [["fixed"]] * 6
                 found = [bool(hits) for hits in index.search(np.concatenate([old, new]), Metric.COSINE, 0.0)]
-                assert found in ([True] * 12 + [False] * 12, [False] * 12 + [True] * 12)
+                assert all(found[:8]) or all(found[8:])
+                assert not self.changes_at_once or not all(found)
 
         with ThreadPoolExecutor(3) as pool:
             searches = [pool.submit(search) for _ in range(3)]

@@ -1,4 +1,4 @@
-"""Whole services with their search index in Milvus: in a file for one embedder, behind an address for two."""
+"""Whole services with their search index in Milvus: in a file for one embedder, in a real server for two."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ from tests.e2e.services import Services
 from tests.e2e.system import System
 from tests.e2e.test_copies import FOUND_NONE, FOUND_SAME, PERSON, upload, verify
 from tests.fakes import fake_crop
-from tests.milvus import LiteServer, require_milvus
+from tests.milvus import RealServer, require_milvus
 
 MODEL = "Dlib"
 COSINE = pb.DISTANCE_COSINE
@@ -31,8 +31,10 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def milvus(folder) -> Iterator[LiteServer]:
-    with LiteServer(folder) as server:
+def milvus(folder) -> Iterator[RealServer]:
+    if RealServer.missing:
+        pytest.skip(RealServer.missing)
+    with RealServer(folder) as server:
         yield server
 
 
@@ -95,7 +97,7 @@ def test_one_embedder_and_a_file(folder, monkeypatch):
         assert identify(embedder, bob, anna) == [("carl", 0.0)]
 
 
-def test_two_embedders_share_one_index(folder, milvus: LiteServer, monkeypatch):
+def test_two_embedders_share_one_index(folder, milvus: RealServer, monkeypatch):
     monkeypatch.setenv("VECTOR_URI", milvus.uri)
     with Services(folder / ".env", ("embedder", "embedder-2")) as services:
         one, two = stub(services), stub(services, "embedder-2")
@@ -111,7 +113,7 @@ def test_two_embedders_share_one_index(folder, milvus: LiteServer, monkeypatch):
             assert identify(first, bob) == identify(second, bob) == []
 
 
-def test_an_outage_is_said_to_be_one_and_heals(folder, milvus: LiteServer, monkeypatch):
+def test_an_outage_is_said_to_be_one_and_heals(folder, milvus: RealServer, monkeypatch):
     monkeypatch.setenv("VECTOR_URI", milvus.uri)
     with Services(folder / ".env") as services:
         gateway = gateway_pb2_grpc.GatewayServiceStub(services.channel("gateway"))

@@ -1,5 +1,6 @@
-"""The index in Milvus, in the shape of Milvus Lite: all that its single precision leaves in question is compared again."""
+"""The index in Milvus, Lite and a real server: all that its single precision leaves in question is compared again."""
 
+import socket
 import subprocess
 import sys
 
@@ -21,7 +22,8 @@ def same_faces(count: int) -> Templates:
 
 
 class TestMilvusIndex(IndexContract):
-    effort = 0.1  # Milvus Lite takes a hundred times as long
+    effort = 0.1  # Milvus takes a hundred times as long
+    changes_at_once = False
 
     @pytest.fixture
     def new_index(self, new_milvus_index):
@@ -32,7 +34,7 @@ class TestMilvusIndex(IndexContract):
 def test_more_ties_than_are_fetched_at_once(milvus, new_milvus_index, metric):
     from services.embedder.search.milvus.index import MilvusIndex
 
-    index = MilvusIndex(milvus, new_milvus_index(32).name, most=16)
+    index = MilvusIndex(milvus, new_milvus_index(32).name, most=64)
     index.add({f"p{number:03}": same_faces(3) for number in range(100)})
     probe = np.ones((1, 32), dtype=np.float32)
     for number in range(0, 100, 7):
@@ -80,3 +82,61 @@ def test_a_server_that_is_not_there_is_said_to_be_so(tmp_path):
 def test_only_who_chooses_milvus_loads_its_client():
     code = "import sys, services.embedder.server; sys.exit('pymilvus' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_a_server_that_does_not_answer_is_waited_for_once(tmp_path):
+    """It listens and says nothing: the first caller waits for it, the next ones are refused without waiting."""
+    from services.embedder.search.milvus.reach import Reach
+
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        reach = Reach(silent.getsockname())
+        reach.require()
+        reach.failed()
+        with pytest.raises(IndexUnavailable, match="a moment ago"):
+            reach.require()
+        reach.answered()
+        reach.require()
+
+
+def test_after_a_failure_one_caller_tries_and_the_others_do_not():
+    from services.embedder.search.milvus.reach import TRUSTED, TRYING, Reach
+
+    now = [100.0]
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        reach = Reach(silent.getsockname(), clock=lambda: now[0])
+        reach.failed()
+        now[0] += TRUSTED
+        reach.require()
+        for later in (0.0, TRYING - 0.1):
+            now[0] += later
+            with pytest.raises(IndexUnavailable):
+                reach.require()
+        now[0] += 0.1
+        reach.require()
+
+
+def test_where_nobody_listens_it_is_said_at_once():
+    from services.embedder.search.milvus.reach import Reach
+    from tests.machine import free_port
+
+    with pytest.raises(IndexUnavailable, match="cannot be reached"):
+        Reach(("127.0.0.1", free_port())).require()
+
+
+def test_a_collection_of_an_earlier_version_is_none(milvus):
+    from pymilvus import DataType, MilvusClient
+
+    from services.embedder.search.milvus.index import CollectionGone
+
+    earlier = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    earlier.add_field("key", DataType.VARCHAR, max_length=32, is_primary=True)
+    earlier.add_field("raw", DataType.FLOAT_VECTOR, dim=2)
+    with milvus.call() as client:
+        client.create_collection("earlier", schema=earlier)
+    with pytest.raises(CollectionGone):
+        milvus.open("earlier")
+    milvus.drop("earlier")

@@ -19,13 +19,18 @@ from services.embedder.search.follow import LocalIndexes
 from services.embedder.search.index import Hit, IndexUnavailable
 from services.embedder.search.milvus.collections import CollectionTable
 from tests.indexes import new_exact_index
-from tests.milvus import LiteServer, require_milvus
+from tests.milvus import LiteServer, RealServer, require_milvus
 
 D = "Dlib:1"
 NO_LIMIT = 1e9
 DIMENSION = 32
 
 require = pytest.fixture(require_milvus, autouse=True)
+
+
+@pytest.fixture
+def milvus(milvus_file):
+    return milvus_file
 
 
 @pytest.fixture
@@ -321,11 +326,14 @@ def test_an_epoch_that_ends_while_a_collection_is_filled(gallery, milvus, shared
     assert len(in_milvus(milvus)) == len(Names(gallery).all()) == 1
 
 
-def test_an_outage_loses_nothing_and_heals(gallery, tmp_path):
-    """Milvus Lite behind an address, as a cluster is."""
+def test_an_outage_loses_nothing_and_heals(gallery, tmp_path, url):
+    """Of Milvus Lite behind an address beside SQLite, of a real server beside MariaDB."""
     from services.embedder.search.milvus.index import Milvus
 
-    with LiteServer(tmp_path) as server:
+    kind = LiteServer if url.startswith("sqlite") else RealServer
+    if kind.missing:
+        pytest.skip(kind.missing)
+    with kind(tmp_path) as server:
         indexes = embedder(gallery, Milvus(server.uri))
         enroll(gallery, "anna", vectors(1))
         assert found(indexes, 1) == ["anna"]

@@ -15,6 +15,7 @@ ADAPTERS = (
     "services/common/convert.py",
     "services/common/interceptor.py",
     "services/common/server.py",
+    "services/embedder/search/milvus/index.py",
     "services/gateway/api/authorisation.py",
     "services/gateway/api/grpc.py",
     "services/gateway/api/legacy_requests.py",

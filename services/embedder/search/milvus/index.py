@@ -6,20 +6,23 @@ pymilvus is imported in this folder only, and that only where VECTOR_URI is set.
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import grpc
 import numpy as np
 from pymilvus import MilvusClient
 from pymilvus.exceptions import MilvusException
 
 from services.embedder.gallery.templates import Templates
-from services.embedder.matching import Metric, unit
+from services.embedder.matching import Metric
 from services.embedder.search.certain import Candidates, nearest
 from services.embedder.search.index import Hit, IndexUnavailable, Rows, to_rows
 from services.embedder.search.milvus import fields
+from services.embedder.search.milvus.reach import Reach
 
 #: Seconds that Milvus may take for a search or a write, and for making, loading or flushing a collection. The former must
 #: stay well below services.common.database.LOCK_TIMEOUT, because changes are written under a lock of the database.
@@ -27,8 +30,14 @@ TIMEOUT = 5
 LONG_TIMEOUT = 120
 #: A server that is back is found within a second.
 GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1000}
-#: Milvus' code for a collection that it does not have.
-NOT_FOUND = 100
+#: What its client raises; of a call that takes too long, gRPC's own error.
+FAILURES = (MilvusException, grpc.RpcError)
+#: What it says where that happened, and how often a search is tried then.
+CHANGED, FETCHES = "incomplete query result", 8
+#: Where Milvus listens if its address does not say so.
+DEFAULT_PORT = 19530
+#: Milvus' codes for a collection that it does not have, and for what it does not know.
+NOT_FOUND, INVALID = 100, 1100
 
 #: Keys named in one filter or deletion.
 MAX_KEYS = 512
@@ -39,10 +48,16 @@ PROBE_BATCH = 16
 MAX_ROWS = 8192
 #: Candidates fetched for a probe at first.
 FIRST_CANDIDATES = 8
+#: Lengths of templates differ by so little at most where a network makes all of them 1 long.
+LENGTHS_APART = 1e-3
 
 
 class CollectionGone(IndexUnavailable):
     """There is no such collection: it was replaced, or the vector database was emptied."""
+
+
+class _Changed(IndexUnavailable):
+    """What a search found was deleted before it could be read."""
 
 
 class Milvus:
@@ -59,13 +74,16 @@ class Milvus:
         self._loaded: set[str] = set()
         self._connecting = threading.Lock()
         self.is_file = "://" not in uri
+        address = urlsplit(uri)
+        self._reach = Reach(None if self.is_file else (address.hostname or "", address.port or DEFAULT_PORT))
         #: Milvus Lite leaves it to its callers that nobody reads while somebody writes.
         self.turn: AbstractContextManager[object] = threading.RLock() if self.is_file else nullcontext()
         for name in ("pymilvus", "milvus_lite"):  # they print traces of what is raised as well
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def client(self) -> MilvusClient:
-        """The connected client."""
+        """The connected client, of a server that may be expected to answer."""
+        self._reach.require()
         with self._connecting:
             if self._client is None:
                 if self.is_file:
@@ -74,7 +92,8 @@ class Milvus:
                     self._client = MilvusClient(
                         self._uri, token=self._token, timeout=TIMEOUT, grpc_options=GRPC_OPTIONS
                     )
-                except MilvusException as err:
+                except FAILURES as err:
+                    self._reach.failed()
                     only = "; one process at a time may open a file" if self.is_file else ""
                     raise IndexUnavailable(f"cannot open the vector database{only}: {_message(err)}") from err
             return self._client
@@ -86,23 +105,35 @@ class Milvus:
         with self.turn:
             try:
                 yield client
-            except MilvusException as err:
+            except FAILURES as err:
                 self._loaded.clear()  # it may have been started anew
-                failure = CollectionGone if err.code == NOT_FOUND else IndexUnavailable
-                raise failure(f"the vector database: {_message(err)}") from err
+                if isinstance(err, MilvusException) and err.code == NOT_FOUND:
+                    raise CollectionGone(f"the vector database: {_message(err)}") from err
+                self._reach.failed()
+                raise IndexUnavailable(f"the vector database: {_message(err)}") from err
+            self._reach.answered()
 
     def create(self, name: str, dimension: int, description: str) -> None:
         """Makes an empty collection."""
-        schema, indexes = fields.schema(dimension, description)
+        schema, of_vectors = fields.schema(dimension, description)
         with self.call() as client:
             client.create_collection(name, schema=schema, consistency_level="Strong", timeout=LONG_TIMEOUT)
             # Not waited for, half a second each: in an empty collection there is nothing to be indexed yet.
-            client.create_index(name, indexes, timeout=LONG_TIMEOUT, sync=False)
+            client.create_index(name, of_vectors, timeout=LONG_TIMEOUT, sync=False)
+            for known in fields.OWNER_INDEXES:
+                try:
+                    client.create_index(name, fields.owner_index(known), timeout=LONG_TIMEOUT, sync=False)
+                    break
+                except MilvusException as err:
+                    if err.code != INVALID or known == fields.OWNER_INDEXES[-1]:
+                        raise
 
     def open(self, name: str) -> "MilvusIndex":
-        """A collection to be searched."""
+        """A collection to be searched; raises CollectionGone too where it was made by another version of this program."""
         if name not in self._loaded:
             with self.call() as client:
+                if not fields.are_in(client.describe_collection(name, timeout=TIMEOUT)):
+                    raise CollectionGone("a collection of an earlier version")
                 client.load_collection(name, timeout=LONG_TIMEOUT)
             self._loaded.add(name)
         return MilvusIndex(self, name)
@@ -157,9 +188,11 @@ class MilvusIndex:
 
     def apply(self, changes: Mapping[str, Templates]) -> None:
         with self._milvus.call() as client:
-            gone = self._keys(client, changes)
+            held = self._keys(client, changes)
+            gone = set(held)
             for entities in fields.to_entities(to_rows(changes)):
-                client.upsert(self.name, entities, timeout=TIMEOUT)
+                if new := [entity for entity in entities if entity["key"] not in held]:
+                    client.insert(self.name, new, timeout=TIMEOUT)
                 gone -= {entity["key"] for entity in entities}
             for keys in _slices(sorted(gone), MAX_KEYS):
                 client.delete(self.name, ids=keys, timeout=TIMEOUT)
@@ -174,46 +207,61 @@ class MilvusIndex:
         with self._milvus.turn:
             for start in range(0, len(probes), size):
                 some = probes[start : start + size]
-                questions = [_question(probe, metric) for probe in some]
+                questions = [_Question(probe, metric) for probe in some]
                 first = map(self._first, questions, self._fetch(questions, FIRST_CANDIDATES))
                 hits += [nearest(probe, metric, threshold, [one]) for probe, one in zip(some, first, strict=True)]
         return hits
 
     def _first(self, question: "_Question", found: "Found") -> Candidates:
         """All templates: those that were fetched, and the others behind them."""
-        everything = (0, fields.KEYS_END)
-        return Candidates(0, lambda: (_rows(found), self._behind(question, found, FIRST_CANDIDATES, everything)))
-
-    def _within(self, question: "_Question", at_least: float, low: int, high: int) -> Candidates:
-        """Templates with keys from `low` up to, and without, `high`: the most promising, and the others in each half."""
+        rows = _rows(found)
 
         def read() -> tuple[Rows, list[Candidates]]:
-            found = self._fetch([question], self._most, fields.between(low, high))[0]
-            middle = (low + high) // 2
-            return _rows(found), self._behind(question, found, self._most, (low, middle), (middle, high))
+            if len(found) < FIRST_CANDIDATES:
+                return rows, []
+            return rows, self._behind(question, found, question.parts(rows))
+
+        return Candidates(0, read)
+
+    def _within(self, question: "_Question", at_least: float, part: fields.Part) -> Candidates:
+        """Templates of a part: the most promising, and the others in each half of it."""
+
+        def read() -> tuple[Rows, list[Candidates]]:
+            found = self._fetch([question], self._most, part.filter())[0]
+            rest = self._behind(question, found, part.halves()) if len(found) == self._most else []
+            return _rows(found), rest
 
         return Candidates(at_least, read)
 
-    def _behind(self, question: "_Question", found: "Found", most: int, *spans: tuple[int, int]) -> list[Candidates]:
-        """What is in these spans of keys behind the found ones, if as many were found as had been asked for."""
-        if len(found) < most:
-            return []
-        at_least = question.at_least(float(found[-1]["distance"]))
-        return [self._within(question, at_least, low, high) for low, high in spans]
+    def _behind(self, question: "_Question", found: "Found", parts: Sequence[fields.Part]) -> list[Candidates]:
+        """What is in these parts behind the found ones."""
+        cosine = float(found[-1]["distance"])
+        return [self._within(question, question.at_least(cosine, part), part) for part in parts]
 
     def _fetch(self, questions: Sequence["_Question"], most: int, where: str = "") -> list["Found"]:
         """The candidates for each question, most promising first, as Milvus sees it."""
+        for _ in range(FETCHES - 1):
+            with suppress(_Changed):
+                return self._fetch_once(questions, most, where)
+        return self._fetch_once(questions, most, where)
+
+    def _fetch_once(self, questions: Sequence["_Question"], most: int, where: str) -> list["Found"]:
         with self._milvus.call() as client:
-            found: list[Found] = client.search(
-                self.name,
-                data=[question.vector for question in questions],
-                anns_field=questions[0].field,
-                filter=where,
-                limit=most,
-                output_fields=["person_id", "photo_id", fields.RAW],
-                consistency_level="Strong",
-                timeout=TIMEOUT,
-            )
+            try:
+                found: list[Found] = client.search(
+                    self.name,
+                    data=[question.vector for question in questions],
+                    anns_field=fields.VECTOR,
+                    filter=where,
+                    limit=most,
+                    output_fields=["person_id", "photo_id", fields.VECTOR],
+                    consistency_level="Strong",
+                    timeout=TIMEOUT,
+                )
+            except MilvusException as err:
+                if CHANGED not in err.message:
+                    raise
+                raise _Changed(f"the vector database: {_message(err)}") from err
         return found
 
     def _keys(self, client: MilvusClient, people: Mapping[str, Templates]) -> set[str]:
@@ -244,35 +292,41 @@ Found = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class _Question:
-    """What Milvus is asked: which templates have this vector nearest, float32 (d,), in this field."""
+    """What Milvus is asked: which templates are nearest to this one, float32 (d,); it answers by their directions."""
 
-    field: str
     vector: np.ndarray
+    metric: Metric
 
-    def at_least(self, score: float) -> float:
-        """What the squared distance of a template is no less than whose score this is.
+    def parts(self, found: Rows) -> Sequence[fields.Part]:
+        """What the others are looked for in. Raw distances depend on lengths, of which the found ones are typical."""
+        if self.metric is not Metric.EUCLIDEAN:
+            return [fields.Part()]
+        lengths = fields.lengths(found)
+        return fields.Part().thirds(
+            float(lengths.min()) * (1 - LENGTHS_APART), float(lengths.max()) * (1 + LENGTHS_APART)
+        )
 
-        Scores are sums of d products in single precision: 16 roundings of 2^-24 a term are more than there can be, in the
-        distance and the vector's own length. Templates more than twice as long as the vector are that much farther away.
+    def at_least(self, cosine: float, part: fields.Part) -> float:
+        """What the squared distance of a template in a part is no less than whose cosine is no more than this.
+
+        Cosines are sums of d products in single precision: 8 roundings of 2^-24 a term are more than there can be.
         """
-        slack = (len(self.vector) + 16) * 2.0**-20
-        squared = score if self.field == fields.RAW else 2 - 2 * score
-        own = float(np.square(self.vector.astype(np.float64)).sum())
-        return (squared - slack * own) / (1 + slack)
-
-
-def _question(probe: np.ndarray, metric: Metric) -> _Question:
-    if metric is Metric.EUCLIDEAN:
-        return _Question(fields.RAW, probe)
-    return _Question(fields.DIRECTION, unit(probe[None])[0].astype(np.float32))
+        cosine = min(1.0, cosine + (len(self.vector) + 16) * 2.0**-21)
+        if self.metric is not Metric.EUCLIDEAN:
+            return 2 - 2 * cosine
+        own = float(np.linalg.norm(self.vector.astype(np.float64)))
+        shortest, longest = part.lengths
+        other = min(max(own * cosine, shortest), longest)  # the length at which it were nearest
+        return (own - other) ** 2 + 2 * own * other * (1 - cosine)
 
 
 def _rows(found: Found) -> Rows:
     return fields.from_entities([one["entity"] for one in found])
 
 
-def _message(err: MilvusException) -> str:
-    return " ".join(f"{type(err).__name__} {err.message}".split())[:300]
+def _message(err: Exception) -> str:
+    text = err.details() if isinstance(err, grpc.RpcError) else getattr(err, "message", str(err))
+    return " ".join(f"{type(err).__name__} {text}".split())[:300]
 
 
 def _slices(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
