@@ -27,7 +27,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key key keys revoke-key audit cert mysql lock clean
+.PHONY: help run check test demo proto models evaluate calibrate bench load chaos rotate-key key keys revoke-key audit cert mysql lock clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -40,6 +40,7 @@ help:
 	@echo "make demo      enroll and verify a person on the running system"
 	@echo "make models    fetch and convert the weights of MODELS=… (default: SELECTED_MODELS of .env)"
 	@echo "make evaluate  measure accuracy on labelled photos"
+	@echo "make calibrate fit thresholds on your own people: PHOTOS=folder, or those who are enrolled"
 	@echo "make bench     measure speed"
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
 	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
@@ -94,6 +95,10 @@ models: $(VENV)/.run gen/reco.pb $(if $(MODELS),,.env)
 evaluate: $(VENV)/.test gen/reco.pb
 	$(PY) -m tests.quality.evaluate --models $(or $(MODELS),Dlib) --photos $(PHOTOS) $(addprefix --pairs ,$(PAIRS)) --out var/evaluation
 	$(PY) -m tests.quality.evaluate_liveness
+
+calibrate: $(VENV)/.test gen/reco.pb
+	$(PY) -m tests.quality.calibrate --models $(or $(MODELS),MobileFaceNet) \
+		$(if $(filter-out file,$(origin PHOTOS)),--photos $(PHOTOS)) --out var/calibration
 
 bench: $(VENV)/.test gen/reco.pb
 	$(PY) -m tests.load.bench $(BENCH_ARGS)

@@ -10,8 +10,9 @@ import numpy as np
 
 from services.common.errors import InvalidImage, UnknownModel
 from services.common.faces import Box, FaceCrop, Verdict
-from services.embedder.recognition.catalogue import Thresholds
+from services.embedder.matching import Metric
 from services.embedder.recognition.registry import Recognisers
+from services.embedder.recognition.thresholds import Threshold, Thresholds
 from services.gateway.stages import types as stages
 
 LANDMARKS = np.array([[20, 25], [40, 25], [30, 35], [22, 45], [38, 45]], dtype=np.float32)
@@ -25,11 +26,24 @@ def fake_crop(identity: int, shot: int = 0) -> FaceCrop:
 
 
 @dataclass(frozen=True)
+class FakeThresholds:
+    """Thresholds for any rate; they stand for one in ten thousand."""
+
+    source: str = "made up"
+
+    def at(self, metric: Metric, fmr: float | None = None) -> Threshold:
+        distances = {Metric.COSINE: 0.3, Metric.EUCLIDEAN: 4.0, Metric.EUCLIDEAN_L2: 0.7}
+        return Threshold(distances[metric], 1e-4, 0.05)
+
+    def fmr_at(self, metric: Metric, distance: float) -> float | None:
+        return 1e-4
+
+
+@dataclass(frozen=True)
 class FakeSpec:
     name: str
     dimension: int = 32
-    thresholds: Thresholds = Thresholds(cosine=0.3, euclidean=4.0, euclidean_l2=0.7, source="made up")
-    equal_error: float | None = 0.05
+    thresholds: Thresholds = FakeThresholds()  # noqa: RUF009
 
 
 class FakeRecogniser:

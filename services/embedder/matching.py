@@ -9,6 +9,9 @@ import numpy as np
 
 from services.embedder.gallery.templates import Templates
 
+#: Error rates between which models are weighed.
+LEAST_ERROR, MOST_ERROR = 0.001, 0.45
+
 
 class Metric(StrEnum):
     """How far apart two templates are; the lower the more alike."""
@@ -23,24 +26,27 @@ class Criterion:
     """When two templates of a model match: at distances up to `threshold` (above 0).
 
     Attributes:
-        equal_error: the model's measured equal error rate, between 0 and 0.5; None where nobody measured it.
+        fmr: share of pairs of different people that match; None where nobody measured.
+        fnmr: share of pairs of one person that do not; None likewise.
     """
 
     model: str
     metric: Metric
     threshold: float
-    equal_error: float | None = None
+    fmr: float | None = None
+    fnmr: float | None = None
 
 
 @dataclass(frozen=True)
 class Match:
-    """A pair of a probe and an enrolled photo; it matches where distance <= threshold."""
+    """A pair of a probe and an enrolled photo; it matches where distance <= threshold. `fmr`: see Criterion."""
 
     person_id: str
     photo_id: str
     model: str
     distance: float
     threshold: float
+    fmr: float | None = None
 
     @property
     def relative(self) -> float:
@@ -111,7 +117,7 @@ def compare(criterion: Criterion, probes: np.ndarray, person_id: str, gallery: T
     nearest = table.min(axis=0)
     photo = min(range(len(gallery)), key=lambda column: (nearest[column], gallery.photo_ids[column]))
     distance = float(nearest[photo])
-    best = Match(person_id, gallery.photo_ids[photo], criterion.model, distance, criterion.threshold)
+    best = Match(person_id, gallery.photo_ids[photo], criterion.model, distance, criterion.threshold, criterion.fmr)
     return Pairs(int((table <= criterion.threshold).sum()), best)
 
 
@@ -123,22 +129,28 @@ def together(parts: Iterable[Pairs]) -> Pairs:
 
 
 def fuse(parts: Iterable[tuple[Criterion, Pairs]]) -> Fusion | None:
-    """Weighs each model's best pair by the log odds of its being right, log((1 - e) / e) for equal error rate e.
+    """Weighs each model's best pair by the log odds of its recognising somebody, log((1 - e) / e) for FNMR e.
 
-    That is the weight of a vote that is right with probability 1 - e (Kuncheva, Combining Pattern Classifiers, 4.3.2).
+    That is the weight of a vote that is right with probability 1 - e (Kuncheva, Combining Pattern Classifiers, 4.3.2); at
+    thresholds for one FMR, models differ in what they refuse.
 
     Returns:
         None where no model with a measured error has a pair.
     """
     votes = [
-        (criterion.model, math.log((1 - criterion.equal_error) / criterion.equal_error), 1 - pairs.best.relative)
+        (criterion.model, math.log((1 - _error(criterion.fnmr)) / _error(criterion.fnmr)), 1 - pairs.best.relative)
         for criterion, pairs in parts
-        if criterion.equal_error is not None and pairs.best is not None
+        if criterion.fnmr is not None and pairs.best is not None
     ]
     if not votes:
         return None
     score = sum(weight * vote for _, weight, vote in votes) / sum(weight for _, weight, _ in votes)
     return Fusion(score >= 0, score, tuple(model for model, _, _ in votes))
+
+
+def _error(fnmr: float) -> float:
+    """So that every measured model has a say, and none the only one."""
+    return min(max(fnmr, LEAST_ERROR), MOST_ERROR)
 
 
 def suffices(pairs: Pairs, min_pairs: int, probes: int) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 from services.common import call
 from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
+from services.embedder.gallery.population import Population
 from services.embedder.gallery.store import Gallery, StoredPhoto
 from services.embedder.gallery.templates import Template, check_vectors, model_key
 from services.embedder.matching import (
@@ -118,6 +119,7 @@ class Embedder:
         self._recognisers = recognisers
         self._gallery = gallery
         self._indexes = indexes
+        self._population = Population(gallery)
 
     def embed(self, models: Sequence[str], faces: Sequence[Sample]) -> list[tuple[Template, ...]]:
         """The templates of each face (at least one), in the order of `models`. Stores nothing."""
@@ -183,11 +185,15 @@ class Embedder:
         _check_some("probes", probes)
         recognisers = self._get(models)
         matches = []
+        people = self._population.count()
         for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
-            threshold = self._recognisers.criterion(recogniser.name, metric).threshold
+            criterion = self._recognisers.search_criterion(recogniser.name, metric, people)
             index = self._indexes.current(_key(recogniser), recogniser.dimension)
-            found = (hit for hits in index.search(vectors, metric, threshold) for hit in hits)
-            matches += [Match(hit.person_id, hit.photo_id, recogniser.name, hit.distance, threshold) for hit in found]
+            found = (hit for hits in index.search(vectors, metric, criterion.threshold) for hit in hits)
+            matches += [
+                Match(hit.person_id, hit.photo_id, recogniser.name, hit.distance, criterion.threshold, criterion.fmr)
+                for hit in found
+            ]
         return one_a_person(matches)
 
     def drop_templates(self) -> int:

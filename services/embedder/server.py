@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from hashlib import blake2b
+from pathlib import Path
 
 from reco.embedder.v1 import embedder_pb2_grpc
 
@@ -21,6 +22,7 @@ from services.embedder.gallery.templates import model_key
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Embedder
 from services.embedder.recognition import catalogue, recogniser
+from services.embedder.recognition.calibration import calibrated, read
 from services.embedder.recognition.registry import Recogniser, Recognisers
 from services.embedder.search.exact import ExactIndex
 from services.embedder.search.follow import LocalIndexes
@@ -48,7 +50,7 @@ def build(settings: Settings) -> Server:
     env_file = EnvFile(settings.env_file)
     database = Database(env_file.root)
     models = open_models(settings.cache, settings.models, settings.mirror)
-    recognisers = Recognisers(catalogue.find, _loader(settings, models, metrics))
+    recognisers = Recognisers(_specs(settings.calibration), _loader(settings, models, metrics), settings.rates)
     gallery = Gallery(lambda: database.engine(env_file.sql()), settings.keyring)
     indexes = _indexes(settings, gallery, counted)
     servicer = EmbedderServicer(Embedder(recognisers, gallery, indexes), counted)
@@ -59,6 +61,17 @@ def build(settings: Settings) -> Server:
         metrics,
         open_tracing("embedder", settings.server.otlp),
     )
+
+
+def _specs(calibration: Path) -> Callable[[str], catalogue.ModelSpec]:
+    """What is known of models, with this site's own thresholds."""
+    try:
+        curves = read(calibration)
+    except ValueError as err:
+        raise SystemExit(str(err)) from err
+    for name in curves:
+        log.info("thresholds of %s as calibrated here, in %s", name, calibration)
+    return calibrated(catalogue.find, curves)
 
 
 def _indexes(settings: Settings, gallery: Gallery, counted: EmbedderMetrics) -> Indexes:

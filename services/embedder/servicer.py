@@ -168,4 +168,5 @@ def _from_match(match: Match) -> pb.Match:
         model=match.model,
         distance=match.distance,
         threshold=match.threshold,
+        fmr=match.fmr or 0.0,
     )

@@ -83,7 +83,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     database = Database(env_file.root)
     access, audit = open_access(settings, env_file, database), AuditFile(env_file, settings.audit_log).record
     workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
-    pipeline = audited(build_pipeline(detector, liveness, embedder, executor, Attempts(settings.attempts)), audit)
+    attempts = Attempts(settings.attempts)
+    pipeline = audited(build_pipeline(detector, liveness, embedder, executor, attempts, settings.fused), audit)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
     readiness = ReadinessServicer(StageHealth(channels).serving)
@@ -129,17 +130,19 @@ def build_pipeline(
     embedder: EmbedderStage,
     executor: Executor,
     attempts: Attempts | None = None,
+    fused: bool = False,
 ) -> Pipeline:
     """The pipeline on these stages; photos of one request are worked on side by side on the executor.
 
     Args:
         attempts: limits how often an ID may be claimed; nothing does if not given.
+        fused: see Verifier.
     """
     reconciler = Reconciler(detector, embedder, executor)
     return Pipeline(
         uploader=Uploader(detector, executor),
         enroller=Enroller(detector, embedder, reconciler, executor),
-        verifier=Verifier(Stages(detector, liveness, embedder), reconciler, executor, attempts or Attempts(0)),
+        verifier=Verifier(Stages(detector, liveness, embedder), reconciler, executor, attempts or Attempts(0), fused),
         rebuilder=Rebuilder(embedder, reconciler),
         reconciler=reconciler,
     )

@@ -24,6 +24,7 @@ class Settings:
         allow_anonymous: whether all may do everything as long as no key exists. Unless it is said: where the gateway
             listens on this machine alone, as `make run` has it, which decides by where Envoy listens.
         attempts: verifications of one ID a minute; 0 for no limit.
+        fused: whether several models decide together (RECO_DECISION=fused) rather than by counting pairs.
         audit_log: None for `audit.log` in the folder of LOG_LOC.
         uploads: limits of the upload folder.
         keyring: encrypts what is stored.
@@ -39,6 +40,7 @@ class Settings:
     allow_anonymous: bool
     attempts: int
     audit_log: Path | None
+    fused: bool = False
     uploads: UploadLimits = UploadLimits()
     keyring: Keyring = field(default_factory=Keyring, repr=False)
 
@@ -60,6 +62,7 @@ class Settings:
             allow_anonymous=anonymous.lower() == "true",
             attempts=int(get("RECO_ATTEMPTS_PER_MINUTE") or 30),
             audit_log=Path(audit_log) if audit_log else None,
+            fused=_is_fused(get("RECO_DECISION") or "pairs"),
             uploads=UploadLimits(
                 ttl=_parsed("RECO_UPLOAD_TTL", "1d", parse_duration),
                 quota=_parsed("RECO_UPLOAD_QUOTA", "10G", parse_size),
@@ -67,6 +70,12 @@ class Settings:
             ),
             keyring=keyring_of_environment(),
         )
+
+
+def _is_fused(decision: str) -> bool:
+    if decision not in ("pairs", "fused"):
+        raise SystemExit(f"RECO_DECISION={decision}: neither pairs nor fused")
+    return decision == "fused"
 
 
 def _parsed(name: str, default: str, parse: Callable[[str], int]) -> int:

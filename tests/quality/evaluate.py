@@ -92,12 +92,12 @@ def current_thresholds(name: str, templates: np.ndarray, pairs: PairList) -> Rep
     """FMR and FNMR at the thresholds that the model's record has now."""
     rates = {}
     for metric in Metric:
-        threshold = getattr(models.find(name).thresholds, metric)
+        threshold = models.find(name).thresholds.at(metric).distance
         distances = Distances.of(pair_distances(metric, templates, pairs), pairs.same)
         rates[str(metric)] = {
             "threshold": threshold,
-            "fmr": float(distances.fmr(threshold)),
-            "fnmr": float(distances.fnmr(threshold)),
+            "fmr": float(distances.fmr(np.asarray(threshold))),
+            "fnmr": float(distances.fnmr(np.asarray(threshold))),
         }
     return rates
 
@@ -191,7 +191,7 @@ def main() -> int:
 
 def print_claims(templates: dict[str, np.ndarray], pairs: PairList) -> None:
     """How false matches add up over pairs, and over models where there are several."""
-    thresholds = {name: models.find(name).thresholds.cosine for name in templates}
+    thresholds = {name: models.find(name).thresholds.at(Metric.COSINE).distance for name in templates}
     sets = [[name] for name in templates] + ([list(templates)] if len(templates) > 1 else [])
     print(f"\n# False claims: {PHOTOS} photos against {PHOTOS} of another person, cosine, thresholds in use")
     for names in sets:

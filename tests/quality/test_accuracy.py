@@ -35,7 +35,7 @@ def test_dlib_on_lfw_development_pairs(photos: Path, work: Path):
     assert distances.at_fmr(0.01).fnmr <= 0.015
     assert held_out(values, pairs, fit_accuracy).accuracy >= 0.985  # the threshold from other people
     assert held_out(values, pairs, fit_fmr(0.01)).fnmr <= 0.02
-    threshold = models.find("Dlib").thresholds.cosine
+    threshold = models.find("Dlib").thresholds.at(Metric.COSINE).distance
     assert distances.fmr(threshold) <= 0.004  # 0.1 % is meant; 500 pairs cannot tell it from this
     assert distances.fnmr(threshold) <= 0.06
 
@@ -53,7 +53,7 @@ def test_dlib_thresholds_hold_for_other_photos(photos: Path, work: Path):
     templates = embed_photos(Chain(("Dlib",), True, work), pairs.photos, 1)["Dlib"]
     for metric in Metric:
         distances = Distances.of(pair_distances(metric, templates, pairs), pairs.same)
-        threshold = getattr(models.find("Dlib").thresholds, metric)
+        threshold = models.find("Dlib").thresholds.at(metric).distance
         assert distances.fmr(threshold) <= 0.01
         assert distances.fnmr(threshold) <= 0.05
 
@@ -75,7 +75,7 @@ def test_thresholds_of_the_mobile_networks_are_those_of_one_in_ten_thousand(phot
     pairs = pairs_of(read_pairs(folder / "pairsDevTest.txt", folder).photos)
     for name, templates in embed_photos(mobile, pairs.photos, os.cpu_count()).items():
         distances = Distances.of(pair_distances(Metric.COSINE, templates, pairs), pairs.same)
-        threshold = models.find(name).thresholds.cosine
+        threshold = models.find(name).thresholds.at(Metric.COSINE).distance
         assert 0.9e-4 <= distances.fmr(threshold) <= 1.1e-4
         assert distances.fnmr(threshold) <= MOBILE[name][0]
 
@@ -89,6 +89,6 @@ def test_the_mobile_networks_tell_east_asian_people_apart(photos: Path, mobile: 
     for name, templates in embed_photos(mobile, pairs.photos, os.cpu_count()).items():
         for metric in Metric:
             distances = Distances.of(pair_distances(metric, templates, pairs), pairs.same)
-            threshold = getattr(models.find(name).thresholds, metric)
+            threshold = models.find(name).thresholds.at(metric).distance
             assert distances.fmr(threshold) <= MOBILE[name][1]
             assert distances.fnmr(threshold) <= 0.02

@@ -13,6 +13,7 @@ from services.common.faces import Face, FaceCrop
 from services.detector.cropping import cut_face
 from services.detector.model import MODEL, Detector, open_finder
 from services.detector.mtcnn import DetectOptions, Mode, Mtcnn
+from services.embedder.matching import Metric
 from services.embedder.recognition import catalogue, recogniser
 from services.images.decode import decode
 from tests.models import finished
@@ -120,7 +121,7 @@ def test_different_people_upside_down_do_not_match(mtcnn, detector, dlib, people
             now = crops(detector, pixels)
             found.append(dlib.embed(now[:1])[0] if now else None)
     assert len(found) == 120
-    threshold = catalogue.find("Dlib").thresholds.cosine
+    threshold = catalogue.find("Dlib").thresholds.at(Metric.COSINE).distance
     before = [cosine(*pair) <= threshold for pair in zip(wrong[::2], wrong[1::2], strict=True)]
     pairs = [
         (one, other)
@@ -135,7 +136,7 @@ def test_a_turned_photo_shows_the_same_person(detector, dlib, people):
     """Its crop is upright: the template is the upright photo's, and the same people match as before."""
     pairs = [sorted(person.glob("*.jpg"))[:2] for person in people]
     pairs = [pair for pair in pairs if len(pair) == 2][:40]
-    threshold, upright, mixed = catalogue.find("Dlib").thresholds.cosine, [], []
+    threshold, upright, mixed = catalogue.find("Dlib").thresholds.at(Metric.COSINE).distance, [], []
     for enrolled, probe in pairs:
         one, other = (decode(path.read_bytes()) for path in (enrolled, probe))
         first, second, upside_down = (

@@ -170,6 +170,11 @@ class Gallery:
         """All templates of a model (key), as `changes_since` gives them, for a start with any number of people."""
         return self._stream(_all_of(model), model)
 
+    def count_people(self) -> int:
+        """How many people have templates."""
+        with self.transaction(reading) as connection:
+            return connection.scalar(select(func.count()).select_from(people)) or 0
+
     def drop_all(self) -> int:
         """Forgets everybody; returns how many templates there were."""
         with self.transaction(writing) as connection:

@@ -13,6 +13,7 @@ from services.common.errors import UnknownModel
 from services.common.geometry import CHIP_LANDMARKS
 from services.common.recognisers import RecogniserName
 from services.embedder.recognition.alignment import Alignment, View
+from services.embedder.recognition.thresholds import Curve, Fixed, Thresholds
 
 
 @dataclass(frozen=True)
@@ -32,23 +33,6 @@ class Normalisation:
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """Distances up to these mean the same person.
-
-    Attributes:
-        cosine: of 1 - cos.
-        euclidean: of L2 between templates as the network gives them.
-        euclidean_l2: of L2 between templates at unit length.
-        source: who fitted them, on what, at which error rate.
-    """
-
-    cosine: float
-    euclidean: float
-    euclidean_l2: float
-    source: str
-
-
-@dataclass(frozen=True)
 class ModelSpec:
     """A face recognition network.
 
@@ -57,8 +41,7 @@ class ModelSpec:
         alignment: where it wants the face; its width and height are the network's input.
         normalisation: of the pixels. For Dlib it is part of the graph.
         dimension: of its templates.
-        thresholds: see there.
-        equal_error: equal error rate measured on the pairs of LFW View 1 (docs/accuracy.md); None: not measured.
+        thresholds: see thresholds.py.
         unit_length: its templates are brought to unit length (its thresholds were fitted so).
         views: a template is the mean over these; each costs a run.
     """
@@ -68,7 +51,6 @@ class ModelSpec:
     normalisation: Normalisation
     dimension: int
     thresholds: Thresholds
-    equal_error: float | None = None
     unit_length: bool = False
     views: tuple[View, ...] = (View(),)
 
@@ -103,14 +85,7 @@ def _registry() -> dict[str, ModelSpec]:
 #: deepface's thresholds belong to its own preprocessing; see the module's docstring.
 _DEEPFACE = "deepface 0.0.103, config/threshold.py; for its own preprocessing, not fitted to ours"
 _FITTED = (
-    "tests/quality/evaluate.py on all pairs (983 genuine, 1,197,943 impostor) of the 1,549 photos of LFW View 1, whole "
-    "chain: FMR 0.1 %, there FNMR 4.7 % (euclidean 5.8 %); at thresholds from other people FMR 0.10 %, FNMR 4.8 % (5.9 %). "
-    "At FMR 1 %: 0.0881, 0.6000, 0.4197, FNMR 0.6 %"
-)
-
-_FITTED_MOBILE = (
-    "tests/quality/evaluate.py on all pairs of the 1,549 photos of LFW View 1, whole chain: FMR 0.01 %; docs/accuracy.md "
-    "has those for 1 % to 0.001 %"
+    "all pairs (983 genuine, 1,197,943 impostor) of the 1,549 photos of LFW View 1, whole chain: docs/thresholds.md"
 )
 
 #: ArcFace's 112 x 112 template (insightface, src/common/face_preprocess.py, plus 8 pixels).
@@ -169,8 +144,12 @@ def _mobile() -> tuple[ModelSpec, ...]:
             _ARCFACE,
             _MINUS_ONE_TO_ONE,
             192,
-            Thresholds(0.4576, 0.9566, 0.9566, _FITTED_MOBILE),
-            equal_error=0.008,
+            Curve(
+                cosine=(0.8016, 0.6495, 0.5427, 0.4576, 0.3976),
+                euclidean=(1.2662, 1.1398, 1.0418, 0.9566, 0.8918),
+                fnmr=(0.0041, 0.0102, 0.0203, 0.0427, 0.0966),
+                source=_FITTED,
+            ),
             unit_length=True,
             views=views,
         ),
@@ -179,8 +158,12 @@ def _mobile() -> tuple[ModelSpec, ...]:
             _ARCFACE,
             _MINUS_ONE_TO_ONE,
             512,
-            Thresholds(0.5752, 1.0726, 1.0726, _FITTED_MOBILE),
-            equal_error=0.010,
+            Curve(
+                cosine=(0.8660, 0.7502, 0.6564, 0.5752, 0.5082),
+                euclidean=(1.3161, 1.2249, 1.1458, 1.0726, 1.0082),
+                fnmr=(0.0112, 0.0142, 0.0295, 0.0580, 0.1109),
+                source=_FITTED,
+            ),
             unit_length=True,
             views=views,
         ),
@@ -190,13 +173,9 @@ def _mobile() -> tuple[ModelSpec, ...]:
 def _insightface_like() -> tuple[ModelSpec, ...]:
     template, minus_one_to_one = _ARCFACE, _MINUS_ONE_TO_ONE
     return (
-        ModelSpec(RecogniserName.ARCFACE, template, minus_one_to_one, 512, Thresholds(0.68, 4.15, 1.13, _DEEPFACE)),
-        ModelSpec(
-            RecogniserName.GHOSTFACENET, template, minus_one_to_one, 512, Thresholds(0.65, 35.71, 1.10, _DEEPFACE)
-        ),
-        ModelSpec(
-            RecogniserName.SFACE, template, Normalisation("rgb"), 128, Thresholds(0.593, 10.734, 1.055, _DEEPFACE)
-        ),
+        ModelSpec(RecogniserName.ARCFACE, template, minus_one_to_one, 512, Fixed(0.68, 4.15, 1.13, _DEEPFACE)),
+        ModelSpec(RecogniserName.GHOSTFACENET, template, minus_one_to_one, 512, Fixed(0.65, 35.71, 1.10, _DEEPFACE)),
+        ModelSpec(RecogniserName.SFACE, template, Normalisation("rgb"), 128, Fixed(0.593, 10.734, 1.055, _DEEPFACE)),
     )
 
 
@@ -210,9 +189,9 @@ def _facenets() -> tuple[ModelSpec, ...]:
             box,
             Normalisation("rgb", per_image=True),
             128,
-            Thresholds(0.40, 10.0, 0.80, _DEEPFACE),
+            Fixed(0.40, 10.0, 0.80, _DEEPFACE),
         ),
-        ModelSpec(RecogniserName.FACENET512, box, fixed, 512, Thresholds(0.30, 23.56, 1.04, _DEEPFACE)),
+        ModelSpec(RecogniserName.FACENET512, box, fixed, 512, Fixed(0.30, 23.56, 1.04, _DEEPFACE)),
     )
 
 
@@ -223,7 +202,7 @@ def _older() -> tuple[ModelSpec, ...]:
             _box_alignment("mtcnn-box-1.2", (224, 224), (1.2, 1.2)),
             Normalisation("bgr", (93.594, 104.7624, 129.1863)),
             4096,
-            Thresholds(0.68, 1.17, 1.17, _DEEPFACE),
+            Fixed(0.68, 1.17, 1.17, _DEEPFACE),
             unit_length=True,
         ),
         ModelSpec(
@@ -231,21 +210,21 @@ def _older() -> tuple[ModelSpec, ...]:
             Alignment("openface", 96, 96, _OPENFACE_POINTS),
             Normalisation("rgb", scale=1 / 255),
             128,
-            Thresholds(0.10, 0.55, 0.55, _DEEPFACE),
+            Fixed(0.10, 0.55, 0.55, _DEEPFACE),
         ),
         ModelSpec(
             RecogniserName.DEEPFACE,
             _box_alignment("mtcnn-box-1.2", (152, 152), (1.2, 1.2)),
             Normalisation("rgb", scale=1 / 255),
             4096,
-            Thresholds(0.23, 64.0, 0.64, _DEEPFACE),
+            Fixed(0.23, 64.0, 0.64, _DEEPFACE),
         ),
         ModelSpec(
             RecogniserName.DEEPID,
             _box_alignment("mtcnn-box", (47, 55), (1.0, 1.0)),
             Normalisation("bgr", scale=1 / 255),  # its author says nothing; as deepface feeds it
             160,
-            Thresholds(0.015, 45.0, 0.17, _DEEPFACE),
+            Fixed(0.015, 45.0, 0.17, _DEEPFACE),
         ),
     )
 
@@ -257,7 +236,11 @@ def _dlib() -> ModelSpec:
         chip.zoomed(_DLIB_ZOOM),
         Normalisation("bgr"),
         128,
-        Thresholds(0.0706, 0.5314, 0.3757, _FITTED),
-        equal_error=0.010,
+        Curve(
+            cosine=(0.1162, 0.0881, 0.0706, 0.0570, 0.0474),
+            euclidean=(0.6896, 0.6000, 0.5314, 0.4671, 0.4224),
+            fnmr=(0.0031, 0.0071, 0.0478, 0.1465, 0.2869),
+            source=_FITTED,
+        ),
         views=_DLIB_VIEWS,
     )

@@ -10,7 +10,8 @@ from services.common import call
 from services.common.errors import ModelUnavailable
 from services.common.faces import FaceCrop
 from services.embedder.matching import Criterion, Metric
-from services.embedder.recognition.catalogue import Thresholds
+from services.embedder.recognition.rates import Rates
+from services.embedder.recognition.thresholds import Threshold, Thresholds
 
 
 class Recogniser(Protocol):
@@ -38,14 +39,11 @@ class Spec(Protocol):
     @property
     def thresholds(self) -> Thresholds: ...
 
-    @property
-    def equal_error(self) -> float | None: ...
-
 
 class Recognisers:
     """Finds models by name and loads each once. Safe to use from several threads: loading one holds up no other."""
 
-    def __init__(self, find: Callable[[str], Spec], load: Callable[[str], Recogniser]):
+    def __init__(self, find: Callable[[str], Spec], load: Callable[[str], Recogniser], rates: Rates = Rates()):  # noqa: B008
         """
         Args:
             find: the specification of a model; raises UnknownModel.
@@ -53,6 +51,7 @@ class Recognisers:
         """
         self._find = find
         self._load = load
+        self._rates = rates
         self._loaded: dict[str, Recogniser] = {}
         self._loading: dict[str, threading.Lock] = {}
 
@@ -71,5 +70,16 @@ class Recognisers:
 
     def criterion(self, name: str, metric: Metric) -> Criterion:
         """When two templates of the model match; raises UnknownModel."""
-        spec = self._find(name)
-        return Criterion(name, metric, float(getattr(spec.thresholds, metric.value)), spec.equal_error)
+        return _criterion(name, metric, self._find(name).thresholds.at(metric, self._rates.fmr))
+
+    def search_criterion(self, name: str, metric: Metric, people: int) -> Criterion:
+        """The same in a search among so many people; raises UnknownModel."""
+        thresholds = self._find(name).thresholds
+        one = thresholds.at(metric, self._rates.fmr)
+        if one.fmr is None:
+            return _criterion(name, metric, one)
+        return _criterion(name, metric, thresholds.at(metric, self._rates.of_search(one.fmr, people)))
+
+
+def _criterion(name: str, metric: Metric, threshold: Threshold) -> Criterion:
+    return Criterion(name, metric, threshold.distance, threshold.fmr, threshold.fnmr)

@@ -79,6 +79,8 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             outcome=VERIFICATION_OUTCOMES[done.outcome],
             name=done.name or "",
             distance=done.distance or 0.0,
+            threshold=done.match.threshold if done.match else 0.0,
+            fmr=(done.match.fmr or 0.0) if done.match else 0.0,
             liveness=[_liveness(face) for face in done.liveness],
             fusion=results_pb2.Fusion(**asdict(done.fusion)) if done.fusion else None,
         )

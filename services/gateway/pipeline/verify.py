@@ -56,16 +56,21 @@ class VerificationResult:
     """A verification that ended.
 
     Attributes:
-        name, distance: None where nobody was recognised as the person the upload names.
+        name, match: None where nobody was recognised as the person the upload names.
         liveness: of each face, none where it was not checked.
         fusion: None where nothing was compared 1:1.
     """
 
     outcome: VerificationOutcome
     name: str | None = None
-    distance: float | None = None
+    match: PersonMatch | None = None
     liveness: tuple[FaceLiveness, ...] = ()
     fusion: FusedDecision | None = None
+
+    @property
+    def distance(self) -> float | None:
+        """Of the match."""
+        return self.match.distance if self.match else None
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,11 @@ class _Probe:
 class Verifier:
     """Verifies and searches."""
 
-    def __init__(self, stages: Stages, reconciler: Reconciler, executor: Executor, attempts: Attempts):
+    def __init__(
+        self, stages: Stages, reconciler: Reconciler, executor: Executor, attempts: Attempts, fused: bool = False
+    ):
+        """`fused`: 1:1 is decided by what the models say together, rather than by counting pairs, where they can say."""
+        self._fused = fused
         self._attempts = attempts
         self._detector = stages.detector
         self._liveness = stages.liveness
@@ -177,8 +186,8 @@ class Verifier:
         decision = self._compare(workspace, record, probes) if record else None
         fusion = decision.fusion if decision else None
         if record and decision and decision.verified:
-            distance = decision.best.distance if decision.best else None
-            return VerificationResult(VerificationOutcome.VERIFIED, display_name(record.name), distance, fusion=fusion)
+            name = display_name(record.name)
+            return VerificationResult(VerificationOutcome.VERIFIED, name, decision.best, fusion=fusion)
         if options.skip_search:
             return VerificationResult(VerificationOutcome.FOUND_NONE, fusion=fusion)
         return replace(self._search(workspace, person_id, probes), fusion=fusion)
@@ -189,6 +198,8 @@ class Verifier:
         comparison, needed = Comparison(env.selected_models, env.sim_func), (env.ver_tol, env.ver_tol_aug)
         templates = [probe.templates for probe in probes]
         decision = self._embedder.verify(record.person_id, comparison, templates, (), needed)
+        if self._fused and decision.fusion:
+            return replace(decision, verified=decision.fusion.verified)
         if not decision.verified and env.num_aug:
             augmented = self._augment(workspace, probes)
             decision = self._embedder.verify(record.person_id, comparison, templates, augmented, needed)
@@ -207,7 +218,7 @@ class Verifier:
         found = self._found(workspace, probes)
         for record, match in found:
             if record.person_id == person_id:
-                return VerificationResult(VerificationOutcome.FOUND_SAME, display_name(record.name), match.distance)
+                return VerificationResult(VerificationOutcome.FOUND_SAME, display_name(record.name), match)
         return VerificationResult(VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE)
 
     def _found(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[tuple[PersonRecord, PersonMatch]]:

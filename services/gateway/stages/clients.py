@@ -257,7 +257,7 @@ def _to_decision(answers: Sequence[embedder_pb2.VerifyFacesResponse], min_augmen
 
 
 def _to_match(proto: embedder_pb2.Match) -> PersonMatch:
-    return PersonMatch(proto.person_id, proto.distance, proto.threshold)
+    return PersonMatch(proto.person_id, proto.distance, proto.threshold, proto.fmr or None)
 
 
 def _to_fusion(proto: results_pb2.Fusion) -> FusedDecision:

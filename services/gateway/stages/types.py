@@ -84,11 +84,13 @@ class Comparison:
 
 @dataclass(frozen=True)
 class PersonMatch:
-    """A probe's distance to a photo of a person, and the model's threshold for it."""
+    """A probe's distance to a photo of a person, the threshold for it, and the false match rate that this stands for, if
+    that is known."""
 
     person_id: str
     distance: float
     threshold: float
+    fmr: float | None = None
 
 
 @dataclass(frozen=True)

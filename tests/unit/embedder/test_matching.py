@@ -100,8 +100,8 @@ def pairs(model: str, distance: float, threshold: float = 0.5) -> Pairs:
 
 
 def test_models_are_fused_by_how_seldom_they_err():
-    good = Criterion("good", Metric.COSINE, 0.5, equal_error=0.01)
-    weak = Criterion("weak", Metric.COSINE, 0.5, equal_error=0.3)
+    good = Criterion("good", Metric.COSINE, 0.5, fnmr=0.01)
+    weak = Criterion("weak", Metric.COSINE, 0.5, fnmr=0.3)
     unmeasured = Criterion("unmeasured", Metric.COSINE, 0.5)
     agreed = fuse([(good, pairs("good", 0.1)), (weak, pairs("weak", 0.1))])
     assert agreed.verified and agreed.score == pytest.approx(0.8) and agreed.models == ("good", "weak")

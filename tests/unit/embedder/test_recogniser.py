@@ -7,9 +7,11 @@ import pytest
 
 from services.common.errors import InvalidRequest, ModelUnavailable
 from services.common.faces import FaceCrop
+from services.embedder.matching import Metric
 from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.alignment import Alignment, View
-from services.embedder.recognition.catalogue import ModelSpec, Normalisation, Thresholds
+from services.embedder.recognition.catalogue import ModelSpec, Normalisation
+from services.embedder.recognition.thresholds import Fixed
 from tests.networks import channel_means, put_model
 
 POINTS = ((3.0, 4.0), (7.0, 4.0), (5.0, 6.0), (3.5, 8.0), (6.5, 8.0))
@@ -17,9 +19,7 @@ ALIGNMENT = Alignment("tiny", 10, 12, POINTS)
 
 
 def spec(**changes):
-    return dataclasses.replace(
-        ModelSpec("Tiny", ALIGNMENT, Normalisation("bgr"), 3, Thresholds(1, 1, 1, "none")), **changes
-    )
+    return dataclasses.replace(ModelSpec("Tiny", ALIGNMENT, Normalisation("bgr"), 3, Fixed(1, 1, 1, "none")), **changes)
 
 
 def load(folder, shape=("n", 12, 10, 3), axes=(1, 2), maker=0, **changes):
@@ -95,7 +95,7 @@ def test_version_changes_with_everything_that_changes_templates(tmp_path):
         load(tmp_path, views=(View(1.1),)).version,
     ]
     assert len(set(versions)) == len(versions)
-    assert load(tmp_path, thresholds=Thresholds(2, 2, 2, "other")).version == versions[0]
+    assert load(tmp_path, thresholds=Fixed(2, 2, 2, "other")).version == versions[0]
 
 
 def test_unusable_crops_and_networks(tmp_path):
@@ -114,6 +114,6 @@ def test_records_are_whole(name):
     record = catalogue.find(name)
     assert record.dimension in (128, 160, 192, 512, 4096)
     assert record.normalisation.order in ("rgb", "bgr")
-    assert min(record.thresholds.cosine, record.thresholds.euclidean, record.thresholds.euclidean_l2) > 0
+    assert min(record.thresholds.at(metric).distance for metric in Metric) > 0
     assert record.thresholds.source
     assert record.views[0].mirrored is False
