@@ -9,10 +9,28 @@ class Refused(RecoError):
     status = "FAILED_PRECONDITION"
 
 
+class InvalidField(InvalidRequest):
+    """A field of the request is missing or does not fit."""
+
+    reason = "FIELD_INVALID"
+
+    def __init__(self, field: str, why: str, reason: str = ""):
+        """
+        Args:
+            field: its path as the proto names it (`person.labels`).
+            why: what would fit.
+            reason: ErrorInfo's, where a client may want to tell it from others.
+        """
+        super().__init__(f"{field}: {why}")
+        self.field = field
+        self.reason = reason or self.reason
+
+
 class InvalidPersonId(InvalidRequest):
     """The ID does not match ID_REGEX as a whole, or cannot be a folder's name."""
 
     reason = "PERSON_ID_INVALID"
+    field = "person_id"
 
 
 class InvalidName(InvalidRequest):
