@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from reco.access.v1 import ext_authz_pb2_grpc
-from reco.gateway.v1 import gateway_pb2_grpc, people_pb2_grpc, readiness_pb2_grpc
+from reco.gateway.v1 import gateway_pb2_grpc, info_pb2_grpc, people_pb2_grpc, readiness_pb2_grpc
 
 from services.common.database import Database
 from services.common.env import EnvFile
@@ -26,6 +26,7 @@ from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
 from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.api.grpc import GatewayServicer
+from services.gateway.api.info import InfoServicer
 from services.gateway.api.people import PeopleServicer
 from services.gateway.api.readiness import ReadinessServicer
 from services.gateway.api.receiving import Receiver, UploadBounds
@@ -92,7 +93,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     pipeline = audited(build_pipeline(detector, liveness, embedder, executor, Attempts(settings.attempts)), audit)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
-    people = PeopleServicer(workspaces, pipeline)
+    people, info = PeopleServicer(workspaces, pipeline), InfoServicer(workspaces, embedder)
     readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
     reconciling = (workspaces, pipeline.reconciler, pipeline.directory)
@@ -107,6 +108,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
             "reco.gateway.v1.PeopleService": lambda server: people_pb2_grpc.add_PeopleServiceServicer_to_server(
                 people, server
             ),
+            "reco.gateway.v1.InfoService": lambda server: info_pb2_grpc.add_InfoServiceServicer_to_server(info, server),
             "reco.gateway.v1.ReadinessService": lambda server: (
                 readiness_pb2_grpc.add_ReadinessServiceServicer_to_server(readiness, server)
             ),

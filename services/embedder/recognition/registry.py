@@ -73,3 +73,7 @@ class Recognisers:
         """When two templates of the model match; raises UnknownModel."""
         spec = self._find(name)
         return Criterion(name, metric, float(getattr(spec.thresholds, metric.value)), spec.equal_error)
+
+    def source(self, name: str) -> str:
+        """Who fitted the model's thresholds; raises UnknownModel."""
+        return self._find(name).thresholds.source

@@ -89,7 +89,8 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
         )
 
     def UpdatePerson(self, request: pb.UpdatePersonRequest, context: grpc.ServicerContext) -> pb.Person:
-        mask, person = check_mask("update_mask", request.update_mask.paths, CHANGEABLE), request.person
+        person = request.person
+        mask = check_mask("update_mask", request.update_mask.paths, CHANGEABLE, person)
         change = Change(
             display_name=check_display_name("person.display_name", person.display_name)
             if "display_name" in mask

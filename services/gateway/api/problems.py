@@ -5,6 +5,8 @@ A refusal is raised as InvalidField; the one interceptor makes google.rpc.Status
 
 from collections.abc import Collection, Sequence
 
+from google.protobuf.message import Message
+
 from services.gateway.errors import InvalidField
 
 
@@ -19,13 +21,15 @@ def check_number(field: str, value: int, most: int, default: int) -> int:
     return value or default
 
 
-def check_mask(field: str, paths: Sequence[str], allowed: Collection[str]) -> tuple[str, ...]:
-    """The fields that an update mask names: all of them for `*` and for an empty mask.
+def check_mask(field: str, paths: Sequence[str], allowed: Collection[str], message: Message) -> tuple[str, ...]:
+    """The fields that an update mask names: all of them for `*`, those that the message has a value for where it is empty.
 
     Raises:
         InvalidField: it names another.
     """
-    if not paths or list(paths) == ["*"]:
+    if not paths:
+        return tuple(name for name in allowed if getattr(message, name))
+    if list(paths) == ["*"]:
         return tuple(allowed)
     unknown = [path for path in paths if path not in allowed]
     if unknown:

@@ -123,6 +123,17 @@ class Identification:
     generation: str
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """A recogniser: its version, its templates' dimension, its threshold for the distance in use, and who fitted that."""
+
+    name: str
+    version: str
+    dimension: int
+    threshold: float
+    source: str
+
+
 class DetectorStage(Protocol):
     """Finds faces and scores photos. Every method raises InvalidImage where the bytes are no picture."""
 
@@ -185,6 +196,9 @@ class EmbedderStage(Protocol):
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""
+
+    def describe(self, comparison: Comparison) -> list[ModelFacts]:
+        """What the models are, in their order."""
 
 
 @dataclass(frozen=True)

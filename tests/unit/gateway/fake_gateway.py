@@ -15,6 +15,7 @@ from reco.gateway.v1 import legacy_pb2
 from services.common import call
 from services.gateway.access.attempts import Attempts
 from services.gateway.api.grpc import GatewayServicer
+from services.gateway.api.info import InfoServicer
 from services.gateway.api.people import PeopleServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
@@ -54,6 +55,7 @@ class FakeGateway:
         self.pipeline = build_pipeline(detector, liveness, self.embedder, self._executor, attempts)
         self.rest = LegacyServicer(self.workspaces, self.pipeline, GatewayMetrics())
         self.people_api = PeopleServicer(self.workspaces, self.pipeline)
+        self.info_api = InfoServicer(self.workspaces, self.embedder)
         self.typed = GatewayServicer(self.workspaces, self.pipeline, GatewayMetrics())
 
     @property
