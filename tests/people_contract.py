@@ -51,7 +51,7 @@ class Stores:
 class PeopleContract:
     """Tests of the fixture `stores`."""
 
-    def test_a_profile_is_written_with_its_row_and_read_as_it_was(self, stores: Stores):
+    def test_a_profile_is_written_with_its_row_and_read_as_it_was(self, stores: Stores) -> None:
         labels = ("a label", "straße")
         profile = stores.enroll(7, "Ann McLee", external_id="x-1", labels=labels, request_id="r", request_digest="d")
         assert profile.record_id and stores.records.rows_of([profile.record_id])
@@ -60,7 +60,7 @@ class PeopleContract:
         assert stores.people.by_request("r") == profile
         assert stores.people.by_request("s") is None and stores.people.find(profile.record_id + 1) is None
 
-    def test_a_profile_changes_with_its_row(self, stores: Stores):
+    def test_a_profile_changes_with_its_row(self, stores: Stores) -> None:
         profile = stores.enroll(1, labels=("a", "b"))
         changed = Profile(0, "RECO_ID_1", "bob", "Bob", labels=("b", "c"), updated_at=5)
         stores.records.commit(PersonRecord(profile.record_id, "RECO_ID_1", "bob", "/db/x"), None, Details(changed))
@@ -70,13 +70,13 @@ class PeopleContract:
         row = stores.records.find("RECO_ID_1")
         assert row and row.name == "bob" and len(stores.records.journal()) == 1
 
-    def test_without_details_they_stay_as_they_are(self, stores: Stores):
+    def test_without_details_they_stay_as_they_are(self, stores: Stores) -> None:
         profile = stores.enroll(1, labels=("a",))
         row = PersonRecord(profile.record_id, "RECO_ID_1", "bob", "/db/x")
         stores.records.commit(row, JournalEntry("000-2", "RECO_ID_1", "", "folder"))
         assert stores.people.find(profile.record_id) == profile
 
-    def test_facts_of_photos_come_and_go(self, stores: Stores):
+    def test_facts_of_photos_come_and_go(self, stores: Stores) -> None:
         first = PhotoFacts("a.png", Source.UPLOAD, 3, QUALITY, "r-1")
         profile = stores.enroll(1, photos=[first, PhotoFacts("b.png", Source.PEOPLE)])
         row = PersonRecord(profile.record_id, "RECO_ID_1", "ann_lee", "/db/x")
@@ -85,28 +85,28 @@ class PeopleContract:
         facts = stores.people.photos(profile.record_id)
         assert facts == {"a.png": first, "c.png": PhotoFacts("c.png", Source.PEOPLE)}
 
-    def test_an_erasure_takes_all_of_it(self, stores: Stores):
+    def test_an_erasure_takes_all_of_it(self, stores: Stores) -> None:
         gone, other = (stores.enroll(n, labels=("a",), photos=[PhotoFacts("a.png")]) for n in (1, 2))
         record = stores.records.find("RECO_ID_1")
         stores.records.erase(record, JournalEntry("000-3", "RECO_ID_1", "", "folder", erases=("folder",)))
         assert stores.people.find(gone.record_id) is None and stores.people.photos(gone.record_id) == {}
         assert stores.all(9, label="a") == [["Ann Lee"]] and stores.people.photos(other.record_id)
 
-    def test_all_are_listed_once_in_pages(self, stores: Stores):
+    def test_all_are_listed_once_in_pages(self, stores: Stores) -> None:
         names = [f"P {number}" for number in (5, 1, 4, 2, 3)]
         for number, name in enumerate(names, 1):
             stores.enroll(number, name)
         assert stores.all(2) == [names[:2], names[2:4], names[4:]]
         assert stores.all(5) == [names]
 
-    def test_a_prefix_finds_names_in_their_order_whatever_the_case(self, stores: Stores):
+    def test_a_prefix_finds_names_in_their_order_whatever_the_case(self, stores: Stores) -> None:
         for number, name in enumerate(["anna", "Ann", "ANN", "An", "Bob", "Ännchen", "ann"], 1):
             stores.enroll(number, name)
         assert stores.all(2, name_prefix="aNn") == [["Ann", "ANN"], ["ann", "anna"]]
         assert stores.all(9, name_prefix="änn") == [["Ännchen"]]
         assert stores.all(9, name_prefix="%") == stores.all(9, name_prefix="a_") == []
 
-    def test_filters_go_together(self, stores: Stores):
+    def test_filters_go_together(self, stores: Stores) -> None:
         for number in range(1, 7):
             label = ("even",) if number % 2 == 0 else ()
             stores.enroll(number, f"P {number}", labels=label, external_id=str(number // 4))
@@ -117,12 +117,12 @@ class PeopleContract:
         assert stores.all(9, created_from=2, created_before=5) == [["P 2", "P 3", "P 4"]]
         assert stores.all(9, label="odd") == stores.all(9, label="Even") == []
 
-    def test_unknown_times_are_neither_before_nor_after(self, stores: Stores):
+    def test_unknown_times_are_neither_before_nor_after(self, stores: Stores) -> None:
         stores.enroll(1, "Old", created_at=0)
         stores.enroll(2, "New")
         assert stores.all(9, created_before=99) == stores.all(9, created_from=1) == [["New"]]
 
-    def test_profiles_that_others_have_written_stay(self, stores: Stores):
+    def test_profiles_that_others_have_written_stay(self, stores: Stores) -> None:
         written = stores.enroll(1, "Ann McLee", labels=("a",))
         late = Profile(written.record_id, "RECO_ID_1", "ann_mclee", "Ann Mclee")
         stores.people.add([late, Profile(99, "RECO_ID_99", "bob", "Bob")])
@@ -131,7 +131,7 @@ class PeopleContract:
         assert {one.record_id for one in found} == {written.record_id, 99}
         assert [one.record_id for one in stores.people.between(written.record_id, 98)] == []
 
-    def test_a_new_name_leaves_the_rest(self, stores: Stores):
+    def test_a_new_name_leaves_the_rest(self, stores: Stores) -> None:
         written = stores.enroll(1, "Ann McLee", labels=("a",), external_id="x")
         stores.people.rename(Profile(written.record_id, "RECO_ID_1", "bob", "Bob"))
         found = stores.people.find(written.record_id)
@@ -139,7 +139,7 @@ class PeopleContract:
         assert (found.labels, found.external_id) == (("a",), "x")
         assert stores.all(9, name_prefix="bob") == [["Bob"]] and stores.all(9, name_prefix="ann") == []
 
-    def test_forgetting_twice_is_forgetting_once(self, stores: Stores):
+    def test_forgetting_twice_is_forgetting_once(self, stores: Stores) -> None:
         written = stores.enroll(1, labels=("a",), photos=[PhotoFacts("a.png")])
         for _ in range(2):
             stores.people.forget([written])

@@ -17,7 +17,7 @@ TRIES = 50
 
 
 def made_ids(pattern: str, seed: str) -> Iterator[str]:
-    """IDs that match a pattern as a whole: what all of its matches begin with, and then digits or hexadecimal ones.
+    """IDs that match a pattern as a whole: what its matches may begin with, and then digits or hexadecimal ones.
 
     Args:
         seed: the same gives the same IDs in the same order; empty gives others each time.
@@ -25,10 +25,11 @@ def made_ids(pattern: str, seed: str) -> Iterator[str]:
     Raises:
         InvalidField: none is found, as where letters are wanted between.
     """
-    compiled, prefix = compile_id_regex(pattern), _prefix(pattern)
+    compiled, prefixes = compile_id_regex(pattern), _prefixes(pattern)
     for number in range(TRIES):
         digest = sha256(f"{seed} {number}".encode() if seed else os.urandom(32)).hexdigest()
-        fitting = (prefix + tail for tail in _tails(digest) if compiled.fullmatch(prefix + tail))
+        candidates = (prefix + tail for prefix in prefixes for tail in _tails(digest))
+        fitting = (candidate for candidate in candidates if compiled.fullmatch(candidate))
         made = next(fitting, None)
         if made is None:
             raise InvalidField("person_id", "none can be made that matches ID_REGEX: give one", "PERSON_ID_INVALID")
@@ -43,10 +44,10 @@ def _tails(digest: str) -> Iterator[str]:
     yield "-".join((digest[:8], digest[8:12], digest[12:16], digest[16:20], digest[20:32]))
 
 
-def _prefix(pattern: str) -> str:
-    """What every match begins with, as far as RE2 can tell."""
-    lowest, highest = re2.compile(pattern).possiblematchrange(MAX_PREFIX)
-    return os.path.commonprefix([_text(lowest), _text(highest)])
+def _prefixes(pattern: str) -> list[str]:
+    """What all matches begin with, as far as RE2 can tell, and what the first of them in order has before its digits."""
+    lowest, highest = map(_text, re2.compile(pattern).possiblematchrange(MAX_PREFIX))
+    return list(dict.fromkeys([os.path.commonprefix([lowest, highest]), lowest.rstrip("0123456789")]))
 
 
 def _text(value: str | bytes) -> str:
