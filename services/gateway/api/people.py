@@ -28,7 +28,7 @@ from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.profiles import PeopleFilter, PhotoFacts, Profile, Source
 from services.gateway.storage.types import Workspaces
 
-PAGE_SIZE, MAX_PAGE_SIZE = 50, 500
+PAGE_SIZE, MAX_PAGE_SIZE = 50, 200
 
 #: Characters of a value that people are filtered by.
 MAX_FILTER = 255

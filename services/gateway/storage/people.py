@@ -1,135 +1,21 @@
-"""The tables of our own beside the one of people: profiles, labels, and what was written down of photos."""
+"""Profiles and facts of photos in one database, beside the table of people."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from hashlib import blake2b
-from itertools import islice
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Engine,
-    Float,
-    Integer,
-    MetaData,
-    RowMapping,
-    Select,
-    SmallInteger,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    inspect,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, exists, func, insert, select, update
 
 from services.common.database import reading, writing
 from services.gateway.stages.types import PhotoQuality
-from services.gateway.storage.profiles import (
-    Details,
-    Order,
-    PeopleFilter,
-    PhotoFacts,
-    Position,
-    Profile,
-    Source,
-    name_key,
-)
-
-MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
-
-#: Characters that MySQL allows in a table's name.
-MAX_TABLE_NAME = 64
-
-#: Values in one IN (…).
-CHUNK = 500
+from services.gateway.storage.people_tables import PeopleTables, chunks, profile_row
+from services.gateway.storage.profiles import Order, PeopleFilter, PhotoFacts, Position, Profile, Source, name_key
 
 #: No character sorts after it.
 LAST = "\U0010ffff"
 
-RowId = BigInteger().with_variant(Integer, "sqlite")
-
-
-class PeopleTables:
-    """Their definitions, and what is written to them in the transactions of others."""
-
-    def __init__(self, people_table: str):
-        """`people_table`: the one that they stand beside; another one has others."""
-        metadata = MetaData()
-        self.profiles = Table(
-            _name(people_table, "profiles"),
-            metadata,
-            Column("record_id", RowId, primary_key=True, autoincrement=False),
-            Column("person_id", String(255), nullable=False),
-            Column("stored_name", String(255), nullable=False),
-            Column("display_name", String(255), nullable=False),
-            Column("name_key", String(500), nullable=False, index=True),
-            Column("external_id", String(255), nullable=False, index=True),
-            Column("created_at", BigInteger, nullable=False, index=True),
-            Column("updated_at", BigInteger, nullable=False),
-            Column("request_id", String(64), nullable=False, index=True),
-            Column("request_digest", String(64), nullable=False),
-            **MYSQL,
-        )
-        self.labels = Table(
-            _name(people_table, "labels"),
-            metadata,
-            Column("label", String(255), primary_key=True),
-            Column("record_id", RowId, primary_key=True, autoincrement=False, index=True),
-            **MYSQL,
-        )
-        self.photos = Table(
-            _name(people_table, "photos"),
-            metadata,
-            Column("record_id", RowId, primary_key=True, autoincrement=False),
-            Column("name", String(255), primary_key=True),
-            Column("source", SmallInteger, nullable=False),
-            Column("created_at", BigInteger, nullable=False),
-            Column("score", Float),
-            Column("components", Text, nullable=False),
-            Column("request_id", String(64), nullable=False),
-            **MYSQL,
-        )
-        self._metadata = metadata
-
-    def are_there(self, connection: Connection) -> bool:
-        """Whether the database has them all."""
-        return all(inspect(connection).has_table(table.name) for table in self._metadata.sorted_tables)
-
-    def create(self, connection: Connection) -> None:
-        """Makes those that are missing."""
-        self._metadata.create_all(connection)
-
-    def write(self, connection: Connection, details: Details, record_id: int, dropped: Sequence[str]) -> None:
-        """Sets a person's profile, adds facts of photos, and deletes those of photos that were dropped."""
-        row = _to_row(details.profile) | {"record_id": record_id}
-        changed = update(self.profiles).where(self.profiles.c.record_id == record_id).values(row)
-        if self._find(connection, record_id) is None:
-            connection.execute(insert(self.profiles).values(row))
-        else:
-            connection.execute(changed)
-        connection.execute(delete(self.labels).where(self.labels.c.record_id == record_id))
-        if details.profile.labels:
-            labels = [{"label": label, "record_id": record_id} for label in details.profile.labels]
-            connection.execute(insert(self.labels), labels)
-        ours = self.photos.c.record_id == record_id
-        for names in chunks(dropped):
-            connection.execute(delete(self.photos).where(ours, self.photos.c.name.in_(names)))
-        if details.photos:
-            connection.execute(insert(self.photos), [_from_facts(record_id, facts) for facts in details.photos])
-
-    def forget(self, connection: Connection, record_id: int) -> None:
-        """Deletes all of a row's number."""
-        for table in (self.labels, self.photos, self.profiles):
-            connection.execute(delete(table).where(table.c.record_id == record_id))
-
-    def _find(self, connection: Connection, record_id: int) -> int | None:
-        return connection.scalar(select(self.profiles.c.record_id).where(self.profiles.c.record_id == record_id))
+#: People with a label, from which on an index of names or times leads to a page of them sooner than sorting all.
+RARE = 2000
 
 
 class SqlPeople:
@@ -154,9 +40,10 @@ class SqlPeople:
 
     def page(self, wanted: PeopleFilter, after: Position | None, limit: int) -> list[Profile]:
         tables = self._tables()
-        query, order = _query(tables, wanted), self._order(wanted)
         row_id, rows = tables.profiles.c.record_id, list[RowMapping]()
         with reading(self._engine) as connection:
+            by_label = wanted.order is Order.ENROLLMENT or _is_rare(connection, tables, wanted.label)
+            query, order = _query(tables, wanted, by_label), self._order(wanted)
             for part in _behind(order, row_id, after):
                 ordered = query.where(*part).order_by(order, row_id).limit(limit - len(rows))
                 rows += connection.execute(ordered).mappings().all()
@@ -175,10 +62,10 @@ class SqlPeople:
         ignoring = "IGNORE" if self._engine.dialect.name == "mysql" else "OR IGNORE"
         if profiles:
             with writing(self._engine) as connection:
-                connection.execute(insert(table).prefix_with(ignoring), [_to_row(profile) for profile in profiles])
+                connection.execute(insert(table).prefix_with(ignoring), [profile_row(profile) for profile in profiles])
 
     def rename(self, profile: Profile) -> None:
-        table, row = self._tables().profiles, _to_row(profile)
+        table, row = self._tables().profiles, profile_row(profile)
         names = {column: row[column] for column in ("stored_name", "display_name", "name_key")}
         with writing(self._engine) as connection:
             connection.execute(update(table).where(table.c.record_id == profile.record_id).values(names))
@@ -223,20 +110,13 @@ class SqlPeople:
         return self._made
 
 
-def _name(people_table: str, suffix: str) -> str:
-    """Of one of our tables."""
-    name = f"{people_table}_{suffix}"
-    if len(name) <= MAX_TABLE_NAME:
-        return name
-    return f"{people_table[:32]}_{blake2b(people_table.encode(), digest_size=6).hexdigest()}_{suffix}"
-
-
-def _query(tables: PeopleTables, wanted: PeopleFilter) -> Select[Any]:
+def _query(tables: PeopleTables, wanted: PeopleFilter, by_label: bool) -> Select[Any]:
     columns = tables.profiles.c
     query = select(tables.profiles)
     if wanted.label:
         labels = tables.labels.c
-        query = query.join(tables.labels, labels.record_id == columns.record_id).where(labels.label == wanted.label)
+        same, has = labels.record_id == columns.record_id, labels.label == wanted.label
+        query = query.join(tables.labels, same).where(has) if by_label else query.where(exists().where(same, has))
     if wanted.name_prefix:
         prefix = name_key(wanted.name_prefix)
         query = query.where(columns.name_key >= prefix, columns.name_key < prefix + LAST)
@@ -247,6 +127,12 @@ def _query(tables: PeopleTables, wanted: PeopleFilter) -> Select[Any]:
     if wanted.created_before:
         query = query.where(columns.created_at < wanted.created_before)
     return query
+
+
+def _is_rare(connection: Connection, tables: PeopleTables, label: str) -> bool:
+    """Whether so few have a label that they are found by it and then ordered, rather than in order and then by it."""
+    some = select(tables.labels.c.record_id).where(tables.labels.c.label == label).limit(RARE).subquery()
+    return bool(label) and (connection.scalar(select(func.count()).select_from(some)) or 0) < RARE
 
 
 def _behind(
@@ -261,43 +147,9 @@ def _behind(
     yield (order > key,)
 
 
-def chunks(values: Iterable[Any]) -> Iterator[list[Any]]:
-    """As many at a time as one IN (…) takes."""
-    left = iter(values)
-    while chunk := list(islice(left, CHUNK)):
-        yield chunk
-
-
-def _to_row(profile: Profile) -> dict[str, Any]:
-    return {
-        "record_id": profile.record_id,
-        "person_id": profile.person_id,
-        "stored_name": profile.stored_name,
-        "display_name": profile.display_name,
-        "name_key": name_key(profile.display_name),
-        "external_id": profile.external_id,
-        "created_at": profile.created_at,
-        "updated_at": profile.updated_at,
-        "request_id": profile.request_id,
-        "request_digest": profile.request_digest,
-    }
-
-
 def _profile(row: RowMapping, labels: Sequence[str]) -> Profile:
     fields = {name: value for name, value in row.items() if name != "name_key"}
     return Profile(**fields, labels=tuple(labels))
-
-
-def _from_facts(record_id: int, facts: PhotoFacts) -> dict[str, Any]:
-    return {
-        "record_id": record_id,
-        "name": facts.name,
-        "source": facts.source.value,
-        "created_at": facts.created_at,
-        "score": facts.quality.score if facts.quality else None,
-        "components": json.dumps(facts.quality.components if facts.quality else {}),
-        "request_id": facts.request_id,
-    }
 
 
 def _to_facts(row: RowMapping) -> PhotoFacts:

@@ -1,4 +1,4 @@
-"""The one table of people, and the journal of enrollments under way; people.py has what is written along with a row.
+"""The one table of people, and the journal of enrollments under way; people_tables.py has what is written along with a row.
 
 The table's and its columns' names come from `.env`; the first column is the row's ID. A journal entry is written in the
 transaction that writes the person's row: whoever finds one finishes that enrollment before going on with the person.
@@ -30,7 +30,7 @@ from sqlalchemy import (
 from services.common.database import purge, reading, writing
 from services.common.errors import DatabaseRefused
 from services.gateway.env import Env
-from services.gateway.storage.people import MYSQL, PeopleTables, chunks
+from services.gateway.storage.people_tables import MYSQL, PeopleTables, chunks
 from services.gateway.storage.profiles import Details
 from services.gateway.storage.types import JournalEntry, PersonRecord
 
