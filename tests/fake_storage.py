@@ -12,6 +12,17 @@ from services.common.call import seconds_left
 from services.common.env import EnvInvalid
 from services.gateway.env import Env
 from services.gateway.errors import Busy, PhotoMissing, UploadEmpty, UploadUnknown
+from services.gateway.stages.types import PhotoQuality
+from services.gateway.storage.profiles import (
+    Details,
+    Order,
+    PeopleFilter,
+    PhotoFacts,
+    Position,
+    Profile,
+    name_key,
+    position_of,
+)
 from services.gateway.storage.types import (
     STRIPES,
     FacePhoto,
@@ -54,9 +65,11 @@ ENV = Env(
 class FakeRecords:
     """Rows by ID, and journal entries by enrollment ID."""
 
-    def __init__(self, steps: Steps):
+    def __init__(self, steps: Steps, people: "FakePeople | None" = None):
+        """`people`: gets the details."""
         self.rows: dict[int, PersonRecord] = {}
         self.entries: dict[str, JournalEntry] = {}
+        self._people = people or FakePeople()
         self._steps = steps
         self._last_id = 0
         self.purged = False
@@ -69,18 +82,26 @@ class FakeRecords:
         self._steps.reach("records.after")
         return [row for number, row in sorted(self.rows.items()) if number > record_id][:limit]
 
-    def commit(self, record: PersonRecord, entry: JournalEntry) -> PersonRecord:
+    def rows_of(self, record_ids: Sequence[int]) -> dict[int, PersonRecord]:
+        return {number: self.rows[number] for number in record_ids if number in self.rows}
+
+    def commit(self, record: PersonRecord, entry: JournalEntry | None, details: Details | None = None) -> PersonRecord:
         self._steps.reach("records.commit")
         if not record.record_id:
             self._last_id += 1
             record = replace(record, record_id=self._last_id)
-        self.rows[record.record_id], self.entries[entry.enrollment_id] = record, entry
+        self.rows[record.record_id] = record
+        if details:
+            self._people.write(record.record_id, details, entry.drop if entry else ())
+        if entry:
+            self.entries[entry.enrollment_id] = entry
         return record
 
     def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
         self._steps.reach("records.erase")
         if record:
             self.rows.pop(record.record_id, None)
+            self._people.drop(record.record_id)
         self.entries = {key: one for key, one in self.entries.items() if one.person_id != entry.person_id}
         self.entries[entry.enrollment_id] = entry
 
@@ -95,6 +116,63 @@ class FakeRecords:
     def delete_entry(self, enrollment_id: str) -> None:
         self._steps.reach("records.delete_entry")
         self.entries.pop(enrollment_id, None)
+
+
+class FakePeople:
+    """Profiles and facts of photos by the row's number."""
+
+    def __init__(self) -> None:
+        self.profiles: dict[int, Profile] = {}
+        self.facts: dict[int, dict[str, PhotoFacts]] = {}
+
+    def write(self, record_id: int, details: Details, dropped: Sequence[str]) -> None:
+        """As RecordStore.commit does."""
+        self.profiles[record_id] = replace(details.profile, record_id=record_id)
+        kept = {name: facts for name, facts in self.facts.get(record_id, {}).items() if name not in dropped}
+        self.facts[record_id] = kept | {facts.name: facts for facts in details.photos}
+
+    def drop(self, record_id: int) -> None:
+        """As RecordStore.erase does."""
+        self.profiles.pop(record_id, None)
+        self.facts.pop(record_id, None)
+
+    def find(self, record_id: int) -> Profile | None:
+        return self.profiles.get(record_id)
+
+    def between(self, after: int, last: int) -> list[Profile]:
+        return [replace(one, labels=()) for number, one in self.profiles.items() if after < number <= last]
+
+    def page(self, wanted: PeopleFilter, after: Position | None, limit: int) -> list[Profile]:
+        found = [
+            profile
+            for profile in self.profiles.values()
+            if name_key(profile.display_name).startswith(name_key(wanted.name_prefix))
+            and (not wanted.label or wanted.label in profile.labels)
+            and wanted.external_id in ("", profile.external_id)
+            and (wanted.order is not Order.TIME or profile.created_at >= max(1, wanted.created_from))
+            and (not wanted.created_before or profile.created_at < wanted.created_before)
+        ]
+        places = sorted((position_of(profile, wanted.order), profile) for profile in found)
+        return [profile for place, profile in places if after is None or place > after][:limit]
+
+    def by_request(self, request_id: str) -> Profile | None:
+        return next((one for one in self.profiles.values() if one.request_id == request_id), None)
+
+    def photos(self, record_id: int) -> dict[str, PhotoFacts]:
+        return self.facts.get(record_id, {})
+
+    def add(self, profiles: Sequence[Profile]) -> None:
+        for profile in profiles:
+            self.profiles.setdefault(profile.record_id, replace(profile, labels=()))
+
+    def rename(self, profile: Profile) -> None:
+        known = self.profiles[profile.record_id]
+        renamed = replace(known, stored_name=profile.stored_name, display_name=profile.display_name)
+        self.profiles[profile.record_id] = renamed
+
+    def forget(self, profiles: Sequence[Profile]) -> None:
+        for profile in profiles:
+            self.drop(profile.record_id)
 
 
 class FakePhotos:
@@ -118,6 +196,12 @@ class FakePhotos:
     def read(self, folder: str) -> Iterator[FacePhoto]:
         self._steps.reach("photos.read")
         yield from list(self.folders[folder].values())
+
+    def read_one(self, folder: str, name: str, augmented: bool) -> FacePhoto:
+        try:
+            return self.folders[folder][name]
+        except KeyError:
+            raise FileNotFoundError(name) from None
 
     def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
         self.staging[enrollment_id] = ()
@@ -167,15 +251,19 @@ class FakeUploads:
         self.waiting: dict[str, dict[str, bytes | None]] = {}
         self.consumed: set[str] = set()
         self.stored_at: dict[str, float] = {}
+        self.qualities: dict[str, dict[str, PhotoQuality]] = {}
         self._steps = steps
         self._last = 1000
 
-    def create(self, person_id: str, photos: Sequence[tuple[str, bytes]]) -> Upload:
+    def create(
+        self, person_id: str, photos: Sequence[tuple[str, bytes]], qualities: Sequence[PhotoQuality] = ()
+    ) -> Upload:
         self._steps.reach("uploads.create")
         self._last += 1
         upload_id = f"{person_id}-{self._last}"
         self.stored_at[upload_id] = time.time()
         self.waiting[upload_id] = {f"{n:03d}{extension}": data for n, (extension, data) in enumerate(photos, 1)}
+        self.qualities[upload_id] = dict(zip(self.waiting[upload_id], qualities, strict=False))
         return self.open(upload_id)
 
     def open(self, upload_id: str) -> Upload:
@@ -187,7 +275,7 @@ class FakeUploads:
             raise PhotoMissing("a photo is gone")
         if not photos:
             raise UploadEmpty("the folder is empty")
-        return Upload(upload_id, *split_upload_id(upload_id), tuple(photos))
+        return Upload(upload_id, *split_upload_id(upload_id), tuple(photos), self.qualities.get(upload_id, {}))
 
     def read(self, upload: Upload, photo: str) -> bytes:
         self._steps.reach("uploads.read")

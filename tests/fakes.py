@@ -288,6 +288,10 @@ class FakeEmbedder:
         self._steps.reach("embedder.rebuild_index")
         return list(models)
 
+    def describe(self, comparison: stages.Comparison) -> list[stages.ModelFacts]:
+        self._steps.reach("embedder.describe")
+        return [stages.ModelFacts(name, self.version, 2, self.threshold, "made up") for name in comparison.models]
+
     def _templates(self, models: Sequence[str], crop: stages.CropFile) -> tuple[stages.FaceTemplate, ...]:
         self.embedded += 1
         (face,) = _faces(crop.image)

@@ -13,14 +13,12 @@ from string import Template
 from urllib.parse import urlsplit
 
 from services.common.call import MAX_REQUEST_ID, REQUEST_ID_CHARACTERS
-from services.common.limits import MAX_BODY_BYTES, MAX_FORM_BYTES
+from services.common.limits import MAX_BODY_BYTES, MAX_FORM_BYTES, MAX_GRPC_BYTES, MAX_JSON_BYTES
 
 TEMPLATE = Path(__file__).with_name("envoy.yaml")
 PREFIX = "RECO_ENVOY_"
 
 BLOCK = re.compile(r"^ *#if (\w+)\n(.*?)^ *#end\n", re.MULTILINE | re.DOTALL)
-
-MAX_JSON_BYTES = 8 << 20
 
 #: Where OpenTelemetry's protocol is spoken if an endpoint names no port.
 OTLP_PORT = 4317
@@ -62,7 +60,7 @@ def everywhere() -> dict[str, object]:
         # Photos as one message of the typed API, which Envoy has in memory, JSON several times over.
         "MAX_JSON_BYTES": MAX_JSON_BYTES,
         "FIRST_TOO_LARGE_JSON": MAX_JSON_BYTES + 1,
-        "MAX_GRPC_BYTES": 16 << 20,
+        "MAX_GRPC_BYTES": MAX_GRPC_BYTES,
         # Uploads under way at once; as many as the gateway takes (services/gateway/settings.py).
         "MAX_UPLOADS": 512,
         # Of each request that a gateway has, kept to be sent to another one should that one stop.

@@ -10,11 +10,18 @@ class RecoError(Exception):
 
     Attributes:
         retry_after: seconds after which the request may be tried again, where trying again helps at all.
+        field: the request's field that is at fault, as the protos name it; empty where none is.
     """
 
     status = "INTERNAL"
     reason = "INTERNAL"
     retry_after = 1
+    field = ""
+
+    @property
+    def violations(self) -> tuple[tuple[str, str], ...]:
+        """Each field that is at fault, and what is wrong with it."""
+        return ((self.field, str(self)),) if self.field else ()
 
 
 class InvalidImage(RecoError):

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf import any_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
@@ -126,10 +125,16 @@ class _Outcome:
 
 
 def status_of(err: RecoError) -> status_pb2.Status:
-    """The rich status of a failure: canonical code, message, ErrorInfo(reason, domain)."""
-    detail = any_pb2.Any()
-    detail.Pack(error_details_pb2.ErrorInfo(reason=err.reason, domain=DOMAIN))
-    return status_pb2.Status(code=code_pb2.Code.Value(err.status), message=str(err), details=[detail])
+    """The rich status of a failure: canonical code, message, ErrorInfo(reason, domain), BadRequest of fields at fault."""
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=err.reason, domain=DOMAIN)]
+    if err.violations:
+        violation = error_details_pb2.BadRequest.FieldViolation
+        wrong = [violation(field=field, description=why) for field, why in err.violations]
+        details.append(error_details_pb2.BadRequest(field_violations=wrong))
+    status = status_pb2.Status(code=code_pb2.Code.Value(err.status), message=str(err))
+    for detail in details:
+        status.details.add().Pack(detail)
+    return status
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,18 @@ class IndexSize:
     templates: int
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model is, by which distance it decides, and the false match rate this stands for; `source`: see Thresholds."""
+
+    name: str
+    version: str
+    dimension: int
+    threshold: float
+    source: str
+    fmr: float | None = None
+
+
 class Embedder:
     """Embeds faces, keeps the templates of enrolled people, compares them 1:1 and searches them 1:N.
 
@@ -209,6 +221,21 @@ class Embedder:
             index = self._indexes.rebuild(_key(recogniser), recogniser.dimension)
             sizes.append(IndexSize(recogniser.name, len(index)))
         return sizes
+
+    def describe(self, models: Sequence[str], metric: Metric) -> list[ModelFacts]:
+        """What the models are, in their order."""
+        found = [(one, self._recognisers.criterion(one.name, metric)) for one in self._get(models)]
+        return [
+            ModelFacts(
+                one.name,
+                one.version,
+                one.dimension,
+                criterion.threshold,
+                self._recognisers.source(one.name),
+                criterion.fmr,
+            )
+            for one, criterion in found
+        ]
 
     def _get(self, models: Sequence[str]) -> list[Recogniser]:
         _check_some("models", models)

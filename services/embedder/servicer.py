@@ -16,7 +16,7 @@ from services.common.faces import LANDMARK_NAMES, FaceCrop
 from services.embedder.gallery.templates import Template
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
-from services.embedder.model import Claim, Embedder, Enrollment, GalleryPhoto, Sample
+from services.embedder.model import Claim, Embedder, Enrollment, GalleryPhoto, ModelFacts, Sample
 from services.images.decode import decode
 
 Item = TypeVar("Item")
@@ -94,6 +94,12 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         indexes = [pb.RebuildIndexResponse.ModelIndex(model=size.model, templates=size.templates) for size in sizes]
         return pb.RebuildIndexResponse(indexes=indexes)
 
+    def DescribeModels(
+        self, request: pb.DescribeModelsRequest, context: grpc.ServicerContext
+    ) -> pb.DescribeModelsResponse:
+        facts = self._embedder.describe(request.models, _to_metric(request.distance))
+        return pb.DescribeModelsResponse(models=map(_from_facts, facts))
+
 
 def _to_claim(request: pb.VerifyFacesRequest) -> Claim:
     augmented = _limited("augmented_probes", request.augmented_probes, MAX_PHOTOS)
@@ -159,6 +165,17 @@ def _limited(field: str, values: Sequence[Item], most: int) -> Sequence[Item]:
 def _from_templates(templates: Sequence[Template]) -> pb.EmbedFacesResponse.FaceTemplates:
     protos = [pb.Template(model=one.model, model_version=one.version, vector=one.vector) for one in templates]
     return pb.EmbedFacesResponse.FaceTemplates(templates=protos)
+
+
+def _from_facts(facts: ModelFacts) -> pb.DescribeModelsResponse.Model:
+    return pb.DescribeModelsResponse.Model(
+        name=facts.name,
+        version=facts.version,
+        dimension=facts.dimension,
+        threshold=facts.threshold,
+        threshold_source=facts.source,
+        fmr=facts.fmr or 0.0,
+    )
 
 
 def _from_match(match: Match) -> pb.Match:

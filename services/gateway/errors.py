@@ -1,5 +1,7 @@
 """Why the pipeline refuses. Each class has a canonical status and a reason; api/codes.py has the reason's code."""
 
+from collections.abc import Sequence
+
 from services.common.errors import InvalidRequest, RecoError
 
 
@@ -9,16 +11,35 @@ class Refused(RecoError):
     status = "FAILED_PRECONDITION"
 
 
+class InvalidField(InvalidRequest):
+    """A field of the request is missing or does not fit."""
+
+    reason = "FIELD_INVALID"
+
+    def __init__(self, field: str, why: str, reason: str = ""):
+        """
+        Args:
+            field: its path as the proto names it (`person.labels`).
+            why: what would fit.
+            reason: ErrorInfo's, where a client may want to tell it from others.
+        """
+        super().__init__(f"{field}: {why}")
+        self.field = field
+        self.reason = reason or self.reason
+
+
 class InvalidPersonId(InvalidRequest):
     """The ID does not match ID_REGEX as a whole, or cannot be a folder's name."""
 
     reason = "PERSON_ID_INVALID"
+    field = "person_id"
 
 
 class InvalidName(InvalidRequest):
     """The name holds no word, or is too long."""
 
     reason = "NAME_INVALID"
+    field = "name"
 
 
 class NothingToDo(InvalidRequest):
@@ -31,12 +52,14 @@ class NoPhotos(InvalidRequest):
     """The upload holds no file."""
 
     reason = "NO_PHOTOS"
+    field = "photos"
 
 
 class TooManyPhotos(InvalidRequest):
     """The upload holds more files than the limit."""
 
     reason = "TOO_MANY_PHOTOS"
+    field = "photos"
 
 
 class UploadUnknown(Refused):
@@ -82,6 +105,51 @@ class NotEnrolled(Refused):
 
     status = "NOT_FOUND"
     reason = "NOT_ENROLLED"
+
+
+class PersonExists(Refused):
+    """Somebody is enrolled under that ID already."""
+
+    status = "ALREADY_EXISTS"
+    reason = "PERSON_EXISTS"
+
+
+class SimilarPeople(Refused):
+    """Somebody who is to be enrolled matches people who are, and the request says that it must not be."""
+
+    status = "ALREADY_EXISTS"
+    reason = "SIMILAR_PEOPLE"
+
+    def __init__(self, person_ids: Sequence[str]):
+        super().__init__(f"the photos match {', '.join(map(repr, person_ids))}")
+
+
+class PhotoUnknown(Refused):
+    """The person has no such photo."""
+
+    status = "NOT_FOUND"
+    reason = "PHOTO_UNKNOWN"
+
+
+class LastPhoto(Refused):
+    """It is the person's last photo, and nobody said that they are to go with it."""
+
+    reason = "LAST_PHOTO"
+
+
+class NoUsablePhoto(InvalidRequest):
+    """None of the photos shows one face well enough."""
+
+    reason = "NO_USABLE_PHOTO"
+
+    def __init__(self, reasons: Sequence[str]):
+        """`reasons`: why not, of each photo."""
+        super().__init__("no photo shows exactly one face well enough")
+        self._reasons = tuple(reasons)
+
+    @property
+    def violations(self) -> tuple[tuple[str, str], ...]:
+        return tuple((f"photos[{number}]", why) for number, why in enumerate(self._reasons))
 
 
 class PersonFolderMissing(Refused):

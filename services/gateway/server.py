@@ -7,7 +7,7 @@ import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 
 from reco.access.v1 import ext_authz_pb2_grpc
-from reco.gateway.v1 import gateway_pb2_grpc, readiness_pb2_grpc
+from reco.gateway.v1 import gateway_pb2_grpc, info_pb2_grpc, people_pb2_grpc, readiness_pb2_grpc
 
 from services.common.database import Database
 from services.common.env import EnvFile
@@ -26,15 +26,22 @@ from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
 from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.api.grpc import GatewayServicer
+from services.gateway.api.info import InfoServicer
+from services.gateway.api.people import PeopleServicer
 from services.gateway.api.readiness import ReadinessServicer
 from services.gateway.api.receiving import Receiver, UploadBounds
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.audited import audited
+from services.gateway.pipeline.directory import Directory
+from services.gateway.pipeline.draft import Drafter
 from services.gateway.pipeline.enroll import Enroller
-from services.gateway.pipeline.pipeline import Pipeline
+from services.gateway.pipeline.examine import Examiner
+from services.gateway.pipeline.pipeline import Pipeline, Shows
 from services.gateway.pipeline.rebuild import Rebuilder
 from services.gateway.pipeline.reconcile import Reconciler
+from services.gateway.pipeline.registrar import Registrar
+from services.gateway.pipeline.similar import Searcher
 from services.gateway.pipeline.upload import Uploader
 from services.gateway.pipeline.verify import Verifier
 from services.gateway.settings import Settings
@@ -87,9 +94,10 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     pipeline = audited(build_pipeline(detector, liveness, embedder, executor, attempts, settings.fused), audit)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
+    people, info = PeopleServicer(workspaces, pipeline), InfoServicer(workspaces, embedder)
     readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
-    reconciling = (workspaces, pipeline.reconciler)
+    reconciling = (workspaces, pipeline.reconciler, pipeline.directory)
     threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
     return Server(
         settings.server,
@@ -98,6 +106,10 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
             "reco.gateway.v1.GatewayService": lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
                 typed, server
             ),
+            "reco.gateway.v1.PeopleService": lambda server: people_pb2_grpc.add_PeopleServiceServicer_to_server(
+                people, server
+            ),
+            "reco.gateway.v1.InfoService": lambda server: info_pb2_grpc.add_InfoServiceServicer_to_server(info, server),
             "reco.gateway.v1.ReadinessService": lambda server: (
                 readiness_pb2_grpc.add_ReadinessServiceServicer_to_server(readiness, server)
             ),
@@ -139,16 +151,20 @@ def build_pipeline(
         fused: see Verifier.
     """
     reconciler = Reconciler(detector, embedder, executor)
+    drafter = Drafter(detector, embedder, reconciler)
+    enroller, examiner = Enroller(drafter, reconciler, executor), Examiner(detector, drafter, executor)
     return Pipeline(
         uploader=Uploader(detector, executor),
-        enroller=Enroller(detector, embedder, reconciler, executor),
+        enroller=enroller,
+        registrar=Registrar(drafter, examiner, Searcher(embedder, reconciler), enroller, reconciler),
+        directory=Directory(reconciler),
         verifier=Verifier(Stages(detector, liveness, embedder), reconciler, executor, attempts or Attempts(0), fused),
         rebuilder=Rebuilder(embedder, reconciler),
         reconciler=reconciler,
     )
 
 
-def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
+def _reconcile(workspaces: Workspaces, reconciler: Reconciler, directory: Shows) -> None:
     """Finishes or deletes what processes that died have left; a request that comes first does it for its own person."""
     cleaned: Workspace | None = None
     swept = 0.0
@@ -164,6 +180,7 @@ def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
                 reconciler.sweep(workspace)
                 swept = time.monotonic()
             reconciler.finish_all(workspace)
+            directory.follow(workspace)
             complaint = ""
         except (RecoError, OSError) as err:
             if str(err) != complaint:

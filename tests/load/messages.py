@@ -14,7 +14,7 @@ import numpy as np
 from google.protobuf.message import Message
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
+from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc, info_pb2, people_pb2, people_pb2_grpc
 from reco.liveness.v1 import liveness_pb2
 
 from deploy.local.demo import astronaut, jpeg
@@ -75,6 +75,7 @@ class Stages:
         self.detector = detector_pb2_grpc.DetectorServiceStub(grpc.insecure_channel(address("detector"), limit))
         self.embedder = embedder_pb2_grpc.EmbedderServiceStub(grpc.insecure_channel(address("embedder"), limit))
         self.gateway = gateway_pb2_grpc.GatewayServiceStub(grpc.insecure_channel(address("gateway"), limit))
+        self.people = people_pb2_grpc.PeopleServiceStub(grpc.insecure_channel(address("gateway"), limit))
 
     def faces(self) -> list[Face]:
         """The photos that show one face, with it cut out and embedded."""
@@ -108,6 +109,15 @@ class Stages:
         }
         verified = gateway_pb2.VerifyPersonResponse.OUTCOME_VERIFIED
         return [one for one, answer in answers.items() if answer.outcome == verified]
+
+    def photos(self, probes: list[str]) -> list[tuple[str, str]]:
+        """A photo of each person whom an upload names: the person's ID and the photo's."""
+        people = [one.partition("-")[0] for one in probes]
+        asked = (people_pb2.ListPhotosRequest(person_id=person_id) for person_id in people)
+        return [
+            (one, self.people.ListPhotos(request).photos[0].photo_id)
+            for one, request in zip(people, asked, strict=True)
+        ]
 
     def upload(self, faces: Iterable[Face], ids: Iterable[str]) -> list[str]:
         """Uploads a photo for each ID; gives the upload IDs."""
@@ -170,6 +180,7 @@ def gallery(faces: list[Face]) -> Requests:
         ],
         "embedder.IdentifyFaces": [identify(models=MODELS, distance=distance, probes=[probe]) for probe in probes],
         "embedder.RemovePerson": [embedder_pb2.RemovePersonRequest(person_id=person_id) for person_id in ids],
+        "embedder.DescribeModels": [embedder_pb2.DescribeModelsRequest(models=MODELS, distance=distance)],
         "embedder.RebuildIndex": [embedder_pb2.RebuildIndexRequest(models=MODELS)],
         "embedder.DropTemplates": [embedder_pb2.DropTemplatesRequest()],
     }
@@ -184,4 +195,28 @@ def people(faces: list[Face], uploads: list[str], probes: list[str], skip_livene
         "gateway.EnrollPerson": [gateway_pb2.EnrollPersonRequest(upload_id=one, name="Load Test") for one in uploads],
         "gateway.VerifyPerson": [verify(upload_id=one, skip_liveness=skip_liveness) for one in probes],
         "gateway.DeletePerson": [gateway_pb2.DeletePersonRequest(person_id=one.partition("-")[0]) for one in uploads],
+    }
+
+
+def directory(faces: list[Face], enrolled: list[tuple[str, str]]) -> Requests:
+    """Requests about people who are enrolled, each given with a photo of theirs; they are gone in the end."""
+    files = [people_pb2.PhotoFile(name="photo.jpg", image=face.photo) for face in faces]
+    photos = [{"person_id": person_id, "photo_id": photo_id} for person_id, photo_id in enrolled]
+    person, create = people_pb2.Person, people_pb2.CreatePersonRequest
+    return {
+        "gateway.GetInfo": [info_pb2.GetInfoRequest()],
+        "gateway.ListPeople": [people_pb2.ListPeopleRequest(), people_pb2.ListPeopleRequest(name_prefix="load")],
+        "gateway.GetPerson": [people_pb2.GetPersonRequest(person_id=one) for one, _ in enrolled],
+        "gateway.CreatePerson": [create(display_name="Load Test", photos=[file]) for file in files],
+        "gateway.UpdatePerson": [
+            people_pb2.UpdatePersonRequest(person=person(person_id=one, labels=["load"])) for one, _ in enrolled
+        ],
+        "gateway.AddPhotos": [
+            people_pb2.AddPhotosRequest(person_id=one, photos=[file])
+            for (one, _), file in zip(enrolled, files, strict=False)
+        ],
+        "gateway.ListPhotos": [people_pb2.ListPhotosRequest(person_id=one) for one, _ in enrolled],
+        "gateway.GetPhoto": [people_pb2.GetPhotoRequest(**photo) for photo in photos],
+        "gateway.GetPhotoImage": [people_pb2.GetPhotoImageRequest(**photo) for photo in photos],
+        "gateway.DeletePhoto": [people_pb2.DeletePhotoRequest(**photo, delete_person=True) for photo in photos],
     }

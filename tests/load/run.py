@@ -157,6 +157,7 @@ def rpcs(bench: Bench, only: str) -> Iterator[Result]:
     requests = {
         **messages.stateless(bench.faces),
         **messages.people(bench.faces, uploads, bench.probes, bench.skip_liveness),
+        **messages.directory(bench.faces, bench.stages.photos(bench.probes)),
         **messages.gallery(bench.faces),
     }
     for name in [name for name in requests if name in wanted]:

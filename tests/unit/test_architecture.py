@@ -19,6 +19,9 @@ ADAPTERS = (
     "services/gateway/api/authorisation.py",
     "services/gateway/api/grpc.py",
     "services/gateway/api/legacy_requests.py",
+    "services/gateway/api/info.py",
+    "services/gateway/api/people.py",
+    "services/gateway/api/problems.py",
     "services/gateway/api/readiness.py",
     "services/gateway/api/rest.py",
     "services/gateway/stages/channels.py",
@@ -71,7 +74,7 @@ def test_domain_code_knows_no_grpc(module: str):
 @pytest.mark.parametrize("module", [module for module in MODULES if module.startswith("services/gateway/pipeline/")])
 def test_the_pipeline_knows_stages_and_storage_by_their_types_alone(module: str):
     known = [name for name in imports(module) if within(name, ("services.gateway.stages", "services.gateway.storage"))]
-    types = ("services.gateway.stages.types", "services.gateway.storage.types")
+    types = ("services.gateway.stages.types", "services.gateway.storage.types", "services.gateway.storage.profiles")
     assert [name for name in known if not within(name, types)] == []
 
 

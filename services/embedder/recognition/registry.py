@@ -80,6 +80,10 @@ class Recognisers:
             return _criterion(name, metric, one)
         return _criterion(name, metric, thresholds.at(metric, self._rates.of_search(one.fmr, people)))
 
+    def source(self, name: str) -> str:
+        """Who fitted the model's thresholds; raises UnknownModel."""
+        return self._find(name).thresholds.source
+
 
 def _criterion(name: str, metric: Metric, threshold: Threshold) -> Criterion:
     return Criterion(name, metric, threshold.distance, threshold.fmr, threshold.fnmr)

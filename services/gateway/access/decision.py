@@ -50,14 +50,14 @@ class Access:
         self._keyring = keyring
         self._allow_anonymous = allow_anonymous
 
-    def decide(self, path: str, headers: Mapping[str, str]) -> Decision:
+    def decide(self, method: str, path: str, headers: Mapping[str, str]) -> Decision:
         """Decides on a request.
 
         Args:
-            path: see needed_role.
+            method, path: see needed_role.
             headers: by name in lower case.
         """
-        needed = needed_role(path)
+        needed = needed_role(method, path)
         if needed is None:
             return Decision(Admission.PASSES)
         if TOKEN_NAME in headers:

@@ -1,9 +1,12 @@
 """What the holder of a key may do: the table of docs/security.md."""
 
+import re
 from enum import StrEnum
 
 _TYPED = "/reco.gateway.v1.GatewayService/"
 _LEGACY = "/reco.gateway.v1.LegacyService/"
+_PEOPLE = "/reco.gateway.v1.PeopleService/"
+_INFO = "/reco.gateway.v1.InfoService/"
 
 
 class Role(StrEnum):
@@ -22,7 +25,8 @@ class Role(StrEnum):
 #: Asked by whoever watches over the system, and answered to all.
 OPEN = frozenset({"/healthz", "/readyz", "/reco.gateway.v1.ReadinessService/CheckReadiness"})
 
-#: Exactly these paths; whatever else there is, or comes to be, is for administrators: erasing people, reflection.
+#: Exactly these paths; whatever else there is, or comes to be, is for administrators: erasing people, seeing their
+#: pictures, reflection.
 ROLE_OF_PATH = {
     "/upload_imgs": Role.VERIFY,
     "/upload_imgs/": Role.VERIFY,
@@ -36,19 +40,44 @@ ROLE_OF_PATH = {
     f"{_TYPED}VerifyPerson": Role.VERIFY,
     "/grpc.health.v1.Health/Check": Role.VERIFY,
     "/grpc.health.v1.Health/Watch": Role.VERIFY,
+    f"{_INFO}GetInfo": Role.VERIFY,
     "/upload_db": Role.ENROLL,
     "/upload_db/": Role.ENROLL,
     "/v1/people:enroll": Role.ENROLL,
     f"{_LEGACY}UploadDb": Role.ENROLL,
     f"{_TYPED}EnrollPerson": Role.ENROLL,
+    f"{_PEOPLE}ListPeople": Role.ENROLL,
+    f"{_PEOPLE}GetPerson": Role.ENROLL,
+    f"{_PEOPLE}CreatePerson": Role.ENROLL,
+    f"{_PEOPLE}UpdatePerson": Role.ENROLL,
+    f"{_PEOPLE}ListPhotos": Role.ENROLL,
+    f"{_PEOPLE}GetPhoto": Role.ENROLL,
+    f"{_PEOPLE}AddPhotos": Role.ENROLL,
 }
 
+#: Paths with a name in them, by method. A colon would begin a verb, and so might one that is written as `%3A`.
+_NAME = "(?:[^/:%]|%(?!2[fF]|3[aA]))+"
+ROLE_OF_PATTERN = (
+    ("GET", re.compile(r"/v1/info"), Role.VERIFY),
+    ("POST", re.compile(r"/v1/faces:(detect|compare|identify)"), Role.VERIFY),
+    ("POST", re.compile(rf"/v1/people/{_NAME}:verify"), Role.VERIFY),
+    ("GET", re.compile(rf"/v1/people(/{_NAME}(/photos(/{_NAME})?)?)?"), Role.ENROLL),
+    ("POST", re.compile(rf"/v1/people(/{_NAME}/photos)?"), Role.ENROLL),
+    ("PATCH", re.compile(rf"/v1/people/{_NAME}"), Role.ENROLL),
+)
 
-def needed_role(path: str) -> Role | None:
+
+def needed_role(method: str, path: str) -> Role | None:
     """The lowest role that may ask for a path; None where no key is needed.
 
     Args:
+        method: of the HTTP request; gRPC's is POST.
         path: of the request as Envoy routes it, before JSON becomes gRPC; what follows a `?` does not count.
     """
     plain = path.partition("?")[0]
-    return None if plain in OPEN else ROLE_OF_PATH.get(plain, Role.ADMIN)
+    if plain in OPEN:
+        return None
+    if plain in ROLE_OF_PATH:
+        return ROLE_OF_PATH[plain]
+    by_pattern = (role for asked, pattern, role in ROLE_OF_PATTERN if asked == method and pattern.fullmatch(plain))
+    return next(by_pattern, Role.ADMIN)

@@ -31,7 +31,7 @@ class AuthorizationServicer(ext_authz_pb2_grpc.AuthorizationServicer):
 
     def Check(self, request: ext_authz_pb2.CheckRequest, context: grpc.ServicerContext) -> ext_authz_pb2.CheckResponse:
         asked = request.attributes.request.http
-        decision = self._access.decide(asked.path, asked.headers)
+        decision = self._access.decide(asked.method, asked.path, asked.headers)
         if decision.verdict is Admission.PASSES:
             return _pass(decision)
         if decision.verdict is Admission.FORBIDDEN:

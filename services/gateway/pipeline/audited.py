@@ -8,9 +8,12 @@ from services.common import call
 from services.common.errors import RecoError
 from services.gateway.access.audit import Event
 from services.gateway.pipeline.enroll import EnrollmentResult
-from services.gateway.pipeline.pipeline import Enrolls, Pipeline, Uploads, Verifies
+from services.gateway.pipeline.examine import PhotoReport
+from services.gateway.pipeline.pipeline import Enrolls, Pipeline, Registers, Shows, Uploads, Verifies
+from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
+from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import Workspace, split_upload_id
 
 #: Writes an event to the audit log.
@@ -18,12 +21,14 @@ Audit = Callable[[Event], None]
 
 
 def audited(pipeline: Pipeline, audit: Audit) -> Pipeline:
-    """The same pipeline, whose uploads, enrollments, verifications and erasures are audited when they have ended."""
+    """The same pipeline, whose actions on people are audited when they have ended."""
     return replace(
         pipeline,
         uploader=AuditedUploader(pipeline.uploader, audit),
         enroller=AuditedEnroller(pipeline.enroller, audit),
         verifier=AuditedVerifier(pipeline.verifier, audit),
+        registrar=AuditedRegistrar(pipeline.registrar, audit),
+        directory=AuditedDirectory(pipeline.directory, audit),
     )
 
 
@@ -79,20 +84,76 @@ class AuditedVerifier:
             return result
 
 
+class AuditedRegistrar:
+    """Enrolls people by photos, changes what is known of them, and deletes photos."""
+
+    def __init__(self, registrar: Registers, audit: Audit):
+        self._registrar = registrar
+        self._audit = audit
+
+    def create(self, workspace: Workspace, new: NewPerson, photos: Sequence[NamedPhoto]) -> Created:
+        """See Registrar."""
+        with _audited(self._audit, "enroll", new.person_id) as ended:
+            created = self._registrar.create(workspace, new, photos)
+            ended.person_id, ended.outcome = created.person.person_id, "created"
+            return created
+
+    def add(
+        self, workspace: Workspace, person_id: str, photos: Sequence[NamedPhoto], request_id: str
+    ) -> tuple[PhotoReport, ...]:
+        """See Registrar."""
+        with _audited(self._audit, "enroll", person_id) as ended:
+            added = self._registrar.add(workspace, person_id, photos, request_id)
+            ended.outcome = "added"
+            return added
+
+    def update(self, workspace: Workspace, person_id: str, change: Change) -> Profile:
+        """See Registrar."""
+        with _audited(self._audit, "update", person_id) as ended:
+            updated = self._registrar.update(workspace, person_id, change)
+            ended.outcome = "updated"
+            return updated
+
+    def delete_photo(self, workspace: Workspace, person_id: str, photo_id: str, delete_person: bool) -> bool:
+        """See Registrar."""
+        with _audited(self._audit, "delete_photo", person_id) as ended:
+            erased = self._registrar.delete_photo(workspace, person_id, photo_id, delete_person)
+            ended.outcome = "erased" if erased else "deleted"
+            return erased
+
+
+class AuditedDirectory:
+    """Shows people; of that the pictures are audited."""
+
+    def __init__(self, directory: Shows, audit: Audit):
+        self._audit = audit
+        self._directory = directory
+        self.follow, self.page, self.get = directory.follow, directory.page, directory.get
+        self.photos, self.photo = directory.photos, directory.photo
+
+    def image(self, workspace: Workspace, person_id: str, photo_id: str) -> bytes:
+        """See Directory."""
+        with _audited(self._audit, "view", person_id) as ended:
+            image = self._directory.image(workspace, person_id, photo_id)
+            ended.outcome = "shown"
+            return image
+
+
 @dataclass
 class _Ended:
-    """How an action ends."""
+    """How an action ends, and whom it was about."""
 
+    person_id: str
     outcome: str = "INTERNAL"
 
 
 @contextmanager
 def _audited(audit: Audit, action: str, person_id: str) -> Iterator[_Ended]:
-    ended = _Ended()
+    ended = _Ended(person_id)
     try:
         yield ended
     except RecoError as err:
         ended.outcome = err.reason
         raise
     finally:
-        audit(Event(call.key_name.get(), action, person_id, ended.outcome, call.request_id.get()))
+        audit(Event(call.key_name.get(), action, ended.person_id, ended.outcome, call.request_id.get()))

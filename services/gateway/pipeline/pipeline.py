@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from services.gateway.pipeline.directory import Listing
 from services.gateway.pipeline.enroll import EnrollmentResult
+from services.gateway.pipeline.examine import PhotoReport
 from services.gateway.pipeline.rebuild import Rebuilder
 from services.gateway.pipeline.reconcile import Reconciler
+from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.upload import NamedPhoto, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
+from services.gateway.storage.profiles import PeopleFilter, PhotoFacts, Position, Profile
 from services.gateway.storage.types import Workspace
 
 
@@ -32,6 +36,36 @@ class Verifies(Protocol):
     def verify(self, workspace: Workspace, upload_id: str, options: VerifyOptions) -> VerificationResult: ...
 
 
+class Registers(Protocol):
+    """What Registrar does."""
+
+    def create(self, workspace: Workspace, new: NewPerson, photos: Sequence[NamedPhoto]) -> Created: ...
+
+    def add(
+        self, workspace: Workspace, person_id: str, photos: Sequence[NamedPhoto], request_id: str
+    ) -> tuple[PhotoReport, ...]: ...
+
+    def update(self, workspace: Workspace, person_id: str, change: Change) -> Profile: ...
+
+    def delete_photo(self, workspace: Workspace, person_id: str, photo_id: str, delete_person: bool) -> bool: ...
+
+
+class Shows(Protocol):
+    """What Directory does."""
+
+    def follow(self, workspace: Workspace) -> None: ...
+
+    def page(self, workspace: Workspace, wanted: PeopleFilter, after: Position | None, limit: int) -> Listing: ...
+
+    def get(self, workspace: Workspace, person_id: str) -> Profile: ...
+
+    def photos(self, workspace: Workspace, person_id: str) -> Sequence[PhotoFacts]: ...
+
+    def photo(self, workspace: Workspace, person_id: str, photo_id: str) -> PhotoFacts: ...
+
+    def image(self, workspace: Workspace, person_id: str, photo_id: str) -> bytes: ...
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """What can be done with a workspace. Every part is safe to use from several threads."""
@@ -39,5 +73,7 @@ class Pipeline:
     uploader: Uploads
     enroller: Enrolls
     verifier: Verifies
+    registrar: Registers
+    directory: Shows
     rebuilder: Rebuilder
     reconciler: Reconciler

@@ -55,7 +55,7 @@ class Reconciler:
     def finish_locked_person(self, workspace: Workspace, person_id: str) -> None:
         """Finishes all that was committed for one person."""
         for entry in workspace.records.journal(person_id):
-            self.finish_locked(workspace, entry, {})
+            self.finish_locked(workspace, entry, None)
 
     def finish_all(self, workspace: Workspace) -> None:
         """Finishes all that was committed for anybody; what fails for one person keeps nobody else waiting.
@@ -75,8 +75,12 @@ class Reconciler:
         if failures:
             raise failures[0]
 
-    def finish_locked(self, workspace: Workspace, entry: JournalEntry, templates: Templates) -> None:
-        """Does what a committed enrollment or erasure still needs, each step idempotent."""
+    def finish_locked(self, workspace: Workspace, entry: JournalEntry, templates: Templates | None) -> None:
+        """Does what a committed enrollment or erasure still needs, each step idempotent.
+
+        Args:
+            templates: of the photos that were committed, if those that stay have theirs; None makes all anew.
+        """
         if entry.erases is not None:
             delete_all(workspace, self._embedder, entry)
             self._unpurged = True
@@ -86,8 +90,8 @@ class Reconciler:
         workspace.photos.publish(entry.enrollment_id, entry.folder)
         if entry.drop:
             workspace.photos.remove(entry.drop_folder, entry.drop)
-        keep = frozenset(entry.keep) if templates else frozenset[str]()
-        self._enroll(workspace, entry.person_id, entry.folder, templates, keep)
+        keep = frozenset[str]() if templates is None else frozenset(entry.keep)
+        self._enroll(workspace, entry.person_id, entry.folder, templates or {}, keep)
         workspace.uploads.consume(entry.upload_id)
         workspace.records.delete_entry(entry.enrollment_id)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import Enum
+from itertools import compress
 
 from services.common.errors import InvalidImage
 from services.gateway.errors import NoPhotos, TooManyPhotos
@@ -91,12 +92,12 @@ class Uploader:
         results = [
             _judge(photo.name, quality, workspace.env.score_tol) for photo, quality in zip(photos, scored, strict=True)
         ]
-        good = [
-            photo.data for photo, result in zip(photos, results, strict=True) if result.outcome is PhotoOutcome.SAVED
-        ]
+        saved = [result.outcome is PhotoOutcome.SAVED for result in results]
+        good = [(_extension(photo.data), photo.data) for photo in compress(photos, saved)]
         if not good:
             return UploadResult(None, tuple(results))
-        upload = workspace.uploads.create(person_id, [(_extension(data), data) for data in good])
+        qualities = [quality for quality in compress(scored, saved) if quality]
+        upload = workspace.uploads.create(person_id, good, qualities)
         return UploadResult(upload, _with_stored_names(results, upload))
 
     def _score(self, photo: NamedPhoto) -> PhotoQuality | None:

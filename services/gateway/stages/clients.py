@@ -24,6 +24,7 @@ from services.gateway.stages.types import (
     FoundFace,
     FusedDecision,
     Identification,
+    ModelFacts,
     PersonMatch,
     PhotoQuality,
 )
@@ -176,6 +177,13 @@ class EmbedderClient:
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         answer = ask(self._stub.RebuildIndex, embedder_pb2.RebuildIndexRequest(models=models))
         return [index.model for index in answer.indexes]
+
+    def describe(self, comparison: Comparison) -> list[ModelFacts]:
+        request = embedder_pb2.DescribeModelsRequest(models=comparison.models, distance=DISTANCES[comparison.distance])
+        return [
+            ModelFacts(one.name, one.version, one.dimension, one.threshold, one.threshold_source, one.fmr or None)
+            for one in ask(self._stub.DescribeModels, request).models
+        ]
 
 
 def _score_request(image: bytes) -> bytes:

@@ -125,6 +125,19 @@ class Identification:
     generation: str
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """A recogniser: its version, its templates' dimension, its threshold for the distance in use, who fitted that, and the
+    false match rate it stands for, if that is known."""
+
+    name: str
+    version: str
+    dimension: int
+    threshold: float
+    source: str
+    fmr: float | None = None
+
+
 class DetectorStage(Protocol):
     """Finds faces and scores photos. Every method raises InvalidImage where the bytes are no picture."""
 
@@ -187,6 +200,9 @@ class EmbedderStage(Protocol):
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""
+
+    def describe(self, comparison: Comparison) -> list[ModelFacts]:
+        """What the models are, in their order."""
 
 
 @dataclass(frozen=True)

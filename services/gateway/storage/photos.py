@@ -50,9 +50,13 @@ class PhotoFolders:
     def read(self, folder: str) -> Iterator[FacePhoto]:
         """A person's photos."""
         for name, augmented in self.names(folder).items():
-            data = self._photo_path(self._folder / folder, name, augmented).read_bytes()
-            png, landmarks = _take_landmarks(self._keyring.open(data, "photo", folder, name))
-            yield FacePhoto(name, augmented, png, landmarks)
+            yield self.read_one(folder, name, augmented)
+
+    def read_one(self, folder: str, name: str, augmented: bool) -> FacePhoto:
+        """One of them, by the name that `names` gives; raises FileNotFoundError."""
+        data = self._photo_path(self._folder / folder, name, augmented).read_bytes()
+        png, landmarks = _take_landmarks(self._keyring.open(data, "photo", folder, name))
+        return FacePhoto(name, augmented, png, landmarks)
 
     def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
         """Writes photos for a person's folder where nobody reads them yet, safe from a power cut; raises OSError."""

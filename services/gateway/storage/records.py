@@ -1,4 +1,4 @@
-"""The one table of people, and the journal of enrollments under way.
+"""The one table of people, and the journal of enrollments under way; people_tables.py has what is written along with a row.
 
 The table's and its columns' names come from `.env`; the first column is the row's ID. A journal entry is written in the
 transaction that writes the person's row: whoever finds one finishes that enrollment before going on with the person.
@@ -30,9 +30,9 @@ from sqlalchemy import (
 from services.common.database import purge, reading, writing
 from services.common.errors import DatabaseRefused
 from services.gateway.env import Env
+from services.gateway.storage.people_tables import MYSQL, PeopleTables, chunks
+from services.gateway.storage.profiles import Details
 from services.gateway.storage.types import JournalEntry, PersonRecord
-
-MYSQL: dict[str, Any] = {"mysql_charset": "utf8mb4", "mysql_collate": "utf8mb4_bin", "mysql_engine": "InnoDB"}
 
 
 class SqlRecords:
@@ -43,6 +43,7 @@ class SqlRecords:
         self._names = (env.sql_table, env.id_col, env.name_col, env.path_col)
         self._journal = _journal_table()
         self._people: Table | None = None
+        self._details = PeopleTables(env.sql_table)
 
     def find(self, person_id: str) -> PersonRecord | None:
         """The row of a person."""
@@ -58,14 +59,26 @@ class SqlRecords:
             rows = connection.execute(select(*people.columns).where(row_id > record_id).order_by(row_id).limit(limit))
             return [_record(row) for row in rows]
 
-    def commit(self, record: PersonRecord, entry: JournalEntry) -> PersonRecord:
-        """The commit point: writes the person's row (inserted where record_id is 0) and the journal, or neither."""
+    def rows_of(self, record_ids: Sequence[int]) -> dict[int, PersonRecord]:
+        """The rows of these numbers, by number."""
+        people = self._table()
+        row_id, found = people.columns[0], list[PersonRecord]()
+        with reading(self._engine) as connection:
+            for ids in chunks(record_ids):
+                found += map(_record, connection.execute(select(*people.columns).where(row_id.in_(ids))))
+        return {record.record_id: record for record in found}
+
+    def commit(self, record: PersonRecord, entry: JournalEntry | None, details: Details | None = None) -> PersonRecord:
+        """The commit point: writes the row (inserted where record_id is 0), the journal and the details, or nothing."""
         people = self._table()
         with writing(self._engine) as connection:
             record_id = record.record_id or _insert(connection, people, record)
             if record.record_id:
                 _update(connection, people, record)
-            self._write_entry(connection, entry)
+            if details:
+                self._details.write(connection, details, record_id, entry.drop if entry else ())
+            if entry:
+                self._write_entry(connection, entry)
         return PersonRecord(record_id, record.person_id, record.name, record.path)
 
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
@@ -88,6 +101,7 @@ class SqlRecords:
         with writing(self._engine) as connection:
             if record:
                 connection.execute(delete(people).where(people.columns[0] == record.record_id))
+                self._details.forget(connection, record.record_id)
             connection.execute(delete(self._journal).where(self._journal.c.person_id == entry.person_id))
             self._write_entry(connection, entry)
 
@@ -104,7 +118,8 @@ class SqlRecords:
             with reading(self._engine) as connection:
                 exists = inspect(connection).has_table(self._names[0])
                 journaled = inspect(connection).has_table(self._journal.name)
-            if not (exists and journaled):
+                detailed = self._details.are_there(connection)
+            if not (exists and journaled and detailed):
                 self._create()
             with reading(self._engine) as connection:
                 self._people = _reflect(connection, self._names)
@@ -116,6 +131,7 @@ class SqlRecords:
         self._journal.to_metadata(metadata)
         with writing(self._engine) as connection:
             metadata.create_all(connection)
+            self._details.create(connection)
 
 
 def _to_json(entry: JournalEntry) -> str:

@@ -4,14 +4,19 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Protocol
 
 from services.gateway.env import Env
+from services.gateway.stages.types import PhotoQuality
+from services.gateway.storage.profiles import Details, PeopleStore
 
 #: Locks that person IDs are spread over: a fixed number, so that no lock files are left behind.
 STRIPES = 256
+
+#: In a journal entry, where no upload is consumed: no folder has that name.
+NO_UPLOAD = ".no-upload"
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class JournalEntry:
     Attributes:
         enrollment_id: `<lock stripe>-<unique>`, of an erasure too.
         person_id: whose.
-        upload_id: the upload that is consumed.
+        upload_id: the upload that is consumed, or NO_UPLOAD.
         folder: the person's folder.
         keep: file names that stay of the earlier photos.
         drop_folder, drop: the earlier folder (may be the same) and the file names to be deleted from it.
@@ -88,12 +93,14 @@ class Upload:
         person_id: whom the photos are said to show.
         token: the digits: unguessable.
         photos: the photos' file names.
+        qualities: of photos by file name; not of all where an earlier version or somebody by hand has put them there.
     """
 
     upload_id: str
     person_id: str
     token: str
     photos: tuple[str, ...]
+    qualities: Mapping[str, PhotoQuality] = field(default_factory=dict)
 
 
 def split_upload_id(upload_id: str) -> tuple[str, str]:
@@ -116,11 +123,20 @@ class RecordStore(Protocol):
     def after(self, record_id: int, limit: int) -> list[PersonRecord]:
         """Rows with a higher ID, in order."""
 
-    def commit(self, record: PersonRecord, entry: JournalEntry) -> PersonRecord:
-        """The commit point: writes the person's row (inserted where record_id is 0) and the journal, or neither."""
+    def rows_of(self, record_ids: Sequence[int]) -> dict[int, PersonRecord]:
+        """The rows of these numbers, by number."""
+
+    def commit(self, record: PersonRecord, entry: JournalEntry | None, details: Details | None = None) -> PersonRecord:
+        """The commit point: writes the row (inserted where record_id is 0), the journal and the details, or nothing.
+
+        Args:
+            entry: None where nothing remains to be done.
+            details: what is to be known of the person from then on, facts of photos being added to those that are
+                there, but for the entry's dropped ones; None leaves all as it is.
+        """
 
     def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
-        """The commit point of an erasure: deletes the person's row, if any, and journals what remains to be deleted.
+        """The commit point of an erasure: deletes the person's row, if any, and its details; journals what remains.
 
         The person's earlier entries go: an erasure deletes what they would have finished.
         """
@@ -153,6 +169,9 @@ class PhotoStore(Protocol):
     def read(self, folder: str) -> Iterator[FacePhoto]:
         """A person's photos."""
 
+    def read_one(self, folder: str, name: str, augmented: bool) -> FacePhoto:
+        """One of them; raises FileNotFoundError."""
+
     def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
         """Writes photos for a person's folder where nobody reads them yet; raises OSError."""
 
@@ -184,8 +203,14 @@ class PhotoStore(Protocol):
 class UploadStore(Protocol):
     """Uploaded photos."""
 
-    def create(self, person_id: str, photos: Sequence[tuple[str, bytes]]) -> Upload:
-        """Stores photos of a person whose ID was checked, all or none; a photo is its extension (`.jpg`) and its bytes.
+    def create(
+        self, person_id: str, photos: Sequence[tuple[str, bytes]], qualities: Sequence[PhotoQuality] = ()
+    ) -> Upload:
+        """Stores photos of a person whose ID was checked, all or none.
+
+        Args:
+            photos: the extension (`.jpg`) and the bytes of each.
+            qualities: of each, where they are known.
 
         Raises:
             StorageRefused: they cannot be written.
@@ -250,6 +275,7 @@ class Workspace:
     photos: PhotoStore
     uploads: UploadStore
     locks: PersonLocks
+    people: PeopleStore
 
     @property
     def crop_size(self) -> tuple[int, int]:

@@ -9,13 +9,15 @@ import json
 import math
 import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from services.common.encryption import Keyring
 from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.room import Room
@@ -48,17 +50,10 @@ class UploadFolders:
         self._limits = limits
         self._room = Room(folder, limits)
 
-    def create(self, person_id: str, photos: Sequence[tuple[str, bytes]]) -> Upload:
-        """Stores photos, all or none.
-
-        Args:
-            person_id: a checked ID.
-            photos: (file extension with its dot, file's bytes).
-
-        Raises:
-            StorageRefused: the folder cannot be written to.
-            StorageFull: there is no room for them.
-        """
+    def create(
+        self, person_id: str, photos: Sequence[tuple[str, bytes]], qualities: Sequence[PhotoQuality] = ()
+    ) -> Upload:
+        """See UploadStore.create."""
         self._room.take(sum(len(data) for _, data in photos))
         token = str(secrets.randbelow(9 * 10**17) + 10**17)
         upload_id = f"{person_id}-{token}"
@@ -69,11 +64,12 @@ class UploadFolders:
                 made.mkdir(FOLDER_MODE)
                 for name, (_, data) in zip(names, photos, strict=True):
                     _write(made / name, self._keyring.seal(data, "upload", upload_id, name))
-                _write(made / MANIFEST, json.dumps(names).encode())
+                known = dict(zip(names, qualities, strict=True)) if qualities else {}
+                _write(made / MANIFEST, _manifest(names, known))
                 made.rename(self._folder / upload_id)
         except OSError as err:
             raise StorageRefused(f"the upload could not be stored: {err.strerror}") from err
-        return Upload(upload_id, person_id, token, tuple(names))
+        return Upload(upload_id, person_id, token, tuple(names), known)
 
     def open(self, upload_id: str) -> Upload:
         """An upload that has not been enrolled yet.
@@ -92,12 +88,12 @@ class UploadFolders:
         ):
             raise UploadUnknown(f"no upload {upload_id!r} waits here")
         try:
-            names = _photo_names(folder)
+            names, known = _photo_names(folder), _qualities(folder)
         except FileNotFoundError as err:
             raise UploadUnknown(f"{upload_id!r} has just been used") from err
         if not names:
             raise UploadEmpty(f"the folder of {upload_id!r} is empty")
-        return Upload(upload_id, person_id, token, tuple(names))
+        return Upload(upload_id, person_id, token, tuple(names), known)
 
     def read(self, upload: Upload, photo: str) -> bytes:
         """The bytes of a photo.
@@ -233,6 +229,20 @@ def _is_token(text: str) -> bool:
 
 def _is_folder_name(text: str) -> bool:
     return "/" not in text and "\0" not in text and len(text.encode()) <= MAX_FOLDER_NAME
+
+
+def _manifest(names: Sequence[str], qualities: Mapping[str, PhotoQuality]) -> bytes:
+    """An object by name; earlier versions have written, and take an object for, a list of names."""
+    known = {name: asdict(qualities[name]) if name in qualities else None for name in names}
+    return json.dumps(known).encode()
+
+
+def _qualities(folder: Path) -> dict[str, PhotoQuality]:
+    manifest = folder / MANIFEST
+    content = json.loads(manifest.read_text()) if manifest.exists() else []
+    if not isinstance(content, dict):
+        return {}
+    return {name: PhotoQuality(**quality) for name, quality in content.items() if quality}
 
 
 def _photo_names(folder: Path) -> list[str]:

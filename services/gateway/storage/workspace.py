@@ -9,6 +9,7 @@ from services.gateway.env import Env
 from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.locks import LockFiles
 from services.gateway.storage.log_file import SharedFileHandler
+from services.gateway.storage.people import SqlPeople
 from services.gateway.storage.photos import PhotoFolders
 from services.gateway.storage.records import SqlRecords
 from services.gateway.storage.types import Workspace
@@ -43,6 +44,7 @@ class EnvWorkspaces:
                 self._opened = Workspace(
                     env=env,
                     records=SqlRecords(self._database.engine(env.sql), env),
+                    people=SqlPeople(self._database.engine(env.sql), env.sql_table),
                     photos=PhotoFolders(env.db_path, self._keyring),
                     uploads=UploadFolders(env.upload_folder, self._limits, self._keyring),
                     locks=LockFiles(env.db_path),

@@ -15,13 +15,15 @@ from reco.gateway.v1 import legacy_pb2
 from services.common import call
 from services.gateway.access.attempts import Attempts
 from services.gateway.api.grpc import GatewayServicer
+from services.gateway.api.info import InfoServicer
+from services.gateway.api.people import PeopleServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.server import build_pipeline
 from services.gateway.storage.types import Workspace
-from tests.fake_storage import ENV, FakeLocks, FakePhotos, FakeRecords, FakeUploads, FakeWorkspaces
+from tests.fake_storage import ENV, FakeLocks, FakePeople, FakePhotos, FakeRecords, FakeUploads, FakeWorkspaces
 from tests.fakes import FakeDetector, FakeEmbedder, FakeLiveness, Steps
 
 PERSON = "RECO_ID_1"
@@ -38,9 +40,11 @@ class FakeGateway:
 
     def __init__(self, executor: Executor):
         self.steps = Steps()
-        self.records, self.photos = FakeRecords(self.steps), FakePhotos(self.steps)
+        self.people = FakePeople()
+        self.records, self.photos = FakeRecords(self.steps, self.people), FakePhotos(self.steps)
         self.uploads, self.embedder = FakeUploads(self.steps), FakeEmbedder(self.steps)
-        self.workspaces = FakeWorkspaces(Workspace(ENV, self.records, self.photos, self.uploads, FakeLocks()))
+        workspace = Workspace(ENV, self.records, self.photos, self.uploads, FakeLocks(), self.people)
+        self.workspaces = FakeWorkspaces(workspace)
         self._executor = executor
         self.restart()
 
@@ -50,6 +54,8 @@ class FakeGateway:
         detector, liveness = FakeDetector(self.steps, factor), FakeLiveness(self.steps)
         self.pipeline = build_pipeline(detector, liveness, self.embedder, self._executor, attempts)
         self.rest = LegacyServicer(self.workspaces, self.pipeline, GatewayMetrics())
+        self.people_api = PeopleServicer(self.workspaces, self.pipeline)
+        self.info_api = InfoServicer(self.workspaces, self.embedder)
         self.typed = GatewayServicer(self.workspaces, self.pipeline, GatewayMetrics())
 
     @property

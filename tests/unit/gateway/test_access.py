@@ -7,7 +7,7 @@ import pytest
 from google.api import annotations_pb2
 from grpc_health.v1 import health_pb2
 from reco.access.v1 import ext_authz_pb2
-from reco.gateway.v1 import gateway_pb2, legacy_pb2
+from reco.gateway.v1 import gateway_pb2, info_pb2, legacy_pb2, people_pb2
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
@@ -52,9 +52,9 @@ def keyring(table: KeyTable, clock: Clock) -> AccessKeys:
 def decide(keyring: AccessKeys) -> Callable[..., Admission]:
     """Decides on a request for a path with a key, on what the table has now; nobody may come without a key."""
 
-    def decided(path: str, key: str) -> Admission:
+    def decided(path: str, key: str, method: str = "POST") -> Admission:
         keyring.refresh()
-        return Access(keyring, allow_anonymous=False).decide(path, {"authorization": f"Bearer {key}"}).verdict
+        return Access(keyring, allow_anonymous=False).decide(method, path, {"authorization": f"Bearer {key}"}).verdict
 
     return decided
 
@@ -117,6 +117,32 @@ MAY = {
     "/": {Role.ADMIN},
 }
 
+#: The same by method, of paths that mean different things by it.
+MAY_BY_METHOD = {
+    ("GET", "/v1/info"): set(Role),
+    ("POST", "/v1/info"): {Role.ADMIN},
+    ("POST", "/v1/faces:identify"): set(Role),
+    ("POST", "/v1/people/RECO_ID_1:verify"): set(Role),
+    ("GET", "/v1/people/RECO_ID_1:verify"): {Role.ADMIN},
+    ("GET", "/v1/people?page_size=3"): {Role.ENROLL, Role.ADMIN},
+    ("POST", "/v1/people"): {Role.ENROLL, Role.ADMIN},
+    ("GET", "/v1/people/RECO_ID_1"): {Role.ENROLL, Role.ADMIN},
+    ("PATCH", "/v1/people/Z%C3%BC%20rich?update_mask=labels"): {Role.ENROLL, Role.ADMIN},
+    ("DELETE", "/v1/people/RECO_ID_1"): {Role.ADMIN},
+    ("GET", "/v1/people/RECO_ID_1/photos"): {Role.ENROLL, Role.ADMIN},
+    ("POST", "/v1/people/RECO_ID_1/photos"): {Role.ENROLL, Role.ADMIN},
+    ("GET", "/v1/people/RECO_ID_1/photos/a-001"): {Role.ENROLL, Role.ADMIN},
+    ("GET", "/v1/people/RECO_ID_1/photos/a-001:image"): {Role.ADMIN},
+    ("GET", "/v1/people/RECO_ID_1/photos/a-001%3Aimage"): {Role.ADMIN},
+    ("GET", "/v1/people/RECO_ID_1/photos/a-001/"): {Role.ADMIN},
+    ("GET", "/v1/people/RECO_ID_1%2fphotos"): {Role.ADMIN},
+    ("DELETE", "/v1/people/RECO_ID_1/photos/a-001"): {Role.ADMIN},
+    ("GET", "/v1/people:conflicts"): {Role.ADMIN},
+    ("POST", "/v1/people/RECO_ID_1:merge"): {Role.ADMIN},
+    ("POST", "/v1/people/RECO_ID_1"): {Role.ADMIN},
+    ("get", "/v1/people"): {Role.ADMIN},
+}
+
 
 @pytest.mark.parametrize("path", MAY)
 def test_what_each_role_may(table: KeyTable, decide: Callable[..., Admission], path: str):
@@ -125,8 +151,16 @@ def test_what_each_role_may(table: KeyTable, decide: Callable[..., Admission], p
     assert verdicts == {role: Admission.PASSES if role in MAY[path] else Admission.FORBIDDEN for role in Role}
 
 
+@pytest.mark.parametrize(("method", "path"), MAY_BY_METHOD)
+def test_what_each_role_may_by_method(table: KeyTable, decide: Callable[..., Admission], method: str, path: str):
+    keys = {role: table.add(role.value, role, None) for role in Role}
+    passing = {role for role, key in keys.items() if decide(path, key, method) is Admission.PASSES}
+    assert passing == MAY_BY_METHOD[method, path]
+
+
 def test_every_path_of_the_table_is_one_that_there_is():
-    files = (gateway_pb2.DESCRIPTOR, legacy_pb2.DESCRIPTOR, health_pb2.DESCRIPTOR)
+    modules = (gateway_pb2, legacy_pb2, people_pb2, info_pb2, health_pb2)
+    files = [module.DESCRIPTOR for module in modules]
     methods = [method for file in files for service in file.services_by_name.values() for method in service.methods]
     there = {f"/{method.containing_service.full_name}/{method.name}" for method in methods}
     for method in methods:
@@ -147,9 +181,9 @@ def test_an_expired_key_is_worthless_at_once(table: KeyTable, keyring: AccessKey
     keyring.refresh()
     access, headers = Access(keyring, allow_anonymous=True), {"x-api-key": key}
     clock.now += 59.9
-    assert access.decide("/verify", headers).verdict is Admission.PASSES
+    assert access.decide("POST", "/verify", headers).verdict is Admission.PASSES
     clock.now += 0.1
-    assert access.decide("/verify", headers).verdict is Admission.NEEDS_KEY
+    assert access.decide("POST", "/verify", headers).verdict is Admission.NEEDS_KEY
 
 
 @pytest.mark.parametrize(
@@ -173,7 +207,7 @@ def test_how_a_key_is_sent(table: KeyTable, keyring: AccessKeys, headers: dict[s
     key = table.add("door", Role.VERIFY, None)
     keyring.refresh()
     sent = {name: value.replace("{}", key) for name, value in headers.items()}
-    decision = Access(keyring, allow_anonymous=True).decide("/verify", sent)
+    decision = Access(keyring, allow_anonymous=True).decide("POST", "/verify", sent)
     assert (decision.verdict, decision.name) == (verdict, "door" if verdict is Admission.PASSES else "anonymous")
 
 
@@ -198,14 +232,14 @@ def test_a_token_says_its_role(
     keyring.refresh()
     headers = {"x-reco-token-name": "ann", "x-api-key": key}
     headers |= {} if role is None else {"x-reco-token-role": role}
-    decision = Access(keyring, allow_anonymous=True).decide("/upload_db", headers)
+    decision = Access(keyring, allow_anonymous=True).decide("POST", "/upload_db", headers)
     assert (decision.verdict, decision.name) == (verdict, "oidc:ann")
 
 
 def test_the_subject_of_a_token_can_be_sent_on_as_plain_text(keyring: AccessKeys):
     access = Access(keyring, allow_anonymous=False)
     names = [
-        access.decide("/verify", {"x-reco-token-name": subject, "x-reco-token-role": "verify"}).name
+        access.decide("POST", "/verify", {"x-reco-token-name": subject, "x-reco-token-role": "verify"}).name
         for subject in ("auth0|5f7c@example.org", "Zoë\n", "x" * 5000)
     ]
     assert names == ["oidc:auth0|5f7c@example.org", "oidc:Zo%C3%AB%0A", "oidc:" + "x" * 150]
@@ -222,8 +256,8 @@ def test_whoever_watches_over_the_system_needs_no_key(decide: Callable[..., Admi
 
 def test_without_keys_it_is_open_only_where_that_was_said(keyring: AccessKeys):
     keyring.refresh()
-    assert Access(keyring, allow_anonymous=True).decide("/v1/people/1", {}).verdict is Admission.PASSES
-    refused = Access(keyring, allow_anonymous=False).decide("/v1/people/1", {})
+    assert Access(keyring, allow_anonymous=True).decide("POST", "/v1/people/1", {}).verdict is Admission.PASSES
+    refused = Access(keyring, allow_anonymous=False).decide("POST", "/v1/people/1", {})
     assert refused.verdict is Admission.NEEDS_KEY and "make key" in refused.why
 
 
@@ -231,10 +265,10 @@ def test_one_key_closes_it_to_all_others_and_revoking_the_last_does_not_open_it(
     access = Access(keyring, allow_anonymous=True)
     table.add("door", Role.VERIFY, None)
     keyring.refresh()
-    assert access.decide("/verify", {}).verdict is Admission.NEEDS_KEY
+    assert access.decide("POST", "/verify", {}).verdict is Admission.NEEDS_KEY
     table.revoke("door")
     keyring.refresh()
-    assert access.decide("/verify", {}).verdict is Admission.NEEDS_KEY
+    assert access.decide("POST", "/verify", {}).verdict is Admission.NEEDS_KEY
 
 
 def test_keys_stay_in_force_while_the_database_is_away(table: KeyTable, clock: Clock):
@@ -250,13 +284,13 @@ def test_keys_stay_in_force_while_the_database_is_away(table: KeyTable, clock: C
     key = table.add("door", Role.VERIFY, None)
     reachable = False
     keyring.refresh()
-    assert access.decide("/verify", {"x-api-key": key}).verdict is Admission.UNDECIDED
+    assert access.decide("POST", "/verify", {"x-api-key": key}).verdict is Admission.UNDECIDED
     reachable = True
     keyring.refresh()
     reachable = False
     keyring.refresh()
-    assert access.decide("/verify", {"x-api-key": key}).verdict is Admission.PASSES
-    assert access.decide("/verify", {"x-api-key": key + "x"}).verdict is Admission.NEEDS_KEY
+    assert access.decide("POST", "/verify", {"x-api-key": key}).verdict is Admission.PASSES
+    assert access.decide("POST", "/verify", {"x-api-key": key + "x"}).verdict is Admission.NEEDS_KEY
 
 
 def test_the_last_use_of_a_key_is_noted(table: KeyTable, keyring: AccessKeys, clock: Clock):

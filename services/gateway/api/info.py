@@ -1,0 +1,59 @@
+"""What this installation is and takes, reco.gateway.v1.InfoService."""
+
+import grpc
+from reco.gateway.v1 import info_pb2 as pb
+from reco.gateway.v1 import info_pb2_grpc
+
+from services.common.limits import MAX_GRPC_BYTES, MAX_JSON_BYTES
+from services.common.version import VERSION
+from services.gateway.api.people import MAX_PAGE_SIZE
+from services.gateway.env import Env
+from services.gateway.pipeline.upload import MAX_PHOTO_BYTES, MAX_PHOTOS
+from services.gateway.stages.types import Comparison, EmbedderStage, ModelFacts
+from services.gateway.storage.types import Workspaces
+
+
+class InfoServicer(info_pb2_grpc.InfoServiceServicer):
+    """Version, models, thresholds, limits."""
+
+    def __init__(self, workspaces: Workspaces, embedder: EmbedderStage):
+        self._workspaces = workspaces
+        self._embedder = embedder
+
+    def GetInfo(self, request: pb.GetInfoRequest, context: grpc.ServicerContext) -> pb.GetInfoResponse:
+        env = self._workspaces.open().env
+        models = self._embedder.describe(Comparison(env.selected_models, env.sim_func))
+        return pb.GetInfoResponse(
+            version=VERSION,
+            models=map(_model, models),
+            distance=env.sim_func,
+            settings=_settings(env),
+            limits=pb.GetInfoResponse.Limits(
+                max_photos=MAX_PHOTOS,
+                max_photo_bytes=min(MAX_PHOTO_BYTES, MAX_GRPC_BYTES),
+                max_json_bytes=MAX_JSON_BYTES,
+                max_grpc_bytes=MAX_GRPC_BYTES,
+                max_page_size=MAX_PAGE_SIZE,
+            ),
+        )
+
+
+def _model(facts: ModelFacts) -> pb.GetInfoResponse.Model:
+    return pb.GetInfoResponse.Model(
+        name=facts.name,
+        version=facts.version,
+        threshold=facts.threshold,
+        threshold_source=facts.source,
+        dimension=facts.dimension,
+        fmr=facts.fmr or 0.0,
+    )
+
+
+def _settings(env: Env) -> pb.GetInfoResponse.Settings:
+    return pb.GetInfoResponse.Settings(
+        id_regex=env.id_regex,
+        min_score=env.score_tol,
+        augmentations=env.num_aug,
+        min_pairs=env.ver_tol,
+        min_augmented_pairs=env.ver_tol_aug,
+    )

@@ -1,0 +1,46 @@
+"""Is somebody who is to be enrolled here already, under another ID?"""
+
+from dataclasses import dataclass
+
+from services.gateway.pipeline.draft import Draft
+from services.gateway.pipeline.profile import profile_of
+from services.gateway.pipeline.reconcile import Reconciler
+from services.gateway.stages.types import Comparison, EmbedderStage
+from services.gateway.storage.profiles import Profile
+from services.gateway.storage.types import Workspace
+
+#: How many are told, and with how many faces they are looked for.
+MOST = 10
+MAX_PROBES = 16
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Somebody whose photos match; distances up to `threshold` do."""
+
+    person: Profile
+    distance: float
+    threshold: float
+
+
+class Searcher:
+    """Looks for people who look like a draft's."""
+
+    def __init__(self, embedder: EmbedderStage, reconciler: Reconciler):
+        self._embedder = embedder
+        self._reconciler = reconciler
+
+    def similar(self, workspace: Workspace, person_id: str, draft: Draft) -> tuple[Similar, ...]:
+        """Other people whom the draft's faces match, best first, as of now."""
+        probes = [draft.templates[facts.name] for facts in draft.facts][:MAX_PROBES]
+        self._reconciler.finish_enrollments(workspace)
+        self._reconciler.embed_all_missing(workspace)
+        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
+        found = []
+        for match in self._embedder.identify(comparison, probes).matches:
+            record = workspace.records.find(match.person_id) if match.person_id != person_id else None
+            if record:
+                found.append(Similar(profile_of(workspace, record), match.distance, match.threshold))
+            if len(found) == MOST:
+                break
+        return tuple(found)
