@@ -20,6 +20,7 @@ ADAPTERS = (
     "services/gateway/api/legacy_requests.py",
     "services/gateway/api/info.py",
     "services/gateway/api/people.py",
+    "services/gateway/api/problems.py",
     "services/gateway/api/readiness.py",
     "services/gateway/api/rest.py",
     "services/gateway/stages/channels.py",
