@@ -1,6 +1,7 @@
 """Requests of the typed API about people, to a gateway on fakes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -15,7 +16,9 @@ ANN = fake_photo("ann")
 OTHER = "RECO_ID_2"
 
 
-def create(gateway: FakeGateway, *images: bytes, person_id: str = PERSON, name: str = "Ann McLee", **fields):
+def create(
+    gateway: FakeGateway, *images: bytes, person_id: str = PERSON, name: str = "Ann McLee", **fields: Any
+) -> pb.CreatePersonResponse:
     """Photos of Ann if none are given."""
     photos = [pb.PhotoFile(name=f"{number}.jpg", image=image) for number, image in enumerate(images or (ANN,))]
     request = pb.CreatePersonRequest(person_id=person_id, display_name=name, photos=photos, **fields)
@@ -28,7 +31,7 @@ def add(gateway: FakeGateway, *images: bytes, person_id: str = PERSON, request_i
     return gateway.people_api.AddPhotos(request, CONTEXT)
 
 
-def update(gateway: FakeGateway, *mask: str, person_id: str = PERSON, **fields) -> pb.Person:
+def update(gateway: FakeGateway, *mask: str, person_id: str = PERSON, **fields: Any) -> pb.Person:
     person = pb.Person(person_id=person_id, **fields)
     request = pb.UpdatePersonRequest(person=person, update_mask=FieldMask(paths=mask))
     return gateway.people_api.UpdatePerson(request, CONTEXT)
@@ -47,11 +50,11 @@ def delete_photo(gateway: FakeGateway, photo_id: str, delete_person: bool = Fals
     return bool(gateway.people_api.DeletePhoto(request, CONTEXT).person_deleted)
 
 
-def listed(gateway: FakeGateway, **fields) -> pb.ListPeopleResponse:
+def listed(gateway: FakeGateway, **fields: Any) -> pb.ListPeopleResponse:
     return gateway.people_api.ListPeople(pb.ListPeopleRequest(**fields), CONTEXT)
 
 
-def names(gateway: FakeGateway, **fields) -> list[str]:
+def names(gateway: FakeGateway, **fields: Any) -> list[str]:
     return [person.display_name for person in listed(gateway, **fields).people]
 
 
