@@ -225,7 +225,7 @@ def test_rebuilding_says_how_much_there_is(embedder):
 def test_models_tell_by_which_distance_they_decide(embedder):
     request = pb.DescribeModelsRequest(models=["ArcFace", "Dlib"], distance=pb.DISTANCE_EUCLIDEAN)
     models = embedder.DescribeModels(request).models
-    assert [(one.name, one.dimension, one.threshold) for one in models] == [("ArcFace", 32, 4.0), ("Dlib", 32, 4.0)]
+    assert [(one.name, one.dimension, one.threshold) for one in models] == [("ArcFace", 16, 4.0), ("Dlib", 32, 4.0)]
     assert models[0].threshold_source == "made up" and models[0].version
     invalid = grpc.StatusCode.INVALID_ARGUMENT
     request = pb.DescribeModelsRequest(models=["Nobody"], distance=COSINE)
