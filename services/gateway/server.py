@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
+from functools import partial
 
 from reco.access.v1 import ext_authz_pb2_grpc
 from reco.gateway.v1 import gateway_pb2_grpc, info_pb2_grpc, people_pb2_grpc, readiness_pb2_grpc
@@ -102,19 +103,15 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     return Server(
         settings.server,
         {
-            legacy_requests.SERVICE: lambda server: legacy_requests.add_to_server(legacy, server),
-            "reco.gateway.v1.GatewayService": lambda server: gateway_pb2_grpc.add_GatewayServiceServicer_to_server(
-                typed, server
+            legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
+            "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
+            "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
+            "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
+            "reco.gateway.v1.ReadinessService": partial(
+                readiness_pb2_grpc.add_ReadinessServiceServicer_to_server, readiness
             ),
-            "reco.gateway.v1.PeopleService": lambda server: people_pb2_grpc.add_PeopleServiceServicer_to_server(
-                people, server
-            ),
-            "reco.gateway.v1.InfoService": lambda server: info_pb2_grpc.add_InfoServiceServicer_to_server(info, server),
-            "reco.gateway.v1.ReadinessService": lambda server: (
-                readiness_pb2_grpc.add_ReadinessServiceServicer_to_server(readiness, server)
-            ),
-            "envoy.service.auth.v3.Authorization": lambda server: (
-                ext_authz_pb2_grpc.add_AuthorizationServicer_to_server(asked, server)
+            "envoy.service.auth.v3.Authorization": partial(
+                ext_authz_pb2_grpc.add_AuthorizationServicer_to_server, asked
             ),
         },
         metrics,

@@ -41,6 +41,8 @@ ENDPOINTS = [
     "/v1/uploads",
     "/v1/people:enroll",
     "/v1/people:verify",
+    "/v1/people",
+    "/v1/people/RECO_ID_1/photos",
 ]
 
 
@@ -149,10 +151,14 @@ def test_the_refusal_comes_before_the_body(guarded: Guarded, path: str, key: dic
 
 def test_a_role_that_does_not_suffice_is_forbidden(guarded: Guarded):
     verify, enroll = ({"authorization": f"Bearer {guarded.keys[role]}"} for role in ("verify", "enroll"))
-    for path in ("/upload_db", "/v1/people:enroll"):
+    for path in ("/upload_db", "/v1/people:enroll", "/v1/people"):
         assert refusal(guarded, "POST", path, **verify) == 403
+    assert refusal(guarded, "GET", "/v1/people?page_size=1", **verify) == 403
     for headers in (verify, enroll):
         assert refusal(guarded, "DELETE", "/v1/people/RECO_ID_1", **headers) == 403
+        assert refusal(guarded, "DELETE", "/v1/people/RECO_ID_1/photos/x", **headers) == 403
+        assert refusal(guarded, "GET", "/v1/people/RECO_ID_1/photos/x:image", **headers) == 403
+        assert refusal(guarded, "GET", "/v1/people/RECO_ID_1/photos/x%3Aimage", **headers) == 403
         assert refusal(guarded, "DELETE", "/v1/people:verify/../RECO_ID_1", **headers) == 403
         assert refusal(guarded, "DELETE", "//v1//people/RECO_ID_1", **headers) == 403
 
@@ -168,6 +174,8 @@ def test_each_role_does_what_it_is_for(guarded: Guarded):
     asked = gateway_pb2.VerifyPersonRequest(upload_id=probe, skip_liveness=True)
     verified = guarded.call("VerifyPerson", asked, authorization=f"Bearer {guarded.keys['verify']}")
     assert verified.outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_VERIFIED
+    assert guarded.ask("GET", f"/v1/people/{person}", x_api_key=guarded.keys["enroll"])[1]["display_name"] == "Ann Lee"
+    assert guarded.ask("GET", "/v1/info", x_api_key=guarded.keys["verify"])[0] == 200
     status, answer, _ = guarded.ask("DELETE", f"/v1/people/{person}", x_api_key=guarded.keys["admin"])
     assert (status, answer) == (200, {"existed": True})
 

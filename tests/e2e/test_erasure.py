@@ -70,7 +70,7 @@ def test_nothing_is_left_of_who_was_erased(running: Running):
     assert running.search().outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_SAME
     templates = running.templates()
     assert len(templates) == 3
-    wanted = [PERSON.encode(), b"zebediah_quuxington", *templates, *(one[64:192] for one in templates)]
+    wanted = [PERSON.encode(), b"zebediah_quuxington", NAME.encode(), *templates, *(one[64:192] for one in templates)]
     assert all(any(one in data for data in _files(running.folder).values()) for one in wanted), "there is what to erase"
     assert running.delete()
     left = {path: one for path, data in _files(running.folder).items() for one in wanted if one in data}

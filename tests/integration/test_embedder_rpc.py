@@ -222,6 +222,17 @@ def test_rebuilding_says_how_much_there_is(embedder):
     assert [(one.model, one.templates) for one in indexes] == [("Dlib", 3), ("ArcFace", 2)]
 
 
+def test_models_tell_by_which_distance_they_decide(embedder):
+    request = pb.DescribeModelsRequest(models=["ArcFace", "Dlib"], distance=pb.DISTANCE_EUCLIDEAN)
+    models = embedder.DescribeModels(request).models
+    assert [(one.name, one.dimension, one.threshold) for one in models] == [("ArcFace", 16, 4.0), ("Dlib", 32, 4.0)]
+    assert models[0].threshold_source == "made up" and models[0].version
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    request = pb.DescribeModelsRequest(models=["Nobody"], distance=COSINE)
+    assert refused(embedder.DescribeModels, request) == (invalid, "MODEL_UNKNOWN")
+    assert refused(embedder.DescribeModels, pb.DescribeModelsRequest(models=["Dlib"])) == (invalid, "INVALID_REQUEST")
+
+
 def test_what_is_refused(embedder):
     invalid = grpc.StatusCode.INVALID_ARGUMENT
     assert refused(identify, embedder, probe(1), models=["Nobody"]) == (invalid, "MODEL_UNKNOWN")

@@ -21,13 +21,13 @@ import numpy as np
 
 from services.images.decode import decode
 from tests.e2e.system import System
-from tests.load import bench_search, bench_services, bench_stages, bench_system, report
+from tests.load import bench_people, bench_search, bench_services, bench_stages, bench_system, report
 from tests.load.figures import Figure, at_most, load_before
 from tests.load.messages import UNLIMITED
 from tests.load.original import Absent, Original
 from tests.machine import ROOT
 
-PARTS = ("embedding", "detection", "batching", "search", "verify", "throughput", "overload", "start")
+PARTS = ("embedding", "detection", "batching", "search", "people", "verify", "throughput", "overload", "start")
 #: One person's photos: five to enroll, one to verify.
 FOLDER = Path("faces") / "deepface" / "id_img1"
 ENROLLED, PROBE = ("img1", "img2", "img4", "img5", "img7"), "img6"
@@ -69,6 +69,8 @@ def measure(data: Path, parts: list[str]) -> Iterator[Figure]:
             yield from bench_stages.detector_batching(stages)
         if "search" in parts:
             yield from search()
+        if "people" in parts:
+            yield from bench_people.figures(100_000)
         yield from system_figures(data, parts, stages, Path(folder) / "system")
 
 

@@ -9,6 +9,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Executor
+from dataclasses import replace
 
 from services.common.call import seconds_left
 from services.common.env import SqlSettings
@@ -159,7 +160,8 @@ class Reconciler:
 
     def embed_locked(self, workspace: Workspace, record: PersonRecord) -> None:
         """Makes all templates of a person anew from the photos, unless they were erased or changed since `record`."""
-        if workspace.records.find(record.person_id) != record:
+        now = workspace.records.find(record.person_id)
+        if now is None or replace(now, name=record.name) != record:  # another name changes nothing about templates
             return
         if not workspace.photos.has(record.folder):
             log.warning("the folder of row %d is gone; it has no templates", record.record_id)

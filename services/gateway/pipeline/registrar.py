@@ -84,7 +84,7 @@ class Registrar:
         person_id = _new_id(workspace, new)
         findings = self._examiner.examine(workspace, photos)
         draft = self._draft(workspace, person_id, findings, new.request_id)
-        similar = self._searcher.similar(workspace, person_id, draft)
+        similar = self._searcher.similar(workspace, draft, thorough=new.reject_similar)
         if similar and new.reject_similar:
             raise SimilarPeople([one.person.person_id for one in similar])
         with workspace.lock(person_id):

@@ -30,15 +30,20 @@ class Searcher:
         self._embedder = embedder
         self._reconciler = reconciler
 
-    def similar(self, workspace: Workspace, person_id: str, draft: Draft) -> tuple[Similar, ...]:
-        """Other people whom the draft's faces match, best first, as of now."""
+    def similar(self, workspace: Workspace, draft: Draft, thorough: bool) -> tuple[Similar, ...]:
+        """Other people whom the draft's faces match, best first, as of now.
+
+        Args:
+            thorough: first finish what is committed of anybody's enrollment, and make templates that people lack.
+        """
+        if thorough:
+            self._reconciler.finish_enrollments(workspace)
+            self._reconciler.embed_all_missing(workspace)
         probes = [draft.templates[facts.name] for facts in draft.facts][:MAX_PROBES]
-        self._reconciler.finish_enrollments(workspace)
-        self._reconciler.embed_all_missing(workspace)
         comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
         found = []
         for match in self._embedder.identify(comparison, probes).matches:
-            record = workspace.records.find(match.person_id) if match.person_id != person_id else None
+            record = workspace.records.find(match.person_id) if match.person_id != draft.person_id else None
             if record:
                 found.append(Similar(profile_of(workspace, record), match.distance, match.threshold))
             if len(found) == MOST:

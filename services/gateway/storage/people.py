@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, func, insert, literal, select, update
 
 from services.common.database import reading, writing
 from services.gateway.stages.types import PhotoQuality
@@ -116,7 +116,9 @@ def _query(tables: PeopleTables, wanted: PeopleFilter, by_label: bool) -> Select
     if wanted.label:
         labels = tables.labels.c
         same, has = labels.record_id == columns.record_id, labels.label == wanted.label
-        query = query.join(tables.labels, same).where(has) if by_label else query.where(exists().where(same, has))
+        # Not EXISTS, which MariaDB turns into a join that begins with the labels.
+        looked_up = select(literal(1)).where(same, has).limit(1).scalar_subquery().is_not(None)
+        query = query.join(tables.labels, same).where(has) if by_label else query.where(looked_up)
     if wanted.name_prefix:
         prefix = name_key(wanted.name_prefix)
         query = query.where(columns.name_key >= prefix, columns.name_key < prefix + LAST)

@@ -23,7 +23,8 @@ from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.server import build_pipeline
 from services.gateway.storage.types import Workspace
-from tests.fake_storage import ENV, FakeLocks, FakePeople, FakePhotos, FakeRecords, FakeUploads, FakeWorkspaces
+from tests.fake_people import FakePeople
+from tests.fake_storage import ENV, FakeLocks, FakePhotos, FakeRecords, FakeUploads, FakeWorkspaces
 from tests.fakes import FakeDetector, FakeEmbedder, FakeLiveness, Steps
 
 PERSON = "RECO_ID_1"

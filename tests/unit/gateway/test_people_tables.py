@@ -12,7 +12,8 @@ from services.gateway.storage.people import SqlPeople
 from services.gateway.storage.profiles import PeopleFilter, Profile
 from services.gateway.storage.records import SqlRecords
 from services.gateway.storage.types import JournalEntry, PersonRecord
-from tests.fake_storage import ENV, FakePeople, FakeRecords
+from tests.fake_people import FakePeople
+from tests.fake_storage import ENV, FakeRecords
 from tests.fakes import Steps
 from tests.people_contract import PeopleContract, Stores
 

@@ -17,6 +17,7 @@ import pytest
 
 from services.common.encryption import CannotDecrypt, Keyring
 from services.gateway.errors import Busy, PhotoMissing, StorageFull, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 from services.gateway.storage.locks import LockFiles
 from services.gateway.storage.log_file import SharedFileHandler
@@ -69,6 +70,20 @@ def test_an_upload_is_opened_as_it_was_stored_until_it_is_consumed(uploads: Uplo
         uploads.open(made.upload_id)
     with pytest.raises(UploadUnknown):
         uploads.read(made, made.photos[0])
+
+
+@both
+def test_an_upload_tells_how_good_its_photos_are(uploads: UploadStore):
+    good = PhotoQuality(8.5, {"noise": 0.5})
+    made = uploads.create("A", [(".jpg", b"one")], [good])
+    assert uploads.open(made.upload_id).qualities == made.qualities == {made.photos[0]: good}
+
+
+def test_an_upload_of_an_earlier_version_has_a_list_of_names(tmp_path: Path):
+    uploads = UploadFolders(tmp_path)
+    made = uploads.create("A", [(".jpg", b"one"), (".jpg", b"two")])
+    (tmp_path / made.upload_id / MANIFEST).write_text('["001.jpg", "002.jpg"]')
+    assert uploads.open(made.upload_id) == made
 
 
 @both
