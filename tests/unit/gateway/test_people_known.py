@@ -212,3 +212,13 @@ def test_a_deletion_while_a_stage_is_away_is_told_and_finished_later(gateway: Fa
     gateway.pipeline.reconciler.finish_all(gateway.workspace)
     assert photos(gateway) == [second.photo]
     gateway.check_agreement()
+
+
+def test_a_new_name_does_not_keep_templates_from_being_made(gateway: FakeGateway):
+    """Of somebody who has none, as of people whom others have enrolled."""
+    create(gateway)
+    before = gateway.records.rows[1]
+    gateway.embedder.drop_templates()
+    update(gateway, display_name="Eve")
+    gateway.pipeline.reconciler.embed_missing(gateway.workspace, before)
+    gateway.check_agreement()
