@@ -178,7 +178,10 @@ def _find(image: bytes, augmentations: int) -> list[stages.FoundFace]:
     for number, face in enumerate(_faces(image)):
         augmented = [_crop_file(replace(face, angle=face.angle / 2**n)) for n in range(1, augmentations + 1)]
         box = Box(100.0 * number, 0.0, 50.0 + number, 50.0 + number)
-        found.append(stages.FoundFace(box, _crop_file(face), tuple(augmented), face.quarter_turns))
+        points = tuple(
+            (box.x + x, y) for x, y in ((15.0, 20.0), (35.0, 20.0), (25.0, 31.0), (17.0, 43.0), (33.0, 43.0))
+        )
+        found.append(stages.FoundFace(box, _crop_file(face), tuple(augmented), face.quarter_turns, points))
     return found
 
 
@@ -257,15 +260,17 @@ class FakeEmbedder:
         probes: Sequence[tuple[stages.FaceTemplate, ...]],
         augmented: Sequence[stages.CropFile],
         needed: tuple[int, int],
+        strictness: stages.Strictness = stages.USUAL,
     ) -> stages.ClaimDecision:
         self._steps.reach("embedder.verify")
+        threshold = strictness.threshold or self.threshold
         changed = [self._templates(comparison.models, crop) for crop in augmented]
         photos = self.stored.get(person_id, {}).values()
         real = _distances(probes, [photo for photo in photos if not photo.augmented])
         others = _distances(changed, photos)
-        matching = [sum(distance <= self.threshold for distance in distances) for distances in (real, others)]
+        matching = [sum(distance <= threshold for distance in distances) for distances in (real, others)]
         verified = matching[0] >= min(needed[0], len(probes)) or matching[1] >= needed[1]
-        best = stages.PersonMatch(person_id, min(real + others), self.threshold) if real + others else None
+        best = stages.PersonMatch(person_id, min(real + others), threshold) if real + others else None
         return stages.ClaimDecision(verified, best)
 
     def generation(self, models: Sequence[str]) -> str:
@@ -273,16 +278,42 @@ class FakeEmbedder:
         return f"{self._epoch} {self.version}"
 
     def identify(
-        self, comparison: stages.Comparison, probes: Sequence[tuple[stages.FaceTemplate, ...]]
+        self,
+        comparison: stages.Comparison,
+        probes: Sequence[tuple[stages.FaceTemplate, ...]],
+        top_k: int = 0,
+        strictness: stages.Strictness = stages.USUAL,
     ) -> stages.Identification:
         self._steps.reach("embedder.identify")
-        nearest = [
-            stages.PersonMatch(person_id, min(distances), self.threshold)
-            for person_id, photos in self.stored.items()
-            if (distances := _distances(probes, photos.values()))
+        threshold = strictness.threshold or self.threshold
+        asked = [(number, [probe]) for number, probe in enumerate(probes)] if top_k else [(0, list(probes))]
+        matches: list[stages.PersonMatch] = []
+        for number, some in asked:
+            nearest = [
+                stages.PersonMatch(person_id, min(distances), threshold, 1e-4, 50.0, "Fake", number)
+                for person_id, photos in self.stored.items()
+                if (distances := _distances(some, photos.values()))
+            ]
+            near = sorted((match for match in nearest if match.distance <= threshold), key=lambda one: one.distance)
+            matches += near[:top_k] if top_k else near
+        applied = tuple(stages.AppliedThreshold(model, threshold, 1e-4) for model in comparison.models)
+        return stages.Identification(tuple(matches), self.generation(comparison.models), applied)
+
+    def compare(
+        self,
+        comparison: stages.Comparison,
+        probes: Sequence[tuple[stages.FaceTemplate, ...]],
+        others: Sequence[tuple[stages.FaceTemplate, ...]],
+        strictness: stages.Strictness = stages.USUAL,
+    ) -> list[stages.FacePair]:
+        self._steps.reach("embedder.compare")
+        threshold = strictness.threshold or self.threshold
+        return [
+            stages.FacePair(number, other, distance <= threshold, "Fake", distance, threshold, 50.0, 1e-4)
+            for number, probe in enumerate(probes)
+            for other, theirs in enumerate(others)
+            for distance in [min(_distances([probe], [FakeStored(False, theirs)]))]
         ]
-        matches = sorted((match for match in nearest if match.distance <= self.threshold), key=lambda one: one.distance)
-        return stages.Identification(tuple(matches), self.generation(comparison.models))
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         self._steps.reach("embedder.rebuild_index")

@@ -48,6 +48,19 @@ def brute_force(
     return found
 
 
+def brute_force_people(
+    people: Mapping[str, Templates], probes: np.ndarray, metric: Metric, threshold: float, wanted: int
+) -> list[list[Hit]]:
+    """What a search for several people must find."""
+    found = []
+    for probe in probes:
+        each = [brute_force({name: those}, probe[None], metric, threshold)[0] for name, those in people.items()]
+        near = sorted((hit for hits in each for hit in hits), key=lambda hit: (hit.distance, hit.person_id))
+        limit = near[wanted - 1].distance + SAME if len(near) >= wanted else threshold
+        found.append([hit for hit in near if hit.distance <= limit])
+    return found
+
+
 def _angle(metric: Metric, distance: float) -> float:
     """Between two templates of length 1 that are so far apart."""
     return float(np.arccos(1 - distance) if metric is Metric.COSINE else 2 * np.arcsin(distance / 2))
@@ -87,6 +100,20 @@ class IndexContract:
         index.add(people)
         probes = np.concatenate([faces(rng, 20, dimension), people["p3"].vectors])
         assert index.search(probes, metric, NO_LIMIT) == brute_force(people, probes, metric, NO_LIMIT)
+
+    @pytest.mark.parametrize("metric", Metric)
+    @pytest.mark.parametrize("wanted", [2, 5, 40])
+    def test_several_people(self, new_index: NewIndex, metric: Metric, wanted: int) -> None:
+        """People with many photos each, more near ones than are wanted, fewer within a threshold."""
+        rng = np.random.default_rng(wanted)
+        people = {f"p{name}": templates(faces(rng, 9)) for name in range(30)}
+        people["twin"] = people["p7"]
+        index = new_index(32)
+        index.add(people)
+        probes = np.concatenate([faces(rng, 2), people["p7"].vectors[:1]])
+        for threshold in (NO_LIMIT, 0.5, 0.05):
+            expected = brute_force_people(people, probes, metric, threshold, wanted)
+            assert index.search(probes, metric, threshold, wanted) == expected
 
     @pytest.mark.parametrize("metric", Metric)
     def test_awkward_templates(self, new_index: NewIndex, metric: Metric) -> None:

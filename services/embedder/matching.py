@@ -28,6 +28,8 @@ class Criterion:
     Attributes:
         fmr: share of pairs of different people that match; None where nobody measured.
         fnmr: share of pairs of one person that do not; None likewise.
+        usual: the threshold where nobody asks for another and two templates are compared, which similarity is told by;
+            None: `threshold`.
     """
 
     model: str
@@ -35,11 +37,26 @@ class Criterion:
     threshold: float
     fmr: float | None = None
     fnmr: float | None = None
+    usual: float | None = None
+
+    def similarity(self, distance: float) -> float:
+        """100 at distance 0, 50 at the usual threshold, 0 from twice that on."""
+        return max(0.0, 100 - 50 * distance / (self.usual or self.threshold))
+
+    def match(self, person_id: str, photo_id: str, distance: float, probe: int = 0) -> "Match":
+        """A pair at this distance."""
+        similarity = self.similarity(distance)
+        return Match(person_id, photo_id, self.model, distance, self.threshold, self.fmr, similarity, probe)
 
 
 @dataclass(frozen=True)
 class Match:
-    """A pair of a probe and an enrolled photo; it matches where distance <= threshold. `fmr`: see Criterion."""
+    """A pair of a probe and an enrolled photo; it matches where distance <= threshold.
+
+    Attributes:
+        fmr, similarity: see Criterion.
+        probe: which one it was, from 0.
+    """
 
     person_id: str
     photo_id: str
@@ -47,6 +64,8 @@ class Match:
     distance: float
     threshold: float
     fmr: float | None = None
+    similarity: float = 0.0
+    probe: int = 0
 
     @property
     def relative(self) -> float:
@@ -117,7 +136,7 @@ def compare(criterion: Criterion, probes: np.ndarray, person_id: str, gallery: T
     nearest = table.min(axis=0)
     photo = min(range(len(gallery)), key=lambda column: (nearest[column], gallery.photo_ids[column]))
     distance = float(nearest[photo])
-    best = Match(person_id, gallery.photo_ids[photo], criterion.model, distance, criterion.threshold, criterion.fmr)
+    best = criterion.match(person_id, gallery.photo_ids[photo], distance, int(table[:, photo].argmin()))
     return Pairs(int((table <= criterion.threshold).sum()), best)
 
 

@@ -1,7 +1,7 @@
 """The embedder: what each RPC does, in domain terms."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -14,110 +14,32 @@ from services.embedder.gallery.store import Gallery, StoredPhoto
 from services.embedder.gallery.templates import Template, check_vectors, model_key
 from services.embedder.matching import (
     Criterion,
-    Fusion,
     Match,
     Metric,
     Pairs,
     compare,
+    distances,
     fuse,
     one_a_person,
     suffices,
     together,
 )
-from services.embedder.recognition.registry import Recogniser, Recognisers
+from services.embedder.recognition.registry import Recogniser, Recognisers, Strictness
 from services.embedder.search.index import Indexes
+from services.embedder.types import (
+    Claim,
+    Comparison,
+    Enrollment,
+    Identification,
+    IndexSize,
+    ModelFacts,
+    Sample,
+    Search,
+    Verification,
+)
 
 #: Crops decoded and embedded at a time: bounds memory, whatever a request brings.
 EMBED_BATCH = 16
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A face to embed, unless that has been done already.
-
-    Attributes:
-        crop: gives its picture when asked (it may be decoded only then); None where there is none.
-        templates: those known already; one of another version than the model's now is passed over.
-    """
-
-    crop: Callable[[], FaceCrop] | None
-    templates: tuple[Template, ...] = ()
-
-
-@dataclass(frozen=True)
-class GalleryPhoto:
-    """One photo of a person's gallery; `photo_id` is unique within the person."""
-
-    photo_id: str
-    augmented: bool
-    face: Sample
-
-
-@dataclass(frozen=True)
-class Enrollment:
-    """What is to be stored of a person: `photos`, and of those stored earlier the ones in `keep_photo_ids`."""
-
-    person_id: str
-    models: tuple[str, ...]
-    photos: tuple[GalleryPhoto, ...]
-    keep_photo_ids: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Somebody's claim to be a person, to be verified 1:1.
-
-    Attributes:
-        probes: faces as photographed, at least one.
-        augmented_probes: made from them; looked at only where `probes` do not suffice.
-        min_pairs: matching pairs of probes and real photos that verify (as many as there are probes if fewer), >= 1.
-        min_augmented_pairs: matching pairs of augmented probes and all photos that verify, >= 1 where there are any.
-    """
-
-    person_id: str
-    models: tuple[str, ...]
-    metric: Metric
-    probes: tuple[Sample, ...]
-    augmented_probes: tuple[Sample, ...]
-    min_pairs: int
-    min_augmented_pairs: int
-
-
-@dataclass(frozen=True)
-class Verification:
-    """How a claim fared.
-
-    Attributes:
-        verified: by the rule of counting pairs.
-        best: the pair of lowest distance relative to its threshold, None where there was none.
-        fusion: what the models say together of the probes as photographed; None where none of them was measured.
-    """
-
-    verified: bool
-    matching_pairs: int
-    matching_augmented_pairs: int
-    best: Match | None
-    fusion: Fusion | None = None
-
-
-@dataclass(frozen=True)
-class IndexSize:
-    """How many templates the search index of a model holds."""
-
-    model: str
-    templates: int
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What a model is, by which distance it decides, and the false match rate this stands for; `source`: see Thresholds."""
-
-    name: str
-    version: str
-    dimension: int
-    threshold: float
-    source: str
-    fmr: float | None = None
 
 
 class Embedder:
@@ -183,6 +105,7 @@ class Embedder:
             raise InvalidRequest("min_pairs: 1 or more is needed")
         if claim.augmented_probes and claim.min_augmented_pairs < 1:
             raise InvalidRequest("min_augmented_pairs: 1 or more is needed where there are augmented probes")
+        _check_one_distance(claim.strictness, claim.models)
         parts = self._compare(claim, claim.probes, real_photos_only=True)
         real, fusion = together(pairs for _, pairs in parts), fuse(parts)
         verified = suffices(real, claim.min_pairs, len(claim.probes))
@@ -192,21 +115,42 @@ class Embedder:
         verified = augmented.matching >= claim.min_augmented_pairs
         return Verification(verified, real.matching, augmented.matching, together((real, augmented)).best, fusion)
 
-    def identify(self, models: Sequence[str], metric: Metric, probes: Sequence[Sample]) -> list[Match]:
-        """The people whose photos are nearest to the probes, within the threshold: one match each, best first."""
-        _check_some("probes", probes)
-        recognisers = self._get(models)
-        matches = []
+    def identify(self, search: Search) -> Identification:
+        """The people whose photos are nearest to the probes, within the threshold."""
+        _check_some("probes", search.probes)
+        recognisers = self._get(search.models)
+        _check_one_distance(search.strictness, recognisers)
         people = self._population.count()
-        for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
-            criterion = self._recognisers.search_criterion(recogniser.name, metric, people)
+        matches, criteria = [], []
+        for recogniser, vectors in zip(recognisers, _embed(recognisers, search.probes), strict=True):
+            criterion = self._recognisers.search_criterion(recogniser.name, search.metric, people, search.strictness)
             index = self._indexes.current(_key(recogniser), recogniser.dimension)
-            found = (hit for hits in index.search(vectors, metric, criterion.threshold) for hit in hits)
+            found = index.search(vectors, search.metric, criterion.threshold, search.top_k or 1)
             matches += [
-                Match(hit.person_id, hit.photo_id, recogniser.name, hit.distance, criterion.threshold, criterion.fmr)
-                for hit in found
+                criterion.match(hit.person_id, hit.photo_id, hit.distance, probe)
+                for probe, hits in enumerate(found)
+                for hit in hits
             ]
-        return one_a_person(matches)
+            criteria.append(criterion)
+        return Identification(one_a_person(matches) if not search.top_k else _best(matches, search), tuple(criteria))
+
+    def compare(self, search: Search, others: Sequence[Sample]) -> list[Comparison]:
+        """Every pair of a probe and another face, by the model that sees them nearest relative to its threshold."""
+        _check_some("probes", search.probes)
+        _check_some("others", others)
+        recognisers = self._get(search.models)
+        _check_one_distance(search.strictness, recognisers)
+        pairs: dict[tuple[int, int], Comparison] = {}
+        both = zip(recognisers, _embed(recognisers, search.probes), _embed(recognisers, others), strict=True)
+        for recogniser, left, right in both:
+            criterion = self._recognisers.criterion(recogniser.name, search.metric, search.strictness)
+            for (probe, other), distance in np.ndenumerate(distances(search.metric, left, right)):
+                match = criterion.match("", "", float(distance), probe)
+                fmr = self._recognisers.fmr_at(recogniser.name, search.metric, float(distance))
+                pair = Comparison(probe, other, match, fmr)
+                before = pairs.setdefault((probe, other), pair)
+                pairs[probe, other] = min(before, pair, key=lambda one: one.match.rank())
+        return [pairs[key] for key in sorted(pairs)]
 
     def drop_templates(self) -> int:
         """Forgets everybody, and all that was made of their templates; returns how many templates there were."""
@@ -248,7 +192,7 @@ class Embedder:
         recognisers = self._get(claim.models)
         parts = []
         for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
-            criterion = self._recognisers.criterion(recogniser.name, claim.metric)
+            criterion = self._recognisers.criterion(recogniser.name, claim.metric, claim.strictness)
             stored = self._gallery.templates_of(claim.person_id, _key(recogniser))
             gallery = stored.real() if real_photos_only else stored
             parts.append((criterion, compare(criterion, vectors, claim.person_id, gallery)))
@@ -293,6 +237,17 @@ def _crop(recogniser: Recogniser, face: Sample) -> FaceCrop:
     if face.crop is None:
         raise InvalidRequest(f"a face needs a crop or a template of {recogniser.name} {recogniser.version}")
     return face.crop()
+
+
+def _best(matches: Sequence[Match], search: Search) -> list[Match]:
+    """The best people of each probe, whatever model found them."""
+    each = [one_a_person(match for match in matches if match.probe == probe) for probe in range(len(search.probes))]
+    return [match for found in each for match in found[: search.top_k]]
+
+
+def _check_one_distance(strictness: Strictness, models: Sequence[object]) -> None:
+    if strictness.threshold is not None and len(models) > 1:
+        raise InvalidRequest("threshold: several models have no distance in common; max_fmr is for all")
 
 
 def _check_ids(*ids: str) -> None:

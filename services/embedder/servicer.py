@@ -1,5 +1,6 @@
 """reco.embedder.v1.EmbedderService: proto to domain and back, nothing else."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -16,7 +17,10 @@ from services.common.faces import LANDMARK_NAMES, FaceCrop
 from services.embedder.gallery.templates import Template
 from services.embedder.matching import Match, Metric
 from services.embedder.metrics import EmbedderMetrics
-from services.embedder.model import Claim, Embedder, Enrollment, GalleryPhoto, ModelFacts, Sample
+from services.embedder.model import Embedder
+from services.embedder.recognition.registry import Strictness
+from services.embedder.recognition.thresholds import HIGHEST_FMR, LOWEST_FMR
+from services.embedder.types import Claim, Comparison, Enrollment, GalleryPhoto, ModelFacts, Sample, Search
 from services.images.decode import decode
 
 Item = TypeVar("Item")
@@ -26,6 +30,10 @@ MAX_CROP_SIDE = 1024
 MAX_FACES = 256
 MAX_PHOTOS = 32_768
 MAX_PEOPLE = 10_000
+MAX_COMPARED = 64
+MAX_TOP = 100
+#: What a rate may lose as a float32.
+FLOAT_ROUNDING = 1e-6
 
 METRICS = {
     pb.DISTANCE_COSINE: Metric.COSINE,
@@ -77,12 +85,28 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     def IdentifyFaces(
         self, request: pb.IdentifyFacesRequest, context: grpc.ServicerContext
     ) -> pb.IdentifyFacesResponse:
-        probes = [_to_sample(probe) for probe in _limited("probes", request.probes, MAX_FACES)]
+        if not 0 <= request.top_k <= MAX_TOP:
+            raise InvalidRequest(f"top_k: 1 to {MAX_TOP} is taken")
+        probes = tuple(_to_sample(probe) for probe in _limited("probes", request.probes, MAX_FACES))
         metric = _to_metric(request.distance)
-        matches = self._embedder.identify(request.models, metric, probes)
-        self._metrics.searched(matches, metric)
-        generation = self._embedder.generation(request.models)
-        return pb.IdentifyFacesResponse(matches=map(_from_match, matches), generation=generation)
+        search = Search(tuple(request.models), metric, probes, request.top_k, _to_strictness(request.strictness))
+        found = self._embedder.identify(search)
+        self._metrics.searched(found.matches, metric)
+        return pb.IdentifyFacesResponse(
+            matches=map(_from_match, found.matches),
+            generation=self._embedder.generation(request.models),
+            thresholds=[
+                pb.IdentifyFacesResponse.Threshold(model=one.model, threshold=one.threshold, fmr=one.fmr or 0.0)
+                for one in found.criteria
+            ],
+        )
+
+    def CompareFaces(self, request: pb.CompareFacesRequest, context: grpc.ServicerContext) -> pb.CompareFacesResponse:
+        probes = tuple(_to_sample(probe) for probe in _limited("probes", request.probes, MAX_COMPARED))
+        others = [_to_sample(probe) for probe in _limited("others", request.others, MAX_COMPARED)]
+        metric, strictness = _to_metric(request.distance), _to_strictness(request.strictness)
+        pairs = self._embedder.compare(Search(tuple(request.models), metric, probes, 0, strictness), others)
+        return pb.CompareFacesResponse(pairs=map(_from_comparison, pairs))
 
     def DropTemplates(
         self, request: pb.DropTemplatesRequest, context: grpc.ServicerContext
@@ -111,6 +135,7 @@ def _to_claim(request: pb.VerifyFacesRequest) -> Claim:
         augmented_probes=tuple(map(_to_sample, augmented)),
         min_pairs=request.min_pairs,
         min_augmented_pairs=request.min_augmented_pairs,
+        strictness=_to_strictness(request.strictness),
     )
 
 
@@ -186,4 +211,31 @@ def _from_match(match: Match) -> pb.Match:
         distance=match.distance,
         threshold=match.threshold,
         fmr=match.fmr or 0.0,
+        similarity=match.similarity,
+        probe=match.probe,
     )
+
+
+def _from_comparison(pair: Comparison) -> pb.CompareFacesResponse.Pair:
+    match = pair.match
+    return pb.CompareFacesResponse.Pair(
+        probe=pair.probe,
+        other=pair.other,
+        matches=match.distance <= match.threshold,
+        model=match.model,
+        distance=match.distance,
+        threshold=match.threshold,
+        similarity=match.similarity,
+        fmr=pair.fmr or 0.0,
+    )
+
+
+def _to_strictness(proto: pb.Strictness) -> Strictness:
+    """Raises InvalidRequest where it is none."""
+    if proto.threshold and proto.max_fmr:
+        raise InvalidRequest("threshold, max_fmr: one of them is taken")
+    if not 0 <= proto.threshold < math.inf:
+        raise InvalidRequest("threshold: a distance above 0 is taken")
+    if proto.max_fmr and not LOWEST_FMR <= proto.max_fmr <= HIGHEST_FMR * (1 + FLOAT_ROUNDING):
+        raise InvalidRequest(f"max_fmr: a rate from {LOWEST_FMR:g} to {HIGHEST_FMR:g} is taken")
+    return Strictness(proto.threshold or None, min(proto.max_fmr, HIGHEST_FMR) or None)

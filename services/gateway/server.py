@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
 from reco.access.v1 import ext_authz_pb2_grpc
-from reco.gateway.v1 import gateway_pb2_grpc, info_pb2_grpc, people_pb2_grpc, readiness_pb2_grpc
+from reco.gateway.v1 import faces_pb2_grpc, gateway_pb2_grpc, info_pb2_grpc, people_pb2_grpc, readiness_pb2_grpc
 
 from services.common.database import Database
 from services.common.env import EnvFile
@@ -26,6 +26,8 @@ from services.gateway.access.open import ADVICE, MAKE_KEY
 from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
 from services.gateway.api.authorisation import AuthorizationServicer
+from services.gateway.api.faces import FacesServicer
+from services.gateway.api.form_messages import FormServicer
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.info import InfoServicer
 from services.gateway.api.people import PeopleServicer
@@ -38,10 +40,12 @@ from services.gateway.pipeline.directory import Directory
 from services.gateway.pipeline.draft import Drafter
 from services.gateway.pipeline.enroll import Enroller
 from services.gateway.pipeline.examine import Examiner
+from services.gateway.pipeline.faces import FaceReader
 from services.gateway.pipeline.pipeline import Pipeline, Shows
 from services.gateway.pipeline.rebuild import Rebuilder
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Registrar
+from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.pipeline.similar import Searcher
 from services.gateway.pipeline.upload import Uploader
 from services.gateway.pipeline.verify import Verifier
@@ -96,6 +100,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
     people, info = PeopleServicer(workspaces, pipeline), InfoServicer(workspaces, embedder)
+    faces = FacesServicer(workspaces, pipeline)
+    forms = FormServicer(faces, people)
     readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
     reconciling = (workspaces, pipeline.reconciler, pipeline.directory)
@@ -106,6 +112,12 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
             legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
             "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
             "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
+            "reco.gateway.v1.FacesService": lambda server: faces_pb2_grpc.add_FacesServiceServicer_to_server(
+                faces, server
+            ),
+            "reco.gateway.v1.FormService": lambda server: faces_pb2_grpc.add_FormServiceServicer_to_server(
+                forms, server
+            ),
             "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
             "reco.gateway.v1.ReadinessService": partial(
                 readiness_pb2_grpc.add_ReadinessServiceServicer_to_server, readiness
@@ -148,6 +160,7 @@ def build_pipeline(
         fused: see Verifier.
     """
     reconciler = Reconciler(detector, embedder, executor)
+    stages, people = Stages(detector, liveness, embedder), EnrolledPeople(embedder, reconciler)
     drafter = Drafter(detector, embedder, reconciler)
     enroller, examiner = Enroller(drafter, reconciler, executor), Examiner(detector, drafter, executor)
     return Pipeline(
@@ -155,7 +168,8 @@ def build_pipeline(
         enroller=enroller,
         registrar=Registrar(drafter, examiner, Searcher(embedder, reconciler), enroller, reconciler),
         directory=Directory(reconciler),
-        verifier=Verifier(Stages(detector, liveness, embedder), reconciler, executor, attempts or Attempts(0), fused),
+        verifier=Verifier(stages, people, executor, attempts or Attempts(0), fused),
+        faces=FaceReader(stages, people, attempts or Attempts(0), executor),
         rebuilder=Rebuilder(embedder, reconciler),
         reconciler=reconciler,
     )

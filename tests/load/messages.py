@@ -14,7 +14,7 @@ import numpy as np
 from google.protobuf.message import Message
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc, info_pb2, people_pb2, people_pb2_grpc
+from reco.gateway.v1 import faces_pb2, gateway_pb2, gateway_pb2_grpc, info_pb2, people_pb2, people_pb2_grpc
 from reco.liveness.v1 import liveness_pb2
 
 from deploy.local.demo import astronaut, jpeg
@@ -179,6 +179,10 @@ def gallery(faces: list[Face]) -> Requests:
             for person_id, probe in zip(ids, probes, strict=True)
         ],
         "embedder.IdentifyFaces": [identify(models=MODELS, distance=distance, probes=[probe]) for probe in probes],
+        "embedder.CompareFaces": [
+            embedder_pb2.CompareFacesRequest(models=MODELS, distance=distance, probes=[probe], others=probes)
+            for probe in probes
+        ],
         "embedder.RemovePerson": [embedder_pb2.RemovePersonRequest(person_id=person_id) for person_id in ids],
         "embedder.DescribeModels": [embedder_pb2.DescribeModelsRequest(models=MODELS, distance=distance)],
         "embedder.RebuildIndex": [embedder_pb2.RebuildIndexRequest(models=MODELS)],
@@ -204,6 +208,15 @@ def directory(faces: list[Face], enrolled: list[tuple[str, str]]) -> Requests:
     photos = [{"person_id": person_id, "photo_id": photo_id} for person_id, photo_id in enrolled]
     person, create = people_pb2.Person, people_pb2.CreatePersonRequest
     return {
+        "gateway.DetectFaces": [faces_pb2.DetectFacesRequest(image=face.photo) for face in faces],
+        "gateway.CompareFaces": [
+            faces_pb2.CompareFacesRequest(image=face.photo, other_image=faces[0].photo) for face in faces
+        ],
+        "gateway.IdentifyFaces": [faces_pb2.IdentifyFacesRequest(image=face.photo) for face in faces],
+        "gateway.VerifyFace": [
+            faces_pb2.VerifyFaceRequest(person_id=one, image=face.photo, skip_liveness=True)
+            for (one, _), face in zip(enrolled, faces, strict=False)
+        ],
         "gateway.GetInfo": [info_pb2.GetInfoRequest()],
         "gateway.ListPeople": [people_pb2.ListPeopleRequest(), people_pb2.ListPeopleRequest(name_prefix="load")],
         "gateway.GetPerson": [people_pb2.GetPersonRequest(person_id=one) for one, _ in enrolled],

@@ -17,6 +17,8 @@ ADAPTERS = (
     "services/common/server.py",
     "services/embedder/search/milvus/index.py",
     "services/gateway/api/authorisation.py",
+    "services/gateway/api/faces.py",
+    "services/gateway/api/form_messages.py",
     "services/gateway/api/grpc.py",
     "services/gateway/api/legacy_requests.py",
     "services/gateway/api/info.py",

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from services.common import call
-from services.common.errors import ModelUnavailable
+from services.common.errors import InvalidRequest, ModelUnavailable
 from services.common.faces import FaceCrop
 from services.embedder.matching import Criterion, Metric
 from services.embedder.recognition.rates import Rates
@@ -40,6 +41,23 @@ class Spec(Protocol):
     def thresholds(self) -> Thresholds: ...
 
 
+@dataclass(frozen=True)
+class Strictness:
+    """Which threshold is applied rather than the usual one; at most one of them.
+
+    Attributes:
+        threshold: a distance, above 0.
+        max_fmr: a false match rate, LOWEST_FMR to HIGHEST_FMR (thresholds.py).
+    """
+
+    threshold: float | None = None
+    max_fmr: float | None = None
+
+
+#: The usual one.
+USUAL = Strictness()
+
+
 class Recognisers:
     """Finds models by name and loads each once. Safe to use from several threads: loading one holds up no other."""
 
@@ -68,22 +86,46 @@ class Recognisers:
         finally:
             lock.release()
 
-    def criterion(self, name: str, metric: Metric) -> Criterion:
-        """When two templates of the model match; raises UnknownModel."""
-        return _criterion(name, metric, self._find(name).thresholds.at(metric, self._rates.fmr))
+    def criterion(self, name: str, metric: Metric, wanted: Strictness = USUAL) -> Criterion:
+        """When two templates of the model match.
 
-    def search_criterion(self, name: str, metric: Metric, people: int) -> Criterion:
-        """The same in a search among so many people; raises UnknownModel."""
+        Raises:
+            UnknownModel.
+            InvalidRequest: a rate is wanted of a model that nobody measured.
+        """
         thresholds = self._find(name).thresholds
-        one = thresholds.at(metric, self._rates.fmr)
-        if one.fmr is None:
-            return _criterion(name, metric, one)
-        return _criterion(name, metric, thresholds.at(metric, self._rates.of_search(one.fmr, people)))
+        usual = thresholds.at(metric, self._rates.fmr)
+        return _criterion(name, metric, _wanted(thresholds, metric, wanted) or usual, usual)
+
+    def search_criterion(self, name: str, metric: Metric, people: int, wanted: Strictness = USUAL) -> Criterion:
+        """The same in a search among so many people."""
+        thresholds = self._find(name).thresholds
+        usual = thresholds.at(metric, self._rates.fmr)
+        if found := _wanted(thresholds, metric, wanted):
+            return _criterion(name, metric, found, usual)
+        if usual.fmr is None:
+            return _criterion(name, metric, usual, usual)
+        return _criterion(name, metric, thresholds.at(metric, self._rates.of_search(usual.fmr, people)), usual)
+
+    def fmr_at(self, name: str, metric: Metric, distance: float) -> float | None:
+        """See Thresholds.fmr_at; raises UnknownModel."""
+        return self._find(name).thresholds.fmr_at(metric, distance)
 
     def source(self, name: str) -> str:
         """Who fitted the model's thresholds; raises UnknownModel."""
         return self._find(name).thresholds.source
 
 
-def _criterion(name: str, metric: Metric, threshold: Threshold) -> Criterion:
-    return Criterion(name, metric, threshold.distance, threshold.fmr, threshold.fnmr)
+def _criterion(name: str, metric: Metric, applied: Threshold, usual: Threshold) -> Criterion:
+    return Criterion(name, metric, applied.distance, applied.fmr, applied.fnmr, usual.distance)
+
+
+def _wanted(thresholds: Thresholds, metric: Metric, wanted: Strictness) -> Threshold | None:
+    if wanted.threshold is not None:
+        return Threshold(wanted.threshold, thresholds.fmr_at(metric, wanted.threshold))
+    if wanted.max_fmr is None:
+        return None
+    found = thresholds.at(metric, wanted.max_fmr)
+    if found.fmr is None:
+        raise InvalidRequest("max_fmr: nobody has measured which threshold stands for it; give a threshold")
+    return found

@@ -38,15 +38,19 @@ def tied(square: float) -> float:
     return square + 2 * SAME * (1 + math.sqrt(square)) + SAME**2
 
 
-def nearest(probe: np.ndarray, metric: Metric, threshold: float, candidates: Iterable[Candidates]) -> list[Hit]:
+def nearest(
+    probe: np.ndarray, metric: Metric, threshold: float, candidates: Iterable[Candidates], people: int = 1
+) -> list[Hit]:
     """Compares the most promising candidates in full, in double precision, until no other can be as near.
 
     Args:
         probe: float32 (d,), raw.
+        people: how many are wanted.
 
     Returns:
-        Of each person who has a photo within the threshold and no farther than SAME from the nearest one the nearest
-        photo, nearest first, MAX_PEOPLE at most. Of several as near it is the first in the order of (person id, photo id).
+        Of each person who has a photo within the threshold and no farther than SAME from the nearest one (the nearest of
+        the last person wanted) the nearest photo, nearest first, MAX_PEOPLE at most. Of several as near it is the first
+        in the order of (person id, photo id).
     """
     number = count()  # of candidates that promise as much, those that came first are read first
     waiting = [(one.at_least, next(number), one) for one in candidates]
@@ -60,10 +64,13 @@ def nearest(probe: np.ndarray, metric: Metric, threshold: float, candidates: Ite
         if not len(rows):
             continue
         exact = distances(metric, probe[None], rows.vectors)[0]
-        limit = min(limit, float(exact.min()) + SAME)
+        if people == 1:
+            limit = min(limit, float(exact.min()) + SAME)
         for row in np.flatnonzero(exact <= limit).tolist():
             hit = Hit(*rows.ids[row], float(exact[row]))
             found[hit.person_id] = min(found.get(hit.person_id, hit), hit, key=_rank)
+        if people > 1 and len(found) >= people:
+            limit = min(limit, sorted(hit.distance for hit in found.values())[people - 1] + SAME)
     near = sorted((hit for hit in found.values() if hit.distance <= limit), key=_rank)
     return near[:MAX_PEOPLE]
 

@@ -157,21 +157,26 @@ def empty_block(capacity: int, mean: np.ndarray, directory: Path | None) -> Code
     )
 
 
-def candidates(block: CodedTemplates, probe: Probe, raw: bool, limit: float) -> Candidates | None:
+def candidates(
+    block: CodedTemplates, probe: Probe, raw: bool, limit: float, only_nearest: bool = True
+) -> Candidates | None:
     """The templates of a block that may be the nearest within a limit, or as near; None where there are none.
 
     Args:
         raw: compare raw templates rather than directions.
         limit: squared distance.
+        only_nearest: leave out what is within the limit and certainly farther than another.
     """
     directions, doubt = _directions(block, probe)
     length = block.length[: block.count]
     at_least = _raw(directions, length, probe.length, 1 - ROUNDING) if raw else directions
-    first = int(at_least.argmin())
-    at_most = float(directions[first]) + doubt * float(block.scale[first]) + 2 * ROUNDING
-    if raw:
-        at_most = float(_raw(at_most, length[first], probe.length, 1 + ROUNDING))
-    rows = np.flatnonzero(at_least <= np.float32(min(limit, tied(max(at_most, 0.0)), FARTHEST)))
+    if only_nearest:
+        first = int(at_least.argmin())
+        at_most = float(directions[first]) + doubt * float(block.scale[first]) + 2 * ROUNDING
+        if raw:
+            at_most = float(_raw(at_most, length[first], probe.length, 1 + ROUNDING))
+        limit = min(limit, tied(max(at_most, 0.0)))
+    rows = np.flatnonzero(at_least <= np.float32(min(limit, FARTHEST)))
     rows = rows[np.argsort(at_least[rows], kind="stable")]
     return _in_turn(block.file, rows, at_least[rows])
 

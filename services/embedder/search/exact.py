@@ -74,19 +74,19 @@ class ExactIndex:
     def people_of(self, bucket: int) -> set[str]:
         return {person_id for block in self._blocks for person_id in block.people_of(bucket)}
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float, people: int = 1) -> list[list[Hit]]:
         blocks, asked = self._blocks, [to_probe(vector) for vector in probes]
         raw, limit = metric is Metric.EUCLIDEAN, squared(metric, threshold)
         waiting = iter(blocks)  # whichever thread is free takes the next one
 
         def scan() -> list[list[Candidates | None]]:
-            return [[candidates(block, probe, raw, limit) for probe in asked] for block in waiting]
+            return [[candidates(block, probe, raw, limit, people == 1) for probe in asked] for block in waiting]
 
         helpers = [self._helpers.submit(scan) for _ in range(min(self._threads, len(blocks)) - 1)]
         found = scan()
         found += [some for helper in helpers if not helper.cancel() for some in helper.result()]
         return [
-            nearest(probe, metric, threshold, [one for some in found if (one := some[number])])
+            nearest(probe, metric, threshold, [one for some in found if (one := some[number])], people)
             for number, probe in enumerate(probes)
         ]
 

@@ -59,11 +59,12 @@ class IndexUnavailable(RecoError):
 class Searchable(Protocol):
     """What can be searched. Safe to use from several threads."""
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float, people: int = 1) -> list[list[Hit]]:
         """Who is nearest to each row of float32 (p, d) raw templates, within `threshold`; empty where nobody is.
 
-        All people are found whose nearest photo is no farther than SAME from the nearest of all, nearest first. Of a
-        person's photos at one distance it is the first by its id, and people at one distance are in the order of theirs.
+        So many people are found, and all whose nearest photo is no farther than SAME from the last one's, nearest first.
+        Of a person's photos at one distance it is the first by its id, and people at one distance are in the order of
+        theirs.
         """
 
     def __len__(self) -> int:

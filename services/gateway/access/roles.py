@@ -6,6 +6,7 @@ from enum import StrEnum
 _TYPED = "/reco.gateway.v1.GatewayService/"
 _LEGACY = "/reco.gateway.v1.LegacyService/"
 _PEOPLE = "/reco.gateway.v1.PeopleService/"
+_FACES = "/reco.gateway.v1.FacesService/"
 _INFO = "/reco.gateway.v1.InfoService/"
 
 
@@ -40,6 +41,10 @@ ROLE_OF_PATH = {
     f"{_TYPED}VerifyPerson": Role.VERIFY,
     "/grpc.health.v1.Health/Check": Role.VERIFY,
     "/grpc.health.v1.Health/Watch": Role.VERIFY,
+    f"{_FACES}DetectFaces": Role.VERIFY,
+    f"{_FACES}CompareFaces": Role.VERIFY,
+    f"{_FACES}IdentifyFaces": Role.VERIFY,
+    f"{_FACES}VerifyFace": Role.VERIFY,
     f"{_INFO}GetInfo": Role.VERIFY,
     "/upload_db": Role.ENROLL,
     "/upload_db/": Role.ENROLL,

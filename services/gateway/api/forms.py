@@ -54,7 +54,7 @@ def read_fields(content_type: str, body: bytes) -> dict[str, str]:
     Returns:
         An empty dict where the body is no such form, or is empty, too large, broken or of a charset that is not known.
     """
-    kind, options = _content_type(content_type)
+    kind, options = content_type_of(content_type)
     if kind != URLENCODED or len(body) > MAX_FORM_BYTES:
         return {}
     found: list[tuple[bytes, Plain]] = []
@@ -86,7 +86,7 @@ def read_photos(content_type: str, pieces: Iterable[bytes]) -> list[NamedPhoto]:
         BrokenBase64: a text field that counts holds neither base64 nor a data URL.
         TooManyPhotos: the form has more parts than anybody may send.
     """
-    kind, options = _content_type(content_type)
+    kind, options = content_type_of(content_type)
     try:
         photos = _Photos(_charset(options.get(b"charset")))
         if kind == MULTIPART:
@@ -150,8 +150,8 @@ class QuotedPrintable:
         self._value.close()
 
 
-def _content_type(text: str) -> tuple[str, dict[bytes, bytes]]:
-    """The kind of a body, in lower case, and its options as they were sent."""
+def content_type_of(text: str) -> tuple[str, dict[bytes, bytes]]:
+    """The kind of a body, in lower case, and its options (boundary, charset) as they were sent."""
     kind, options = parse_options_header(text.encode())
     return kind.decode("latin-1").strip(), options
 

@@ -81,7 +81,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             distance=done.distance or 0.0,
             threshold=done.match.threshold if done.match else 0.0,
             fmr=(done.match.fmr or 0.0) if done.match else 0.0,
-            liveness=[_liveness(face) for face in done.liveness],
+            liveness=[from_liveness(face) for face in done.liveness],
             fusion=results_pb2.Fusion(**asdict(done.fusion)) if done.fusion else None,
         )
 
@@ -105,5 +105,6 @@ def _photo(result: PhotoResult) -> gateway_pb2.PhotoResult:
     )
 
 
-def _liveness(face: FaceLiveness) -> results_pb2.FaceLiveness:
+def from_liveness(face: FaceLiveness) -> results_pb2.FaceLiveness:
+    """A verdict as a message."""
     return results_pb2.FaceLiveness(verdict=VERDICTS[face.verdict], score=face.score)

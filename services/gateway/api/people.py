@@ -65,10 +65,10 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
         after = read_token("page_token", request.page_token, wanted)
         listing = self._pipeline.directory.page(self._workspaces.open(), wanted, after, size)
         token = write_token(listing.after, wanted) if listing.after else ""
-        return pb.ListPeopleResponse(people=map(_person, listing.people), next_page_token=token)
+        return pb.ListPeopleResponse(people=map(from_profile, listing.people), next_page_token=token)
 
     def GetPerson(self, request: pb.GetPersonRequest, context: grpc.ServicerContext) -> pb.Person:
-        return _person(self._pipeline.directory.get(self._workspaces.open(), request.person_id))
+        return from_profile(self._pipeline.directory.get(self._workspaces.open(), request.person_id))
 
     def CreatePerson(self, request: pb.CreatePersonRequest, context: grpc.ServicerContext) -> pb.CreatePersonResponse:
         if request.on_conflict not in ("", "REJECT"):
@@ -83,7 +83,7 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
         )
         created = self._pipeline.registrar.create(self._workspaces.open(), new, _photos(request.photos))
         return pb.CreatePersonResponse(
-            person=_person(created.person),
+            person=from_profile(created.person),
             photos=map(_report, created.photos),
             similar_people=map(_similar, created.similar),
         )
@@ -98,7 +98,7 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
             external_id=check_external_id("person.external_id", person.external_id) if "external_id" in mask else None,
             labels=check_labels("person.labels", person.labels) if "labels" in mask else None,
         )
-        return _person(self._pipeline.registrar.update(self._workspaces.open(), person.person_id, change))
+        return from_profile(self._pipeline.registrar.update(self._workspaces.open(), person.person_id, change))
 
     def ListPhotos(self, request: pb.ListPhotosRequest, context: grpc.ServicerContext) -> pb.ListPhotosResponse:
         photos = self._pipeline.directory.photos(self._workspaces.open(), request.person_id)
@@ -154,7 +154,8 @@ def _photos(files: Iterable[pb.PhotoFile]) -> list[NamedPhoto]:
     return [NamedPhoto(file.name, file.image) for file in files]
 
 
-def _person(profile: Profile) -> pb.Person:
+def from_profile(profile: Profile) -> pb.Person:
+    """A person as a message."""
     return pb.Person(
         person_id=profile.person_id,
         display_name=profile.display_name,
@@ -166,7 +167,7 @@ def _person(profile: Profile) -> pb.Person:
 
 
 def _similar(similar: Similar) -> pb.SimilarPerson:
-    return pb.SimilarPerson(person=_person(similar.person), distance=similar.distance, threshold=similar.threshold)
+    return pb.SimilarPerson(person=from_profile(similar.person), distance=similar.distance, threshold=similar.threshold)
 
 
 def _report(report: PhotoReport) -> pb.PhotoReport:
@@ -174,20 +175,21 @@ def _report(report: PhotoReport) -> pb.PhotoReport:
         name=report.name,
         outcome=OUTCOMES[report.outcome],
         photo=_photo(report.facts) if report.facts else None,
-        quality=_quality(report.quality),
+        quality=from_quality(report.quality),
     )
 
 
 def _photo(facts: PhotoFacts) -> pb.EnrolledPhoto:
     return pb.EnrolledPhoto(
         photo_id=facts.name.removesuffix(PNG),
-        quality=_quality(facts.quality),
+        quality=from_quality(facts.quality),
         source=SOURCES[facts.source],
         create_time=_time(facts.created_at),
     )
 
 
-def _quality(quality: PhotoQuality | None) -> results_pb2.Quality | None:
+def from_quality(quality: PhotoQuality | None) -> results_pb2.Quality | None:
+    """A photo's quality as a message, if it is known."""
     if quality is None:
         return None
     return results_pb2.Quality(score=quality.score, components=results_pb2.Quality.Components(**quality.components))

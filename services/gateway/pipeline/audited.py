@@ -9,7 +9,8 @@ from services.common.errors import RecoError
 from services.gateway.access.audit import Event
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
-from services.gateway.pipeline.pipeline import Enrolls, Pipeline, Registers, Shows, Uploads, Verifies
+from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, Identities, Question
+from services.gateway.pipeline.pipeline import Enrolls, Pipeline, Reads, Registers, Shows, Uploads, Verifies
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
@@ -29,6 +30,7 @@ def audited(pipeline: Pipeline, audit: Audit) -> Pipeline:
         verifier=AuditedVerifier(pipeline.verifier, audit),
         registrar=AuditedRegistrar(pipeline.registrar, audit),
         directory=AuditedDirectory(pipeline.directory, audit),
+        faces=AuditedFaces(pipeline.faces, audit),
     )
 
 
@@ -120,6 +122,30 @@ class AuditedRegistrar:
             erased = self._registrar.delete_photo(workspace, person_id, photo_id, delete_person)
             ended.outcome = "erased" if erased else "deleted"
             return erased
+
+
+class AuditedFaces:
+    """Looks at pictures; of that the claims and the searches are audited."""
+
+    def __init__(self, faces: Reads, audit: Audit):
+        self._audit = audit
+        self._faces = faces
+        self.see, self.compare = faces.see, faces.compare
+
+    def identify(self, workspace: Workspace, image: bytes, largest_only: bool, question: Question) -> Identities:
+        """See FaceReader."""
+        with _audited(self._audit, "identify", "") as ended:
+            found = self._faces.identify(workspace, image, largest_only, question)
+            known = sum(bool(face.candidates) for face in found.faces)
+            ended.outcome = f"knew {known} of {len(found.faces)}"
+            return found
+
+    def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict:
+        """See FaceReader."""
+        with _audited(self._audit, "verify", claim.person_id) as ended:
+            verdict = self._faces.verify(workspace, image, claim)
+            ended.outcome = "verified" if verdict.person else "spoof" if verdict.spoof else "not_verified"
+            return verdict
 
 
 class AuditedDirectory:

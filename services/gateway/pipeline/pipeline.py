@@ -7,11 +7,13 @@ from typing import Protocol
 from services.gateway.pipeline.directory import Listing
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
+from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, Identities, Likeness, Question, Sight
 from services.gateway.pipeline.rebuild import Rebuilder
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.upload import NamedPhoto, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
+from services.gateway.stages.types import Strictness
 from services.gateway.storage.profiles import PeopleFilter, PhotoFacts, Position, Profile
 from services.gateway.storage.types import Workspace
 
@@ -66,6 +68,20 @@ class Shows(Protocol):
     def image(self, workspace: Workspace, person_id: str, photo_id: str) -> bytes: ...
 
 
+class Reads(Protocol):
+    """What FaceReader does."""
+
+    def see(self, workspace: Workspace, image: bytes, check_liveness: bool, largest_only: bool) -> Sight: ...
+
+    def compare(
+        self, workspace: Workspace, image: bytes, other: bytes, largest_only: bool, strictness: Strictness
+    ) -> Likeness: ...
+
+    def identify(self, workspace: Workspace, image: bytes, largest_only: bool, question: Question) -> Identities: ...
+
+    def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict: ...
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """What can be done with a workspace. Every part is safe to use from several threads."""
@@ -75,5 +91,6 @@ class Pipeline:
     verifier: Verifies
     registrar: Registers
     directory: Shows
+    faces: Reads
     rebuilder: Rebuilder
     reconciler: Reconciler

@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 
-from services.common.call import seconds_left
-from services.common.errors import DatabaseRefused, InvalidImage
+from services.common.errors import InvalidImage
 from services.common.faces import Verdict
 from services.gateway.access.attempts import Attempts
-from services.gateway.errors import NoFace, NotEnrolled, NothingToDo, PersonFolderMissing
+from services.gateway.errors import NoFace, NothingToDo
 from services.gateway.pipeline.parallel import attempt, map_parallel, submit
 from services.gateway.pipeline.people import check_person_id, display_name
-from services.gateway.pipeline.reconcile import Reconciler
+from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.stages.types import (
     ClaimDecision,
     Comparison,
@@ -94,7 +93,7 @@ class Verifier:
     """Verifies and searches."""
 
     def __init__(
-        self, stages: Stages, reconciler: Reconciler, executor: Executor, attempts: Attempts, fused: bool = False
+        self, stages: Stages, people: EnrolledPeople, executor: Executor, attempts: Attempts, fused: bool = False
     ):
         """`fused`: 1:1 is decided by what the models say together, rather than by counting pairs, where they can say."""
         self._fused = fused
@@ -102,7 +101,7 @@ class Verifier:
         self._detector = stages.detector
         self._liveness = stages.liveness
         self._embedder = stages.embedder
-        self._reconciler = reconciler
+        self._people = people
         self._executor = executor
 
     def verify(self, workspace: Workspace, upload_id: str, options: VerifyOptions) -> VerificationResult:
@@ -120,7 +119,7 @@ class Verifier:
         photos = self._detect(workspace, upload)
         embedding = submit(self._executor, self._embed, workspace, photos)
         checks = [] if options.skip_liveness else self._start_liveness(photos)
-        enrolled = None if options.skip_verify else attempt(self._enrolled, workspace, person_id)
+        enrolled = None if options.skip_verify else attempt(self._people.get, workspace, person_id)
         liveness = tuple(face for check in checks for face in check.result())
         if liveness and not any(face.verdict is Verdict.REAL for face in liveness):
             return VerificationResult(VerificationOutcome.SPOOF, liveness=liveness)
@@ -160,19 +159,6 @@ class Verifier:
     def _check_liveness(self, detection: Detection) -> list[FaceLiveness]:
         boxes = [face.box.scaled(1 / detection.factor) for face in detection.faces]
         return self._liveness.check(detection.image, boxes, [face.quarter_turns for face in detection.faces])
-
-    def _enrolled(self, workspace: Workspace, person_id: str) -> PersonRecord:
-        try:
-            self._reconciler.finish_enrollments(workspace, person_id)
-            record = workspace.records.find(person_id)
-        except DatabaseRefused as err:
-            raise NotEnrolled(str(err)) from err
-        if record is None:
-            raise NotEnrolled(f"{person_id!r} is not enrolled")
-        if not workspace.photos.has(record.folder):
-            raise PersonFolderMissing(f"the folder of {person_id!r} is gone")
-        self._reconciler.embed_missing(workspace, record)
-        return record
 
     def _recognise(
         self,
@@ -214,25 +200,11 @@ class Verifier:
         return [crop for prepared, number in found for face in prepared[number : number + 1] for crop in face.augmented]
 
     def _search(self, workspace: Workspace, person_id: str, probes: Sequence[_Probe]) -> VerificationResult:
-        self._reconciler.finish_enrollments(workspace)
-        found = self._found(workspace, probes)
+        found = self._people.search(workspace, [probe.templates for probe in probes]).people
         for record, match in found:
             if record.person_id == person_id:
                 return VerificationResult(VerificationOutcome.FOUND_SAME, display_name(record.name), match)
         return VerificationResult(VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE)
-
-    def _found(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[tuple[PersonRecord, PersonMatch]]:
-        """People found, best first; again where people had no templates, or templates had no row, until all have."""
-        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
-        while True:
-            identified = self._embedder.identify(comparison, [probe.templates for probe in probes])
-            embedded = self._reconciler.embed_all_missing(workspace, identified.generation)
-            found = [(workspace.records.find(match.person_id), match) for match in identified.matches]
-            orphaned = [match.person_id for record, match in found if record is None]
-            if not (orphaned or embedded) or seconds_left() < 1:
-                return [(record, match) for record, match in found if record is not None]
-            for person_id in orphaned:
-                self._reconciler.remove_orphaned(workspace, person_id)
 
 
 def _only_real(probes: Sequence[_Probe], liveness: Sequence[FaceLiveness]) -> list[_Probe]:

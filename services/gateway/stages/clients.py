@@ -14,12 +14,15 @@ from services.common.faces import LANDMARK_NAMES, Box, Verdict
 from services.common.limits import MAX_BODY_BYTES
 from services.gateway.stages.channels import ask
 from services.gateway.stages.types import (
+    USUAL,
+    AppliedThreshold,
     ClaimDecision,
     Comparison,
     CropFile,
     Detection,
     EnrollmentPhoto,
     FaceLiveness,
+    FacePair,
     FaceTemplate,
     FoundFace,
     FusedDecision,
@@ -27,6 +30,7 @@ from services.gateway.stages.types import (
     ModelFacts,
     PersonMatch,
     PhotoQuality,
+    Strictness,
 )
 
 #: Faces in one call, and bytes of their crops: of any number of faces of any size, each call fits a message.
@@ -142,6 +146,7 @@ class EmbedderClient:
         probes: Sequence[tuple[FaceTemplate, ...]],
         augmented: Sequence[CropFile],
         needed: tuple[int, int],
+        strictness: Strictness = USUAL,
     ) -> ClaimDecision:
         request = embedder_pb2.VerifyFacesRequest(
             person_id=person_id,
@@ -150,6 +155,7 @@ class EmbedderClient:
             probes=[_from_templates(templates) for templates in probes],
             min_pairs=needed[0],
             min_augmented_pairs=needed[1],
+            strictness=_from_strictness(strictness),
         )
         if not augmented:
             return _to_decision([ask(self._stub.VerifyFaces, request)], needed[1])
@@ -165,14 +171,39 @@ class EmbedderClient:
     def generation(self, models: Sequence[str]) -> str:
         return ask(self._stub.FindUnenrolled, embedder_pb2.FindUnenrolledRequest(models=models)).generation
 
-    def identify(self, comparison: Comparison, probes: Sequence[tuple[FaceTemplate, ...]]) -> Identification:
+    def identify(
+        self,
+        comparison: Comparison,
+        probes: Sequence[tuple[FaceTemplate, ...]],
+        top_k: int = 0,
+        strictness: Strictness = USUAL,
+    ) -> Identification:
         request = embedder_pb2.IdentifyFacesRequest(
             models=comparison.models,
             distance=DISTANCES[comparison.distance],
             probes=[_from_templates(templates) for templates in probes],
+            top_k=top_k,
+            strictness=_from_strictness(strictness),
         )
         answer = ask(self._stub.IdentifyFaces, request)
-        return Identification(tuple(_to_match(match) for match in answer.matches), answer.generation)
+        applied = tuple(AppliedThreshold(one.model, one.threshold, one.fmr or None) for one in answer.thresholds)
+        return Identification(tuple(_to_match(match) for match in answer.matches), answer.generation, applied)
+
+    def compare(
+        self,
+        comparison: Comparison,
+        probes: Sequence[tuple[FaceTemplate, ...]],
+        others: Sequence[tuple[FaceTemplate, ...]],
+        strictness: Strictness = USUAL,
+    ) -> list[FacePair]:
+        request = embedder_pb2.CompareFacesRequest(
+            models=comparison.models,
+            distance=DISTANCES[comparison.distance],
+            probes=[_from_templates(templates) for templates in probes],
+            others=[_from_templates(templates) for templates in others],
+            strictness=_from_strictness(strictness),
+        )
+        return [_to_pair(pair) for pair in ask(self._stub.CompareFaces, request).pairs]
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         answer = ask(self._stub.RebuildIndex, embedder_pb2.RebuildIndexRequest(models=models))
@@ -219,12 +250,17 @@ def _prepare_request(image: bytes, size: tuple[int, int]) -> detector_pb2.Prepar
 
 def _to_face(proto: detector_pb2.PreparedFace) -> FoundFace:
     augmented = tuple(_to_crop(crop) for crop in proto.augmented)
-    return FoundFace(convert.to_box(proto.face.box), _to_crop(proto.crop), augmented, proto.face.quarter_turns)
+    box, landmarks = convert.to_box(proto.face.box), _to_points(proto.face.landmarks)
+    return FoundFace(box, _to_crop(proto.crop), augmented, proto.face.quarter_turns, landmarks, proto.face.confidence)
 
 
 def _to_crop(proto: face_pb2.FaceCrop) -> CropFile:
-    points = (getattr(proto.landmarks, name) for name in LANDMARK_NAMES)
-    return CropFile(proto.image, tuple((point.x, point.y) for point in points))
+    return CropFile(proto.image, _to_points(proto.landmarks))
+
+
+def _to_points(proto: face_pb2.Landmarks) -> tuple[tuple[float, float], ...]:
+    points = (getattr(proto, name) for name in LANDMARK_NAMES)
+    return tuple((point.x, point.y) for point in points)
 
 
 def _from_crop(crop: CropFile) -> face_pb2.FaceCrop:
@@ -265,7 +301,34 @@ def _to_decision(answers: Sequence[embedder_pb2.VerifyFacesResponse], min_augmen
 
 
 def _to_match(proto: embedder_pb2.Match) -> PersonMatch:
-    return PersonMatch(proto.person_id, proto.distance, proto.threshold, proto.fmr or None)
+    return PersonMatch(
+        proto.person_id,
+        proto.distance,
+        proto.threshold,
+        proto.fmr or None,
+        proto.similarity,
+        proto.model,
+        proto.probe,
+    )
+
+
+def _to_pair(proto: embedder_pb2.CompareFacesResponse.Pair) -> FacePair:
+    return FacePair(
+        proto.probe,
+        proto.other,
+        proto.matches,
+        proto.model,
+        proto.distance,
+        proto.threshold,
+        proto.similarity,
+        proto.fmr or None,
+    )
+
+
+def _from_strictness(strictness: Strictness) -> embedder_pb2.Strictness | None:
+    if strictness == USUAL:
+        return None
+    return embedder_pb2.Strictness(threshold=strictness.threshold or 0.0, max_fmr=strictness.max_fmr or 0.0)
 
 
 def _to_fusion(proto: results_pb2.Fusion) -> FusedDecision:

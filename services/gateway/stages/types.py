@@ -30,12 +30,16 @@ class FoundFace:
     Attributes:
         box: in the photo's frame.
         quarter_turns: by how many quarters it is turned clockwise in the photo, 0 to 3.
+        landmarks: five (x, y) in the photo's frame, in the order of LANDMARK_NAMES.
+        confidence: that it is a face, 0 to 1.
     """
 
     box: Box
     crop: CropFile
     augmented: tuple[CropFile, ...]
     quarter_turns: int = 0
+    landmarks: tuple[tuple[float, float], ...] = ()
+    confidence: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -84,13 +88,57 @@ class Comparison:
 
 @dataclass(frozen=True)
 class PersonMatch:
-    """A probe's distance to a photo of a person, the threshold for it, and the false match rate that this stands for, if
-    that is known."""
+    """A probe's distance to a photo of a person.
+
+    Attributes:
+        threshold: that was applied.
+        fmr: false match rate that it stands for, if that is known.
+        similarity: 0 to 100; 50 at the model's usual threshold.
+        probe: which one it was, from 0.
+    """
 
     person_id: str
     distance: float
     threshold: float
     fmr: float | None = None
+    similarity: float = 0.0
+    model: str = ""
+    probe: int = 0
+
+
+@dataclass(frozen=True)
+class Strictness:
+    """Which threshold is applied rather than the usual one, at most one of them: a distance, or a false match rate."""
+
+    threshold: float | None = None
+    max_fmr: float | None = None
+
+
+#: The usual one.
+USUAL = Strictness()
+
+
+@dataclass(frozen=True)
+class FacePair:
+    """Two faces compared, by their numbers; `fmr`: the share of pairs of two people that are as near or nearer."""
+
+    probe: int
+    other: int
+    matches: bool
+    model: str
+    distance: float
+    threshold: float
+    similarity: float
+    fmr: float | None
+
+
+@dataclass(frozen=True)
+class AppliedThreshold:
+    """A model's in a search, and the false match rate it stands for, if that is known."""
+
+    model: str
+    threshold: float
+    fmr: float | None
 
 
 @dataclass(frozen=True)
@@ -123,6 +171,7 @@ class Identification:
 
     matches: tuple[PersonMatch, ...]
     generation: str
+    thresholds: tuple[AppliedThreshold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,14 +238,30 @@ class EmbedderStage(Protocol):
         probes: Sequence[tuple[FaceTemplate, ...]],
         augmented: Sequence[CropFile],
         needed: tuple[int, int],
+        strictness: Strictness = USUAL,
     ) -> ClaimDecision:
         """1:1. `needed`: matching pairs that verify, of probes as photographed and of augmented ones."""
 
     def generation(self, models: Sequence[str]) -> str:
         """See Identification."""
 
-    def identify(self, comparison: Comparison, probes: Sequence[tuple[FaceTemplate, ...]]) -> Identification:
-        """1:N."""
+    def identify(
+        self,
+        comparison: Comparison,
+        probes: Sequence[tuple[FaceTemplate, ...]],
+        top_k: int = 0,
+        strictness: Strictness = USUAL,
+    ) -> Identification:
+        """1:N. `top_k`: so many people of each probe, in the order of the probes; 0: one match a person, best first."""
+
+    def compare(
+        self,
+        comparison: Comparison,
+        probes: Sequence[tuple[FaceTemplate, ...]],
+        others: Sequence[tuple[FaceTemplate, ...]],
+        strictness: Strictness = USUAL,
+    ) -> list[FacePair]:
+        """Every pair of a probe and another face."""
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""

@@ -49,7 +49,7 @@ def test_opposite_unit_templates_are_two_apart():
 def test_pairs_at_the_threshold_match():
     criterion = Criterion("M", Metric.EUCLIDEAN, 1.0)
     pairs = compare(criterion, np.array([[0.0, 0]], dtype=np.float32), "anna", gallery([1.0, 0], [1.001, 0], [0, 0.5]))
-    assert pairs == Pairs(2, Match("anna", "2.png", "M", 0.5, 1.0))
+    assert pairs == Pairs(2, Match("anna", "2.png", "M", 0.5, 1.0, similarity=75.0))
 
 
 def test_equal_distances_are_settled_by_photo_id():

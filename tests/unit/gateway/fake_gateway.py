@@ -14,6 +14,8 @@ from reco.gateway.v1 import legacy_pb2
 
 from services.common import call
 from services.gateway.access.attempts import Attempts
+from services.gateway.api.faces import FacesServicer
+from services.gateway.api.form_messages import FormServicer
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.info import InfoServicer
 from services.gateway.api.people import PeopleServicer
@@ -56,6 +58,8 @@ class FakeGateway:
         self.pipeline = build_pipeline(detector, liveness, self.embedder, self._executor, attempts)
         self.rest = LegacyServicer(self.workspaces, self.pipeline, GatewayMetrics())
         self.people_api = PeopleServicer(self.workspaces, self.pipeline)
+        self.faces_api = FacesServicer(self.workspaces, self.pipeline)
+        self.forms_api = FormServicer(self.faces_api, self.people_api)
         self.info_api = InfoServicer(self.workspaces, self.embedder)
         self.typed = GatewayServicer(self.workspaces, self.pipeline, GatewayMetrics())
 

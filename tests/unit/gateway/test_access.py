@@ -7,7 +7,7 @@ import pytest
 from google.api import annotations_pb2
 from grpc_health.v1 import health_pb2
 from reco.access.v1 import ext_authz_pb2
-from reco.gateway.v1 import gateway_pb2, info_pb2, legacy_pb2, people_pb2
+from reco.gateway.v1 import faces_pb2, gateway_pb2, info_pb2, legacy_pb2, people_pb2
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
@@ -159,7 +159,7 @@ def test_what_each_role_may_by_method(table: KeyTable, decide: Callable[..., Adm
 
 
 def test_every_path_of_the_table_is_one_that_there_is():
-    modules = (gateway_pb2, legacy_pb2, people_pb2, info_pb2, health_pb2)
+    modules = (gateway_pb2, legacy_pb2, people_pb2, faces_pb2, info_pb2, health_pb2)
     files = [module.DESCRIPTOR for module in modules]
     methods = [method for file in files for service in file.services_by_name.values() for method in service.methods]
     there = {f"/{method.containing_service.full_name}/{method.name}" for method in methods}

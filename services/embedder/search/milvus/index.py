@@ -201,7 +201,7 @@ class MilvusIndex:
         with self._milvus.call() as client:
             return self._owners(client, f"{bucket:03x}")
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float, people: int = 1) -> list[list[Hit]]:
         hits: list[list[Hit]] = []
         size = 1 if self._milvus.is_file else PROBE_BATCH
         with self._milvus.turn:
@@ -209,7 +209,9 @@ class MilvusIndex:
                 some = probes[start : start + size]
                 questions = [_Question(probe, metric) for probe in some]
                 first = map(self._first, questions, self._fetch(questions, FIRST_CANDIDATES))
-                hits += [nearest(probe, metric, threshold, [one]) for probe, one in zip(some, first, strict=True)]
+                hits += [
+                    nearest(probe, metric, threshold, [one], people) for probe, one in zip(some, first, strict=True)
+                ]
         return hits
 
     def _first(self, question: "_Question", found: "Found") -> Candidates:

@@ -164,8 +164,8 @@ class _Current:
         self._model = model
         self._dimension = dimension
 
-    def search(self, probes: np.ndarray, metric: Metric, threshold: float) -> list[list[Hit]]:
-        return self._with_index(lambda index: index.search(probes, metric, threshold))
+    def search(self, probes: np.ndarray, metric: Metric, threshold: float, people: int = 1) -> list[list[Hit]]:
+        return self._with_index(lambda index: index.search(probes, metric, threshold, people))
 
     def __len__(self) -> int:
         return self._with_index(len)

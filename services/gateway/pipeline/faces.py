@@ -1,0 +1,230 @@
+"""Faces in a picture that is looked at and not kept: where they are, whose they are, whether two are one person's."""
+
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from services.common.faces import Verdict
+from services.gateway.errors import NoFace
+from services.gateway.pipeline.appearance import Pose, complaints_of, pose_of
+from services.gateway.pipeline.parallel import attempt, submit
+from services.gateway.pipeline.people import check_person_id
+from services.gateway.pipeline.profile import profile_of
+from services.gateway.pipeline.search import EnrolledPeople
+from services.gateway.stages.types import (
+    USUAL,
+    AppliedThreshold,
+    Comparison,
+    Detection,
+    FaceLiveness,
+    FacePair,
+    FaceTemplate,
+    FoundFace,
+    PersonMatch,
+    PhotoQuality,
+    Stages,
+    Strictness,
+)
+from services.gateway.storage.profiles import Profile
+from services.gateway.storage.types import Workspace
+
+#: Faces of a picture that are looked at, the largest first; of two that are compared, of each.
+MAX_FACES = 64
+#: People who are looked through for those with a label.
+MOST_WITH_LABELS = 100
+
+
+class Claims(Protocol):
+    """Limits how often an ID may be claimed; see Attempts."""
+
+    def claim(self, person_id: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class SeenFace:
+    """A face, and how it looks; `liveness` is None where it was not asked for."""
+
+    face: FoundFace
+    pose: Pose
+    complaints: tuple[str, ...]
+    liveness: FaceLiveness | None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a picture shows: faces, the largest first, and how good it is."""
+
+    faces: tuple[SeenFace, ...]
+    quality: PhotoQuality
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """Two pictures compared: the faces of each, the largest first, and every pair of them, the most alike first."""
+
+    faces: tuple[FoundFace, ...]
+    others: tuple[FoundFace, ...]
+    pairs: tuple[FacePair, ...]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who is wanted.
+
+    Attributes:
+        top_k: people of each face, 1 to 100.
+        labels: only people who have one of them; none: all.
+    """
+
+    top_k: int
+    labels: frozenset[str] = frozenset()
+    strictness: Strictness = USUAL
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A face and who it may be, best first; nobody: unknown."""
+
+    face: FoundFace
+    candidates: tuple[tuple[Profile, PersonMatch], ...]
+
+
+@dataclass(frozen=True)
+class Identities:
+    """Faces, the largest first, and the thresholds that were applied."""
+
+    faces: tuple[Identity, ...]
+    thresholds: tuple[AppliedThreshold, ...]
+
+
+@dataclass(frozen=True)
+class FaceClaim:
+    """That a picture shows somebody, and how that is looked at."""
+
+    person_id: str
+    skip_liveness: bool = False
+    largest_only: bool = False
+    strictness: Strictness = USUAL
+
+
+@dataclass(frozen=True)
+class FaceVerdict:
+    """Whether it does.
+
+    Attributes:
+        person: None unless verified.
+        match: of the nearest face; None where none was compared.
+        liveness: of the faces, the largest first; none where it was skipped.
+    """
+
+    person: Profile | None
+    match: PersonMatch | None
+    liveness: tuple[FaceLiveness, ...]
+
+    @property
+    def spoof(self) -> bool:
+        """Whether no face is a living one."""
+        return bool(self.liveness) and not any(face.verdict is Verdict.REAL for face in self.liveness)
+
+
+class FaceReader:
+    """Looks at pictures. Every method raises InvalidImage and StageUnavailable, and all but `see` DatabaseUnavailable."""
+
+    def __init__(self, stages: Stages, people: EnrolledPeople, attempts: Claims, executor: Executor):
+        self._detector = stages.detector
+        self._liveness = stages.liveness
+        self._embedder = stages.embedder
+        self._people = people
+        self._attempts = attempts
+        self._executor = executor
+
+    def see(self, workspace: Workspace, image: bytes, check_liveness: bool, largest_only: bool) -> Sight:
+        """The faces of a picture; none is an answer."""
+        scoring = submit(self._executor, self._detector.score, image)
+        found = self._detect(workspace, image, largest_only)
+        checks: Sequence[FaceLiveness | None] = [None] * len(found.faces)
+        if check_liveness and found.faces:
+            checks = self._check(found)
+        quality = scoring.result()
+        faces = [
+            SeenFace(face, pose_of(face.landmarks), tuple(complaints_of(face, quality)), liveness)
+            for face, liveness in zip(found.faces, checks, strict=True)
+        ]
+        return Sight(tuple(faces), quality)
+
+    def compare(
+        self, workspace: Workspace, image: bytes, other: bytes, largest_only: bool, strictness: Strictness
+    ) -> Likeness:
+        """Every face of one picture with every face of another; raises NoFace where one has none."""
+        second = submit(self._executor, self._embedded, workspace, other, largest_only, "other_image")
+        faces, probes = self._embedded(workspace, image, largest_only)
+        others, templates = second.result()
+        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
+        pairs = self._embedder.compare(comparison, probes, templates, strictness)
+        return Likeness(faces, others, tuple(sorted(pairs, key=lambda pair: pair.distance / pair.threshold)))
+
+    def identify(self, workspace: Workspace, image: bytes, largest_only: bool, question: Question) -> Identities:
+        """Who the faces of a picture are; a picture without any has none."""
+        found = self._detect(workspace, image, largest_only)
+        if not found.faces:
+            return Identities((), ())
+        probes = self._embed(workspace, found.faces)
+        most = MOST_WITH_LABELS if question.labels else question.top_k
+        people = self._people.search(workspace, probes, most, question.strictness)
+        candidates: list[list[tuple[Profile, PersonMatch]]] = [[] for _ in found.faces]
+        for record, match in people.people:
+            profile = profile_of(workspace, record)
+            if not question.labels or question.labels & set(profile.labels):
+                candidates[match.probe].append((profile, match))
+        named = zip(found.faces, candidates, strict=True)
+        faces = tuple(Identity(face, tuple(those[: question.top_k])) for face, those in named)
+        return Identities(faces, people.thresholds)
+
+    def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict:
+        """Whether a picture shows the person of an ID.
+
+        Raises:
+            InvalidPersonId, NoFace, NotEnrolled, PersonFolderMissing, LivenessUnavailable, TooManyAttempts.
+        """
+        person_id = check_person_id(claim.person_id, workspace.env.id_regex)
+        self._attempts.claim(person_id)
+        enrolled = submit(self._executor, attempt, self._people.get, workspace, person_id)
+        found = self._detect(workspace, image, claim.largest_only)
+        if not found.faces:
+            raise NoFace("image: no face was found")
+        embedding = submit(self._executor, self._embed, workspace, found.faces)
+        liveness = () if claim.skip_liveness else tuple(self._check(found))
+        verdict = FaceVerdict(None, None, liveness)
+        if verdict.spoof:
+            return verdict
+        record = enrolled.result().result()
+        probes = embedding.result()
+        if liveness:
+            judged = zip(probes, liveness, strict=True)
+            probes = [probe for probe, one in judged if one.verdict is Verdict.REAL]
+        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
+        decision = self._embedder.verify(person_id, comparison, probes, (), (1, 1), claim.strictness)
+        person = profile_of(workspace, record) if decision.verified else None
+        return replace(verdict, person=person, match=decision.best)
+
+    def _detect(self, workspace: Workspace, image: bytes, largest_only: bool) -> Detection:
+        """With the largest faces first."""
+        found = self._detector.detect(image, workspace.crop_size)
+        largest = sorted(found.faces, key=lambda face: face.box.width * face.box.height, reverse=True)
+        return replace(found, faces=tuple(largest[: 1 if largest_only else MAX_FACES]))
+
+    def _check(self, found: Detection) -> list[FaceLiveness]:
+        boxes = [face.box.scaled(1 / found.factor) for face in found.faces]
+        return self._liveness.check(found.image, boxes, [face.quarter_turns for face in found.faces])
+
+    def _embed(self, workspace: Workspace, faces: Sequence[FoundFace]) -> list[tuple[FaceTemplate, ...]]:
+        return self._embedder.embed(workspace.env.selected_models, [face.crop for face in faces])
+
+    def _embedded(
+        self, workspace: Workspace, image: bytes, largest_only: bool, field: str = "image"
+    ) -> tuple[tuple[FoundFace, ...], list[tuple[FaceTemplate, ...]]]:
+        found = self._detect(workspace, image, largest_only)
+        if not found.faces:
+            raise NoFace(f"{field}: no face was found")
+        return found.faces, self._embed(workspace, found.faces)

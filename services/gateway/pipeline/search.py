@@ -1,0 +1,78 @@
+"""Enrolled people whom faces are compared with, brought up to date first: 1:1 by their ID, 1:N all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.common.call import seconds_left
+from services.common.errors import DatabaseRefused
+from services.gateway.errors import NotEnrolled, PersonFolderMissing
+from services.gateway.pipeline.reconcile import Reconciler
+from services.gateway.stages.types import (
+    USUAL,
+    AppliedThreshold,
+    Comparison,
+    EmbedderStage,
+    FaceTemplate,
+    PersonMatch,
+    Strictness,
+)
+from services.gateway.storage.types import PersonRecord, Workspace
+
+
+@dataclass(frozen=True)
+class Found:
+    """People who match, best first (of each probe, where so many of each were asked for), and the thresholds applied."""
+
+    people: list[tuple[PersonRecord, PersonMatch]]
+    thresholds: tuple[AppliedThreshold, ...]
+
+
+class EnrolledPeople:
+    """Finds people among all who are enrolled."""
+
+    def __init__(self, embedder: EmbedderStage, reconciler: Reconciler):
+        self._embedder = embedder
+        self._reconciler = reconciler
+
+    def get(self, workspace: Workspace, person_id: str) -> PersonRecord:
+        """The person of an ID, with templates by every model.
+
+        Raises:
+            NotEnrolled, PersonFolderMissing, DatabaseUnavailable.
+        """
+        try:
+            self._reconciler.finish_enrollments(workspace, person_id)
+            record = workspace.records.find(person_id)
+        except DatabaseRefused as err:
+            raise NotEnrolled(str(err)) from err
+        if record is None:
+            raise NotEnrolled(f"{person_id!r} is not enrolled")
+        if not workspace.photos.has(record.folder):
+            raise PersonFolderMissing(f"the folder of {person_id!r} is gone")
+        self._reconciler.embed_missing(workspace, record)
+        return record
+
+    def search(
+        self,
+        workspace: Workspace,
+        probes: Sequence[tuple[FaceTemplate, ...]],
+        top_k: int = 0,
+        strictness: Strictness = USUAL,
+    ) -> Found:
+        """Whom the probes show; again where people had no templates, or templates had no row, until all have.
+
+        Args:
+            top_k: see EmbedderStage.identify.
+        """
+        self._reconciler.finish_enrollments(workspace)
+        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
+        while True:
+            identified = self._embedder.identify(comparison, probes, top_k, strictness)
+            embedded = self._reconciler.embed_all_missing(workspace, identified.generation)
+            found = [(workspace.records.find(match.person_id), match) for match in identified.matches]
+            orphaned = dict.fromkeys(match.person_id for record, match in found if record is None)
+            if not (orphaned or embedded) or seconds_left() < 1:
+                people = [(record, match) for record, match in found if record is not None]
+                return Found(people, identified.thresholds)
+            for person_id in orphaned:
+                self._reconciler.remove_orphaned(workspace, person_id)
