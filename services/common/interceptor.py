@@ -102,7 +102,8 @@ class Boundary(grpc.ServerInterceptor):
 
 
 def _quiet(handler: "Handler") -> "Handler":
-    """A method that is neither logged nor counted, such as a library's own: only what it cannot read is answered for it."""
+    """A method that is neither logged nor counted, such as a library's own: only what it cannot read, and what it does not
+    do, is answered for it."""
     decode, encode = _reader(handler.request_deserializer), handler.response_serializer
 
     def read(request: Any, context: grpc.ServicerContext) -> Any:
@@ -112,9 +113,14 @@ def _quiet(handler: "Handler") -> "Handler":
 
     if handler.unary_unary:
         single = handler.unary_unary
-        return grpc.unary_unary_rpc_method_handler(
-            lambda one, context: single(read(one, context), context), decode, encode
-        )
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                return single(read(request, context), context)
+            except NotImplementedError:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, "not implemented")
+
+        return grpc.unary_unary_rpc_method_handler(answer, decode, encode)
     if handler.unary_stream:
         many = handler.unary_stream
         return grpc.unary_stream_rpc_method_handler(

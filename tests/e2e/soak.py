@@ -189,10 +189,10 @@ class Result:
         return [*(f"{name} ended" for name in self.dead), *self.watch.complaints(), *self.load.wrong]
 
 
-def run(folder: Path, plan: Plan, server: MariaDB | None) -> Result:
-    """Soaks a system of its own."""
-    settings = server.settings if server else {}
-    with System(folder, None, UNLIMITED, NUM_AUG="1", **settings) as system:
+def run(folder: Path, plan: Plan, server: MariaDB | None, **more: str) -> Result:
+    """Soaks a system of its own, with more settings of `.env`."""
+    settings = {**(server.settings if server else {}), "NUM_AUG": "1", **more}
+    with System(folder, None, UNLIMITED, **settings) as system:
         watch = Watch({name: system.pids(name)[-1] for name in (*NAMES, "envoy")})
         outages = Outages()
         load = Load(system.port, outages)

@@ -89,6 +89,13 @@ def test_what_is_no_message_is_an_invalid_argument(channel, caplog, method: str,
     assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO]
 
 
+def test_what_a_library_does_not_do_is_not_implemented(channel, caplog):
+    with pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary("/grpc.health.v1.Health/List")(b"", timeout=10)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO]
+
+
 def test_what_is_not_utf8_comes_out_marked(channel):
     answer = call(channel, f"{LEGACY}UploadImgs", b"\x0a\x05ann\xff\xfe\x12\x06\x0a\x01\xff\x12\x01\xff")
     assert (answer.content_type, answer.data) == ("ann\ufffd\ufffd", "\ufffd".encode() + b"\xff")
