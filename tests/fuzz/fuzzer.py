@@ -15,7 +15,7 @@ from hypothesis.errors import HypothesisException
 from tests.e2e.services import NAMES
 from tests.e2e.system import System
 from tests.e2e.watch import Sample, Watch
-from tests.fuzz import calls, rest
+from tests.fuzz import calls, frames, rest
 from tests.fuzz.edits import chosen
 from tests.fuzz.inputs import Input, save
 from tests.fuzz.messages import Messages
@@ -112,6 +112,8 @@ class Fuzzer:
         messages = Messages(hints)
         kinds: list[st.SearchStrategy[Input]] = [calls.calls(method, messages) for method in protos.methods()]
         kinds += [rest.exchanges(endpoint, hints) for endpoint in protos.endpoints()]
+        through_envoy = [one for one in protos.methods() if "envoy" in calls.targets(one.containing_service.full_name)]
+        kinds += [frames.exchanges(method, messages) for method in through_envoy if not method.server_streaming]
         return chosen(kinds).flatmap(lambda kind: kind)
 
     def _batch(self, strategy: st.SearchStrategy[Input], seed: int, inputs: int) -> None:
@@ -165,6 +167,8 @@ class Fuzzer:
 
     def _judged(self, one: Input) -> tuple[Answer, str | None]:
         answer = self.sender.send(one)
+        if "GOAWAY received; Error code: 0" in answer.text:  # sent just when the server closed a connection for its age
+            answer = self.sender.send(one)
         if dead := self._watch.dead():
             return answer, f"{', '.join(dead)} ended"
         why = fault(one, answer)

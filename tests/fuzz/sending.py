@@ -65,7 +65,6 @@ class Sender:
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_metadata_size", 1 << 20),
-            ("grpc.enable_retries", 0),
         ]
         self._channels = {name: grpc.insecure_channel(address, options) for name, address in addresses.items()}
         host, _, port = addresses["envoy"].rpartition(":")
@@ -90,7 +89,7 @@ class Sender:
             return err.code().name, err.details() or ""
         return "OK", ""
 
-    def _exchange(self, one: Exchange) -> tuple[int, str]:
+    def _exchange(self, one: Exchange) -> tuple[str | int, str]:
         with socket.create_connection(self._http, timeout=self._patience) as connection:
             try:
                 with suppress(BrokenPipeError, ConnectionResetError):  # answered before all was sent
@@ -99,11 +98,19 @@ class Sender:
                         connection.shutdown(socket.SHUT_WR)
                 answer = http.client.HTTPResponse(connection, method=one.method)
                 answer.begin()
+                if answer.getheader("content-type", "").startswith("application/grpc"):
+                    return _name(answer.getheader("grpc-status", "0")), answer.getheader("grpc-message") or ""
                 return answer.status, answer.read().decode("utf-8", "replace")
             except TimeoutError:
                 return 0, "no answer"
             except (http.client.HTTPException, OSError) as err:
                 return 0, f"no answer: {err!r}"
+
+
+def _name(grpc_status: str) -> str:
+    """A status of gRPC by its number, as HTTP has it in a header."""
+    names = {str(code.value[0]): code.name for code in grpc.StatusCode}
+    return names.get(grpc_status, "UNKNOWN")
 
 
 def fault(one: Input, answer: Answer) -> str | None:
@@ -124,6 +131,8 @@ def _call_fault(one: Call, answer: Answer) -> str | None:
 def _exchange_fault(one: Exchange, answer: Answer) -> str | None:
     if answer.status == 0:
         return answer.text if one.whole else None
+    if answer.status in FAULTS:
+        return f"{answer.status}: {answer.text[:300]}"
     if answer.status in HTTP_FAULTS:
         return f"HTTP {answer.status}: {answer.text[:300]}"
     if one.method == "HEAD" or not one.whole:
