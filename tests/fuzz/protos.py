@@ -1,5 +1,6 @@
 """What there is to call, by the protos themselves: an RPC that is added is known at once."""
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,16 +43,11 @@ class Protos:
         files = descriptor_pb2.FileDescriptorSet.FromString(descriptor_set.read_bytes()).file
         self._pool = descriptor_pool.Default()
         for file in files:
-            self._add(file)
+            importlib.import_module(
+                file.name.removesuffix(".proto").replace("/", ".") + "_pb2"
+            )  # adds itself to the pool
         self._services = [f"{file.package}.{service.name}" for file in files for service in file.service]
         self._services += OF_ALL
-
-    def _add(self, file: descriptor_pb2.FileDescriptorProto) -> None:
-        """Unless the file's stubs have been imported."""
-        try:
-            self._pool.FindFileByName(file.name)
-        except KeyError:
-            self._pool.AddSerializedFile(file.SerializeToString())
 
     def methods(self) -> list[MethodDescriptor]:
         """All RPCs."""
