@@ -72,8 +72,7 @@ def hints(known: world.Known) -> Hints:
         "max_side_px": st.sampled_from((0, 100, 2000)),
         "google.api.HttpBody": forms.http_bodies(photo),
     }
-    plain = Messages(one)
-    rough = plain.of(cast(Descriptor, embedder_pb2.Template.DESCRIPTOR))
+    rough = Messages(one).of(cast(Descriptor, embedder_pb2.Template.DESCRIPTOR))
     one["templates"] = st.lists(
         st.integers(0, 9).flatmap(lambda odd: rough if odd == 9 else chosen(templates)), max_size=2
     )
