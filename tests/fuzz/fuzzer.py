@@ -24,6 +24,11 @@ from tests.fuzz.sending import Answer, Sender, fault
 from tests.fuzz.world import World
 
 
+#: How often is asked again where nothing answered: a connection may just have been closed for its age, and of a frame that
+#: is no message gRPC sometimes resets the call rather than say why.
+AGAIN = 3
+
+
 @dataclass(frozen=True)
 class Bounds:
     """How inputs are tried.
@@ -167,8 +172,9 @@ class Fuzzer:
 
     def _judged(self, one: Input) -> tuple[Answer, str | None]:
         answer = self.sender.send(one)
-        if "GOAWAY received; Error code: 0" in answer.text:  # sent just when the server closed a connection for its age
-            answer = self.sender.send(one)
+        for _ in range(AGAIN):
+            if answer.status in ("UNAVAILABLE", 503) and not self._watch.dead():
+                answer = self.sender.send(one)
         if dead := self._watch.dead():
             return answer, f"{', '.join(dead)} ended"
         why = fault(one, answer)
