@@ -23,7 +23,6 @@ from tests.fuzz.protos import Protos
 from tests.fuzz.sending import Answer, Sender, fault
 from tests.fuzz.world import World
 
-
 #: How often is asked again where nothing answered: a connection may just have been closed for its age, and of a frame that
 #: is no message gRPC sometimes resets the call rather than say why.
 AGAIN = 3
