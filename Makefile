@@ -27,7 +27,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate calibrate bench load chaos rotate-key key keys revoke-key audit cert mysql lock clean
+.PHONY: help run check test demo proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mysql lock clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -44,6 +44,8 @@ help:
 	@echo "make bench     measure speed"
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
 	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
+	@echo "make fuzz      send INPUTS=… requests that are odd in every way, and check that none does harm"
+	@echo "make soak      keep it busy for MINUTES=…, restart its database, and check that it does not grow"
 	@echo "make rotate-key  encrypt what is stored by a new key (RECO_ENCRYPTION_KEY_FILE), while it runs"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
@@ -108,6 +110,12 @@ load: $(VENV)/.test gen/reco.pb
 
 chaos: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
 	@$(PY) -m tests.e2e.chaos $(CHAOS_ARGS)
+
+fuzz: $(VENV)/.test gen/reco.pb
+	@$(PY) -m tests.fuzz.run $(addprefix --inputs ,$(INPUTS)) $(addprefix --seed ,$(SEED)) $(addprefix --replay ,$(REPLAY))
+
+soak: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
+	@$(PY) -m tests.e2e.soak $(addprefix --minutes ,$(MINUTES))
 
 rotate-key: $(VENV)/.run gen/reco.pb .env
 	@$(PY) -m deploy.local.rotate_key

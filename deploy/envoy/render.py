@@ -57,6 +57,12 @@ def everywhere() -> dict[str, object]:
         "MAX_FORM_BYTES": MAX_FORM_BYTES,
         "FIRST_TOO_LARGE_FORM": MAX_FORM_BYTES + 1,
         "MESSAGE_107": "Endpoint request needs to be www-form-urlencoded, or form is empty.",
+        # Of a body that does not say its length: what is taken in before it is known whether the request may pass, and what
+        # is held of one without photos. The first, with all that comes at once (256 KiB, a window of HTTP/2), must be less
+        # than half of the second: else Envoy would stop reading and never begin again. The gateway refuses forms above
+        # MAX_FORM_BYTES.
+        "MAX_EARLY_BYTES": 16 << 10,
+        "MAX_HELD_BYTES": 640 << 10,
         # Photos as one message of the typed API, which Envoy has in memory, JSON several times over.
         "MAX_JSON_BYTES": MAX_JSON_BYTES,
         "FIRST_TOO_LARGE_JSON": MAX_JSON_BYTES + 1,

@@ -47,8 +47,10 @@ class Boundary(grpc.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> "Handler | None":
         handler, details = continuation(handler_call_details), handler_call_details
-        if handler is None or details.method.startswith(QUIET_SERVICES):
-            return handler
+        if handler is None:
+            return None
+        if details.method.startswith(QUIET_SERVICES):
+            return _quiet(handler)
         decode, encode = _reader(handler.request_deserializer), handler.response_serializer
         if handler.unary_unary:
             single = handler.unary_unary
@@ -96,6 +98,39 @@ class Boundary(grpc.ServerInterceptor):
                 self._metrics.ended(path, outcome.code, seconds)
                 span.ended(outcome.code)
                 log.info("%s %s%s %.1f ms", path, outcome.code, outcome.why, 1000 * seconds)
+
+
+def _quiet(handler: "Handler") -> "Handler":
+    """A method that is neither logged nor counted, such as a library's own: only what it cannot read, and what it does not
+    do, is answered for it."""
+    decode, encode = _reader(handler.request_deserializer), handler.response_serializer
+
+    def read(request: Any, context: grpc.ServicerContext) -> Any:
+        if isinstance(request, Unreadable):
+            context.abort_with_status(_answer(request))
+        return request
+
+    if handler.unary_unary:
+        single = handler.unary_unary
+
+        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+            try:
+                return single(read(request, context), context)
+            except NotImplementedError:
+                context.abort(grpc.StatusCode.UNIMPLEMENTED, "not implemented")
+
+        return grpc.unary_unary_rpc_method_handler(answer, decode, encode)
+    if handler.unary_stream:
+        many = handler.unary_stream
+        return grpc.unary_stream_rpc_method_handler(
+            lambda one, context: many(read(one, context), context), decode, encode
+        )
+    if handler.stream_stream:
+        stream = handler.stream_stream
+        return grpc.stream_stream_rpc_method_handler(
+            lambda requests, context: stream((read(one, context) for one in requests), context), decode, encode
+        )
+    return handler
 
 
 def _reader(decode: Callable[[bytes], Any] | None) -> Callable[[bytes], Any]:

@@ -27,6 +27,9 @@ GRACE = 20
 #: up when a connection ends, and so come to know new copies.
 MAX_CONNECTION_AGE, MAX_CALL = 30, 600
 
+#: Bytes of a call's headers: Envoy takes 60 KiB, and hands the path of a REST request on twice.
+MAX_METADATA = 128 << 10
+
 #: Seconds until a signal is surely seen. Python runs handlers between bytecodes of the main thread only, and a signal
 #: that comes just before that thread falls asleep does not wake it: an endless wait would miss it.
 SIGNAL_INTERVAL = 0.5
@@ -93,6 +96,8 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+                ("grpc.max_metadata_size", MAX_METADATA),
+                ("grpc.absolute_max_metadata_size", MAX_METADATA),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.bdp_probe", int(options.read_ahead)),
                 ("grpc.max_connection_age_ms", round(1000 * options.connection_age)),

@@ -75,7 +75,7 @@ def test_a_timeout_that_does_not_fit():
 def test_what_agrees_with_the_gateway(monkeypatch: pytest.MonkeyPatch):
     text = render({}, PLACE)
     assert MESSAGES[107] in text
-    assert f"max_request_bytes: {MAX_FORM_BYTES}" in text
+    assert f"start: {MAX_FORM_BYTES + 1}," in text
     monkeypatch.setenv("RECO_GATEWAY_THREADS", "0")
     monkeypatch.delenv("RECO_GATEWAY_UPLOADS", raising=False)
     assert f"max_requests: {Settings.from_environment().server.threads}, max_pending" in text
