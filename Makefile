@@ -2,8 +2,10 @@
 VENV   := .venv
 PY     := $(VENV)/bin/python
 # Byte code is made of what is imported, and kept: most modules of most packages never are.
-PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile
+INSTALL := -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile --require-hashes
+PIP    := $(PY) $(INSTALL)
 CONVERT := .venv-convert
+TOOLS  := .venv-tools
 PYTHON ?= python3
 PORT   ?= 8001
 comma  := ,
@@ -27,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key key keys revoke-key audit cert mysql lock clean
+.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key key keys revoke-key audit cert mysql lock vulnerabilities clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -44,6 +46,8 @@ help:
 	@echo "make load      load each gRPC method and REST endpoint, by ghz and wrk"
 	@echo "make chaos     kill and crowd enrollments, and check that nothing is lost"
 	@echo "make rotate-key  encrypt what is stored by a new key (RECO_ENCRYPTION_KEY_FILE), while it runs"
+	@echo "make lock      pin the packages of pyproject.toml anew, with their hashes"
+	@echo "make vulnerabilities  ask whether a pinned package is known to be vulnerable"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
 run: $(VENV)/.run gen/reco.pb .env
@@ -161,15 +165,21 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.check $(VENV)/.demo
 $(CONVERT)/.done: requirements/convert.txt requirements/convert-nodeps.txt | $(PY)
 	@echo "installing TensorFlow, to convert Keras files (once) …"
 	@test -x $(CONVERT)/bin/python || $(PYTHON) -m venv $(CONVERT)
-	@$(CONVERT)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@$(CONVERT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/convert-nodeps.txt
+	@$(CONVERT)/bin/python $(INSTALL) -r $<
+	@$(CONVERT)/bin/python $(INSTALL) --no-deps -r requirements/convert-nodeps.txt
 	@touch $@
 
-# Pins extras of pyproject.toml and all that they need, for Debian 12's Python, by earlier pins where those say something.
-LOCK := uv pip compile --quiet --python-version 3.11.2 --no-header --no-annotate --no-emit-index-url
-PIN = $(PY) -m $(LOCK) pyproject.toml -o requirements/$(1).txt $(2:%=--extra %) $(3:%=-c requirements/%.txt)
-lock: $(PY)
-	@$(PY) -m pip install --quiet uv
+# What looks after the pins, apart from what is pinned.
+$(TOOLS)/.done: requirements/tools.txt
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python $(INSTALL) -r $<
+	@touch $@
+
+# Pins extras of pyproject.toml and all that they need, with the hashes of their files, for Debian 12's Python, by earlier
+# pins where those say something.
+LOCK := pip compile --quiet --python-version 3.11.2 --generate-hashes --no-header --no-annotate --no-emit-index-url
+PIN = $(TOOLS)/bin/uv $(LOCK) pyproject.toml -o requirements/$(1).txt $(2:%=--extra %) $(3:%=-c requirements/%.txt)
+lock: $(TOOLS)/.done
 	$(call PIN,run,run)
 	$(call PIN,check,check,run)
 	$(call PIN,test,test,run check)
@@ -181,8 +191,13 @@ lock: $(PY)
 	$(call PIN,images/gateway,gateway mysql,run mysql)
 	$(call PIN,images/milvus,milvus,run milvus)
 	$(call PIN,convert,convert)
+	$(call PIN,convert-nodeps,convert-nodeps) --no-deps
 	$(call PIN,bench,bench)
-	$(PY) -m $(LOCK) pyproject.toml --extra demo | grep scikit-image > requirements/demo.txt
+	$(call PIN,demo,demo) --no-deps
+	$(call PIN,tools,tools)
+
+vulnerabilities: $(TOOLS)/.done
+	@$(PYTHON) -m deploy.local.vulnerabilities $(TOOLS)/bin/pip-audit requirements/*.txt requirements/images/*.txt
 
 clean:
-	rm -rf $(VENV) $(CONVERT) gen
+	rm -rf $(VENV) $(CONVERT) $(TOOLS) gen

@@ -85,10 +85,20 @@ def test_image(service: str):
 
 
 def test_images_install_what_everything_else_is_tested_with():
-    lines = [line for name in ("run", "mysql", "milvus") for line in (REQUIREMENTS / f"{name}.txt").open()]
-    tested = {line.strip() for line in lines}
+    files = [(REQUIREMENTS / f"{name}.txt").read_text() for name in ("run", "mysql", "milvus")]
+    tested = {line for file in files for line in file.splitlines()}
     for path in (REQUIREMENTS / "images").iterdir():
         assert set(path.read_text().splitlines()) <= tested, path.name
+
+
+def test_every_package_is_installed_by_its_hashes():
+    for path in REQUIREMENTS.rglob("*.txt"):
+        for pin in path.read_text().replace("\\\n", " ").splitlines():
+            assert re.fullmatch(r"[a-z0-9-]+==\S+( +--hash=sha256:[0-9a-f]{64})+", pin), (path.name, pin)
+    installs = [one.text for one in instructions() if re.search(r"\bpip\b.* install\b", one.text)]
+    installs += re.findall(r".*\bpip install\b.*", (ROOT / "Makefile").read_text())
+    assert len(installs) >= 3
+    assert all("--require-hashes" in one for one in installs), installs
 
 
 def test_the_embedders_image_may_have_the_client_of_milvus(tmp_path: Path):
