@@ -29,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key key keys revoke-key audit cert mysql lock vulnerabilities clean
+.PHONY: help run check test demo proto models evaluate bench load chaos rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -37,6 +37,7 @@ help:
 	@echo "make keys      list keys; make revoke-key NAME=door makes one worthless"
 	@echo "make audit     check and print the audit log"
 	@echo "make cert      make a certificate, for TLS"
+	@echo "make mtls      make certificates by which the services know each other, for RECO_MTLS"
 	@echo "make check     check style and types, and run the unit tests: a minute; sets itself up"
 	@echo "make test      do that, and run all other tests; sets itself up"
 	@echo "make demo      enroll and verify a person on the running system"
@@ -77,6 +78,11 @@ cert:
 		-subj /CN=reco -addext "subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:$$(uname -n)$(addprefix $(comma),$(NAMES))" \
 		-keyout $(TLS_FOLDER)/key.pem -out $(TLS_FOLDER)/cert.pem 2>/dev/null
 	@echo "made $(TLS_FOLDER)/cert.pem, for a year: RECO_TLS_CERT=$(TLS_FOLDER)/cert.pem RECO_TLS_KEY=$(TLS_FOLDER)/key.pem make run"
+
+# One for all services of this machine, for RECO_MTLS.
+mtls: $(VENV)/.run gen/reco.pb
+	@umask 077 && $(PY) -m deploy.docker.certificates --together var/mtls
+	@echo "RECO_MTLS=var/mtls make run"
 
 check: $(VENV)/.check gen/reco.pb
 	$(PY) -m ruff check .

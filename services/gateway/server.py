@@ -74,7 +74,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     metrics, tracing = Metrics("gateway"), open_tracing("gateway", settings.server.otlp)
     calls, counted = CallMetrics("client", metrics.registry), GatewayMetrics(metrics.registry)
     targets = {"detector": settings.detector, "liveness": settings.liveness, "embedder": settings.embedder}
-    channels = {name: open_channel(target, calls, tracing) for name, target in targets.items()}
+    identity = settings.server.identity
+    channels = {name: open_channel(target, calls, tracing, name, identity) for name, target in targets.items()}
     detector = DetectorClient(channels["detector"])
     liveness = LivenessClient(channels["liveness"])
     embedder = EmbedderClient(channels["embedder"])
