@@ -32,16 +32,18 @@ from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.audited import audited
 from services.gateway.pipeline.enroll import Enroller
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.pipeline import Pipeline
 from services.gateway.pipeline.rebuild import Rebuilder
 from services.gateway.pipeline.reconcile import Reconciler
+from services.gateway.pipeline.retention import Retention
 from services.gateway.pipeline.upload import Uploader
 from services.gateway.pipeline.verify import Verifier
 from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
 from services.gateway.stages.health import StageHealth
-from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage, Stages
+from services.gateway.stages.types import Stages
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.types import Workspace, Workspaces
 from services.gateway.storage.workspace import EnvWorkspaces
@@ -84,12 +86,14 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     database = Database(env_file.root)
     access, audit = open_access(settings, env_file, database), AuditFile(env_file, settings.audit_log).record
     workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
-    pipeline = audited(build_pipeline(detector, liveness, embedder, executor, Attempts(settings.attempts)), audit)
+    uses = LastUses(enabled=settings.person_days > 0)
+    stages = Stages(detector, liveness, embedder)
+    pipeline = audited(build_pipeline(stages, executor, Attempts(settings.attempts), uses), audit)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
     readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
-    reconciling = (workspaces, pipeline.reconciler)
+    reconciling = (workspaces, pipeline.reconciler, Retention(pipeline.enroller, uses, settings.person_days))
     threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
     return Server(
         settings.server,
@@ -125,29 +129,28 @@ def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Ac
 
 
 def build_pipeline(
-    detector: DetectorStage,
-    liveness: LivenessStage,
-    embedder: EmbedderStage,
-    executor: Executor,
-    attempts: Attempts | None = None,
+    stages: Stages, executor: Executor, attempts: Attempts | None = None, uses: LastUses | None = None
 ) -> Pipeline:
     """The pipeline on these stages; photos of one request are worked on side by side on the executor.
 
     Args:
         attempts: limits how often an ID may be claimed; nothing does if not given.
+        uses: is told who is used; nobody is if not given.
     """
-    reconciler = Reconciler(detector, embedder, executor)
+    reconciler = Reconciler(stages.detector, stages.embedder, executor)
+    uses = uses or LastUses(enabled=False)
     return Pipeline(
-        uploader=Uploader(detector, executor),
-        enroller=Enroller(detector, embedder, reconciler, executor),
-        verifier=Verifier(Stages(detector, liveness, embedder), reconciler, executor, attempts or Attempts(0)),
-        rebuilder=Rebuilder(embedder, reconciler),
+        uploader=Uploader(stages.detector, executor),
+        enroller=Enroller(stages.detector, stages.embedder, reconciler, executor, uses),
+        verifier=Verifier(stages, reconciler, executor, attempts or Attempts(0), uses),
+        rebuilder=Rebuilder(stages.embedder, reconciler),
         reconciler=reconciler,
     )
 
 
-def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
-    """Finishes or deletes what processes that died have left; a request that comes first does it for its own person."""
+def _reconcile(workspaces: Workspaces, reconciler: Reconciler, retention: Retention) -> None:
+    """Finishes or deletes what processes that died have left; a request that comes first does it for its own person.
+    Erases who is not used any more."""
     cleaned: Workspace | None = None
     swept = 0.0
     complaint = ""
@@ -162,6 +165,7 @@ def _reconcile(workspaces: Workspaces, reconciler: Reconciler) -> None:
                 reconciler.sweep(workspace)
                 swept = time.monotonic()
             reconciler.finish_all(workspace)
+            retention.sweep(workspace)
             complaint = ""
         except (RecoError, OSError) as err:
             if str(err) != complaint:

@@ -16,6 +16,7 @@ from enum import Enum
 from services.common.errors import DatabaseRefused, InvalidImage, RecoError
 from services.gateway.errors import NoSingleFace, NotEnrolled, RecordRefused, UploadUnknown
 from services.gateway.pipeline.erase import plan_erasure
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.pipeline.people import check_person_id, normalise_name
 from services.gateway.pipeline.reconcile import Reconciler
@@ -65,7 +66,15 @@ class _Draft:
 class Enroller:
     """Enrolls and erases people."""
 
-    def __init__(self, detector: DetectorStage, embedder: EmbedderStage, reconciler: Reconciler, executor: Executor):
+    def __init__(
+        self,
+        detector: DetectorStage,
+        embedder: EmbedderStage,
+        reconciler: Reconciler,
+        executor: Executor,
+        uses: LastUses,
+    ):
+        self._uses = uses
         self._detector = detector
         self._embedder = embedder
         self._reconciler = reconciler
@@ -94,13 +103,28 @@ class Enroller:
         """
         check_person_id(person_id, workspace.env.id_regex)
         with workspace.lock(person_id):
-            entries = workspace.records.journal(person_id)
-            record = workspace.records.find(person_id)
-            entry = plan_erasure(workspace, person_id, record, entries)
-            workspace.records.erase(record, entry)
-            self._reconciler.finish_locked(workspace, replace(entry, committed_at=math.inf), {})
-        if record is None and not entries:
+            was_there = self._delete_locked(workspace, person_id)
+        if not was_there:
             raise NotEnrolled(f"{person_id!r} is not enrolled")
+
+    def delete_unused(self, workspace: Workspace, person_id: str, day: int) -> bool:
+        """Erases a person who was last used before that day (since 1970); False where that is not so, or no more.
+
+        Raises:
+            ErasureIncomplete: see `delete`.
+        """
+        with workspace.lock(person_id):
+            last_use = workspace.records.last_uses([person_id]).get(person_id, day)
+            return last_use < day and self._delete_locked(workspace, person_id)
+
+    def _delete_locked(self, workspace: Workspace, person_id: str) -> bool:
+        """Whether there was anybody, or an enrollment that would have made somebody."""
+        entries = workspace.records.journal(person_id)
+        record = workspace.records.find(person_id)
+        entry = plan_erasure(workspace, person_id, record, entries)
+        workspace.records.erase(record, entry)
+        self._reconciler.finish_locked(workspace, replace(entry, committed_at=math.inf), {})
+        return record is not None or bool(entries)
 
     @staticmethod
     def _open(workspace: Workspace, upload_id: str) -> Upload:
@@ -150,9 +174,9 @@ class Enroller:
         augmented = tuple(photo.name for photo in draft.photos if photo.augmented)
         return EnrollmentResult(_outcome(earlier, in_place), record, names, augmented)
 
-    @staticmethod
-    def _write(workspace: Workspace, draft: _Draft, row: PersonRecord, entry: JournalEntry) -> PersonRecord:
+    def _write(self, workspace: Workspace, draft: _Draft, row: PersonRecord, entry: JournalEntry) -> PersonRecord:
         try:
+            self._uses.enrolled(workspace, row.person_id)
             workspace.photos.stage(draft.enrollment_id, entry.folder, draft.photos)
             return workspace.records.commit(row, entry)
         except (DatabaseRefused, OSError) as err:

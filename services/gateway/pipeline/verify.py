@@ -11,6 +11,7 @@ from services.common.errors import DatabaseRefused, InvalidImage
 from services.common.faces import Verdict
 from services.gateway.access.attempts import Attempts
 from services.gateway.errors import NoFace, NotEnrolled, NothingToDo, PersonFolderMissing
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.parallel import attempt, map_parallel, submit
 from services.gateway.pipeline.people import check_person_id, display_name
 from services.gateway.pipeline.reconcile import Reconciler
@@ -59,6 +60,7 @@ class VerificationResult:
         name, distance: None where nobody was recognised as the person the upload names.
         liveness: of each face, none where it was not checked.
         fusion: None where nothing was compared 1:1.
+        recognised: IDs of those whom the faces were verified as, or who were found.
     """
 
     outcome: VerificationOutcome
@@ -66,6 +68,7 @@ class VerificationResult:
     distance: float | None = None
     liveness: tuple[FaceLiveness, ...] = ()
     fusion: FusedDecision | None = None
+    recognised: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,9 @@ class _Probe:
 class Verifier:
     """Verifies and searches."""
 
-    def __init__(self, stages: Stages, reconciler: Reconciler, executor: Executor, attempts: Attempts):
+    def __init__(self, stages: Stages, reconciler: Reconciler, executor: Executor, attempts: Attempts, uses: LastUses):
         self._attempts = attempts
+        self._uses = uses
         self._detector = stages.detector
         self._liveness = stages.liveness
         self._embedder = stages.embedder
@@ -118,6 +122,7 @@ class Verifier:
         record = enrolled.result() if enrolled else None
         probes = _only_real(embedding.result(), liveness) if liveness else embedding.result()
         result = self._recognise(workspace, person_id, record, probes, options)
+        self._uses.recognised(result.recognised)
         return replace(result, liveness=liveness)
 
     def _detect(self, workspace: Workspace, upload: Upload) -> list[_Photo]:
@@ -178,7 +183,10 @@ class Verifier:
         fusion = decision.fusion if decision else None
         if record and decision and decision.verified:
             distance = decision.best.distance if decision.best else None
-            return VerificationResult(VerificationOutcome.VERIFIED, display_name(record.name), distance, fusion=fusion)
+            name = display_name(record.name)
+            return VerificationResult(
+                VerificationOutcome.VERIFIED, name, distance, fusion=fusion, recognised=(record.person_id,)
+            )
         if options.skip_search:
             return VerificationResult(VerificationOutcome.FOUND_NONE, fusion=fusion)
         return replace(self._search(workspace, person_id, probes), fusion=fusion)
@@ -205,10 +213,13 @@ class Verifier:
     def _search(self, workspace: Workspace, person_id: str, probes: Sequence[_Probe]) -> VerificationResult:
         self._reconciler.finish_enrollments(workspace)
         found = self._found(workspace, probes)
+        ids = tuple(record.person_id for record, _ in found)
         for record, match in found:
             if record.person_id == person_id:
-                return VerificationResult(VerificationOutcome.FOUND_SAME, display_name(record.name), match.distance)
-        return VerificationResult(VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE)
+                name = display_name(record.name)
+                return VerificationResult(VerificationOutcome.FOUND_SAME, name, match.distance, recognised=ids)
+        outcome = VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE
+        return VerificationResult(outcome, recognised=ids)
 
     def _found(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[tuple[PersonRecord, PersonMatch]]:
         """People found, best first; again where people had no templates, or templates had no row, until all have."""
