@@ -2,8 +2,10 @@
 VENV   := .venv
 PY     := $(VENV)/bin/python
 # Byte code is made of what is imported, and kept: most modules of most packages never are.
-PIP    := $(PY) -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile
+INSTALL := -m pip install --quiet --disable-pip-version-check --use-pep517 --no-compile --require-hashes
+PIP    := $(PY) $(INSTALL)
 CONVERT := .venv-convert
+TOOLS  := .venv-tools
 PYTHON ?= python3
 PORT   ?= 8001
 comma  := ,
@@ -27,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mysql lock clean
+.PHONY: help run check test demo proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -35,6 +37,7 @@ help:
 	@echo "make keys      list keys; make revoke-key NAME=door makes one worthless"
 	@echo "make audit     check and print the audit log"
 	@echo "make cert      make a certificate, for TLS"
+	@echo "make mtls      make certificates by which the services know each other, for RECO_MTLS"
 	@echo "make check     check style and types, and run the unit tests: a minute; sets itself up"
 	@echo "make test      do that, and run all other tests; sets itself up"
 	@echo "make demo      enroll and verify a person on the running system"
@@ -47,6 +50,8 @@ help:
 	@echo "make fuzz      send INPUTS=… requests that are odd in every way, and check that none does harm"
 	@echo "make soak      keep it busy for MINUTES=…, restart its database, and check that it does not grow"
 	@echo "make rotate-key  encrypt what is stored by a new key (RECO_ENCRYPTION_KEY_FILE), while it runs"
+	@echo "make lock      pin the packages of pyproject.toml anew, with their hashes"
+	@echo "make vulnerabilities  ask whether a pinned package is known to be vulnerable"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 
 run: $(VENV)/.run gen/reco.pb .env
@@ -76,6 +81,11 @@ cert:
 		-subj /CN=reco -addext "subjectAltName=DNS:localhost,IP:127.0.0.1,DNS:$$(uname -n)$(addprefix $(comma),$(NAMES))" \
 		-keyout $(TLS_FOLDER)/key.pem -out $(TLS_FOLDER)/cert.pem 2>/dev/null
 	@echo "made $(TLS_FOLDER)/cert.pem, for a year: RECO_TLS_CERT=$(TLS_FOLDER)/cert.pem RECO_TLS_KEY=$(TLS_FOLDER)/key.pem make run"
+
+# One for all services of this machine, for RECO_MTLS.
+mtls: $(VENV)/.run gen/reco.pb
+	@umask 077 && $(PY) -m deploy.docker.certificates --together var/mtls
+	@echo "RECO_MTLS=var/mtls make run"
 
 check: $(VENV)/.check gen/reco.pb
 	$(PY) -m ruff check .
@@ -174,15 +184,21 @@ $(VENV)/.test: requirements/test.txt $(VENV)/.check $(VENV)/.demo
 $(CONVERT)/.done: requirements/convert.txt requirements/convert-nodeps.txt | $(PY)
 	@echo "installing TensorFlow, to convert Keras files (once) …"
 	@test -x $(CONVERT)/bin/python || $(PYTHON) -m venv $(CONVERT)
-	@$(CONVERT)/bin/python -m pip install --quiet --disable-pip-version-check -r $<
-	@$(CONVERT)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements/convert-nodeps.txt
+	@$(CONVERT)/bin/python $(INSTALL) -r $<
+	@$(CONVERT)/bin/python $(INSTALL) --no-deps -r requirements/convert-nodeps.txt
 	@touch $@
 
-# Pins extras of pyproject.toml and all that they need, for Debian 12's Python, by earlier pins where those say something.
-LOCK := uv pip compile --quiet --python-version 3.11.2 --no-header --no-annotate --no-emit-index-url
-PIN = $(PY) -m $(LOCK) pyproject.toml -o requirements/$(1).txt $(2:%=--extra %) $(3:%=-c requirements/%.txt)
-lock: $(PY)
-	@$(PY) -m pip install --quiet uv
+# What looks after the pins, apart from what is pinned.
+$(TOOLS)/.done: requirements/tools.txt
+	@test -x $(TOOLS)/bin/python || $(PYTHON) -m venv $(TOOLS)
+	@$(TOOLS)/bin/python $(INSTALL) -r $<
+	@touch $@
+
+# Pins extras of pyproject.toml and all that they need, with the hashes of their files, for Debian 12's Python, by earlier
+# pins where those say something.
+LOCK := pip compile --quiet --python-version 3.11.2 --generate-hashes --no-header --no-annotate --no-emit-index-url
+PIN = $(TOOLS)/bin/uv $(LOCK) pyproject.toml -o requirements/$(1).txt $(2:%=--extra %) $(3:%=-c requirements/%.txt)
+lock: $(TOOLS)/.done
 	$(call PIN,run,run)
 	$(call PIN,check,check,run)
 	$(call PIN,test,test,run check)
@@ -194,8 +210,13 @@ lock: $(PY)
 	$(call PIN,images/gateway,gateway mysql,run mysql)
 	$(call PIN,images/milvus,milvus,run milvus)
 	$(call PIN,convert,convert)
+	$(call PIN,convert-nodeps,convert-nodeps) --no-deps
 	$(call PIN,bench,bench)
-	$(PY) -m $(LOCK) pyproject.toml --extra demo | grep scikit-image > requirements/demo.txt
+	$(call PIN,demo,demo) --no-deps
+	$(call PIN,tools,tools)
+
+vulnerabilities: $(TOOLS)/.done
+	@$(PYTHON) -m deploy.local.vulnerabilities $(TOOLS)/bin/pip-audit requirements/*.txt requirements/images/*.txt
 
 clean:
-	rm -rf $(VENV) $(CONVERT) gen
+	rm -rf $(VENV) $(CONVERT) $(TOOLS) gen

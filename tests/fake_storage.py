@@ -62,6 +62,7 @@ class FakeRecords:
         self.rows: dict[int, PersonRecord] = {}
         self.entries: dict[str, JournalEntry] = {}
         self._people = people or FakePeople()
+        self.uses: dict[str, int] = {}
         self._steps = steps
         self._last_id = 0
         self.purged = False
@@ -96,6 +97,18 @@ class FakeRecords:
             self._people.drop(record.record_id)
         self.entries = {key: one for key, one in self.entries.items() if one.person_id != entry.person_id}
         self.entries[entry.enrollment_id] = entry
+        self.uses.pop(entry.person_id, None)
+
+    def use(self, person_ids: Sequence[str], day: int) -> None:
+        self._steps.reach("records.use")
+        there = {row.person_id for row in self.rows.values()} & set(person_ids)
+        self.uses |= {person_id: max(day, self.uses.get(person_id, day)) for person_id in there}
+
+    def last_uses(self, person_ids: Sequence[str]) -> dict[str, int]:
+        return {person_id: self.uses[person_id] for person_id in person_ids if person_id in self.uses}
+
+    def forget_uses(self) -> None:
+        self.uses.clear()
 
     def purge(self) -> None:
         self._steps.reach("records.purge")

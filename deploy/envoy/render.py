@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from services.common.call import MAX_REQUEST_ID, REQUEST_ID_CHARACTERS
 from services.common.limits import MAX_BODY_BYTES, MAX_FORM_BYTES, MAX_GRPC_BYTES, MAX_JSON_BYTES
+from services.common.mutual_tls import SETTING
 
 TEMPLATE = Path(__file__).with_name("envoy.yaml")
 PREFIX = "RECO_ENVOY_"
@@ -38,7 +39,7 @@ def render(environment: Mapping[str, str], place: Mapping[str, object]) -> str:
             time that does not fit.
     """
     values = {**everywhere(), **tracing(environment), **tls(environment), **oidc(environment), **origins(environment)}
-    values |= {**place, **given(environment)}
+    values |= {**mutual_tls(environment), **place, **given(environment)}
     values.setdefault("IDLE_TIMEOUT", _longer(str(values["TIMEOUT"])))
     return fill(TEMPLATE.read_text(), values)
 
@@ -84,6 +85,9 @@ def everywhere() -> dict[str, object]:
         # Requests of one address: at once, and a second.
         "CLIENT_BURST": 2000,
         "CLIENT_RATE": 200,
+        # And of one key, or of one holder of tokens, from wherever.
+        "KEY_BURST": 4000,
+        "KEY_RATE": 400,
         # Proxies in front that tell their client's address in x-forwarded-for.
         "TRUSTED_PROXIES": 0,
         "REQUEST_ID_CHARACTERS": REQUEST_ID_CHARACTERS,
@@ -111,6 +115,12 @@ def tls(environment: Mapping[str, str]) -> dict[str, object]:
         raise ValueError("RECO_TLS_CERT and RECO_TLS_KEY must be set both, or neither")
     certificate, key = (str(Path(path).absolute()) if path else "" for path in paths)
     return {"TLS_CERT": certificate, "TLS_KEY": key, "PLAIN": "" if certificate else "yes"}
+
+
+def mutual_tls(environment: Mapping[str, str]) -> dict[str, object]:
+    """The folder of what Envoy and the gateway know each other by, RECO_MTLS; empty where they speak in plain."""
+    folder = environment.get(SETTING, "")
+    return {"MTLS": str(Path(folder).absolute()) if folder else ""}
 
 
 def oidc(environment: Mapping[str, str]) -> dict[str, object]:

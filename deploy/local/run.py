@@ -19,6 +19,7 @@ from deploy.local.ports import is_taken
 from deploy.local.supervisor import Part, Supervisor
 from services.common.database import Database
 from services.common.env import EnvFile, EnvInvalid
+from services.common.mutual_tls import Identity, open_channel_to
 from services.common.private import keep_files_private
 from services.gateway.access.keyring import Tables
 from services.gateway.access.open import ADVICE, ALLOW_ANONYMOUS, is_loopback, lacks_keys
@@ -79,6 +80,7 @@ def main() -> int:
             f"{options.env_file}: {err}\nStarting all the same: requests answer code 176 until it is mended.",
             file=sys.stderr,
         )
+    Identity.of_environment()  # which says what is missing, once
     environment = _environment(options, ports, metrics_ports)
     if environment[ALLOW_ANONYMOUS].lower() != "true" and _lacks_keys(options):
         return 1
@@ -170,9 +172,9 @@ def _envoy() -> Path:
 def _say_when_ready(options: argparse.Namespace, ports: dict[str, int], ready: threading.Event) -> None:
     """Waits until every service says SERVING, and Envoy has seen that the gateway does."""
     deadline = time.monotonic() + START_TIMEOUT
-    waiting = [*ports.values()]
+    waiting = dict(ports)
     while time.monotonic() < deadline:
-        waiting = [port for port in waiting if not _serves(port)]
+        waiting = {name: port for name, port in waiting.items() if not _serves(name, port)}
         if not waiting and _envoy_sees_gateway(options.admin_port):
             ready.set()
             scheme = "https" if os.environ.get("RECO_TLS_CERT") else "http"
@@ -181,8 +183,9 @@ def _say_when_ready(options: argparse.Namespace, ports: dict[str, int], ready: t
         time.sleep(0.2)
 
 
-def _serves(port: int) -> bool:
-    with grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.use_local_subchannel_pool", 1)]) as channel:
+def _serves(name: str, port: int) -> bool:
+    alone = [("grpc.use_local_subchannel_pool", 1)]
+    with open_channel_to(name, f"127.0.0.1:{port}", Identity.of_environment(), alone) as channel:
         try:
             health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
         except grpc.RpcError:

@@ -80,6 +80,7 @@ RESERVED_TABLES = (
     "reco_removals",
     "reco_collections",
     "reco_enrolments",
+    "reco_last_uses",
     "reco_keys",
 )
 

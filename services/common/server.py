@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection
 from services.common.interceptor import Boundary
 from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.metrics import Metrics, serve
+from services.common.mutual_tls import CALLERS, Identity, KnownCallers
 from services.common.tracing import NoTracing, Tracing
 
 log = logging.getLogger("reco")
@@ -47,6 +48,8 @@ class ServerOptions:
         otlp: where traces are sent, such as http://localhost:4317; nowhere where it is empty.
         connection_age: seconds, see MAX_CONNECTION_AGE.
         read_ahead: whether gRPC takes in megabytes of a stream before they are asked for, when they come quickly.
+        identity: shown to callers, who must show theirs; in plain without one.
+        callers: names of those who may call, where there is an identity.
     """
 
     address: str
@@ -56,6 +59,8 @@ class ServerOptions:
     otlp: str = ""
     connection_age: float = MAX_CONNECTION_AGE
     read_ahead: bool = True
+    identity: Identity | None = None
+    callers: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, service: str, port: int, read_ahead: bool = True, **more: int) -> "ServerOptions":
@@ -66,6 +71,8 @@ class ServerOptions:
             metrics=get(f"{name}_METRICS", ""),
             otlp=get("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
             read_ahead=read_ahead,
+            identity=Identity.of_environment(),
+            callers=(CALLERS[service], service),
             **more,
         )
 
@@ -92,7 +99,10 @@ class Server:
         self._scraped: WSGIServer | None = None
         self._server = grpc.server(
             ThreadPoolExecutor(options.threads, thread_name_prefix="rpc"),
-            interceptors=[Boundary(self._metrics.calls, self._tracing)],
+            interceptors=[
+                *([KnownCallers(options.callers)] if options.identity else ()),
+                Boundary(self._metrics.calls, self._tracing),
+            ],
             options=[
                 ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
                 ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -111,7 +121,11 @@ class Server:
             add(self._server)
         self._names = (*services, "")
         reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        self.port = self._server.add_insecure_port(options.address)
+        self.port = (
+            options.identity.listen(self._server, options.address)
+            if options.identity
+            else self._server.add_insecure_port(options.address)
+        )
 
     def start(self) -> None:
         """Listens, and says SERVING."""

@@ -41,10 +41,12 @@ from services.gateway.pipeline.draft import Drafter
 from services.gateway.pipeline.enroll import Enroller
 from services.gateway.pipeline.examine import Examiner
 from services.gateway.pipeline.faces import FaceReader
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.pipeline import Pipeline, Shows
 from services.gateway.pipeline.rebuild import Rebuilder
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Registrar
+from services.gateway.pipeline.retention import Retention
 from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.pipeline.similar import Searcher
 from services.gateway.pipeline.upload import Uploader
@@ -53,7 +55,7 @@ from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
 from services.gateway.stages.health import StageHealth
-from services.gateway.stages.types import DetectorStage, EmbedderStage, LivenessStage, Stages
+from services.gateway.stages.types import Stages
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.types import Workspace, Workspaces
 from services.gateway.storage.workspace import EnvWorkspaces
@@ -86,7 +88,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     metrics, tracing = Metrics("gateway"), open_tracing("gateway", settings.server.otlp)
     calls, counted = CallMetrics("client", metrics.registry), GatewayMetrics(metrics.registry)
     targets = {"detector": settings.detector, "liveness": settings.liveness, "embedder": settings.embedder}
-    channels = {name: open_channel(target, calls, tracing) for name, target in targets.items()}
+    identity = settings.server.identity
+    channels = {name: open_channel(target, calls, tracing, name, identity) for name, target in targets.items()}
     detector = DetectorClient(channels["detector"])
     liveness = LivenessClient(channels["liveness"])
     embedder = EmbedderClient(channels["embedder"])
@@ -95,8 +98,9 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     database = Database(env_file.root)
     access, audit = open_access(settings, env_file, database), AuditFile(env_file, settings.audit_log).record
     workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
-    attempts = Attempts(settings.attempts)
-    pipeline = audited(build_pipeline(detector, liveness, embedder, executor, attempts, settings.fused), audit)
+    attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
+    stages = Stages(detector, liveness, embedder)
+    pipeline = audited(build_pipeline(stages, executor, attempts, uses, settings.fused), audit)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     typed = GatewayServicer(workspaces, pipeline, counted)
     people, info = PeopleServicer(workspaces, pipeline), InfoServicer(workspaces, embedder)
@@ -104,7 +108,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     forms = FormServicer(faces, people)
     readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
-    reconciling = (workspaces, pipeline.reconciler, pipeline.directory)
+    retention = Retention(pipeline.enroller, uses, settings.person_days)
+    reconciling = (workspaces, pipeline.reconciler, pipeline.directory, retention)
     threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
     return Server(
         settings.server,
@@ -146,37 +151,39 @@ def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Ac
 
 
 def build_pipeline(
-    detector: DetectorStage,
-    liveness: LivenessStage,
-    embedder: EmbedderStage,
+    stages: Stages,
     executor: Executor,
     attempts: Attempts | None = None,
+    uses: LastUses | None = None,
     fused: bool = False,
 ) -> Pipeline:
     """The pipeline on these stages; photos of one request are worked on side by side on the executor.
 
     Args:
         attempts: limits how often an ID may be claimed; nothing does if not given.
+        uses: is told who is used; nobody is if not given.
         fused: see Verifier.
     """
+    detector, embedder = stages.detector, stages.embedder
+    attempts, uses = attempts or Attempts(0), uses or LastUses(enabled=False)
     reconciler = Reconciler(detector, embedder, executor)
-    stages, people = Stages(detector, liveness, embedder), EnrolledPeople(embedder, reconciler)
-    drafter = Drafter(detector, embedder, reconciler)
+    people, drafter = EnrolledPeople(embedder, reconciler), Drafter(detector, embedder, reconciler, uses)
     enroller, examiner = Enroller(drafter, reconciler, executor), Examiner(detector, drafter, executor)
     return Pipeline(
         uploader=Uploader(detector, executor),
         enroller=enroller,
         registrar=Registrar(drafter, examiner, Searcher(embedder, reconciler), enroller, reconciler),
         directory=Directory(reconciler),
-        verifier=Verifier(stages, people, executor, attempts or Attempts(0), fused),
-        faces=FaceReader(stages, people, attempts or Attempts(0), executor),
+        verifier=Verifier(stages, people, executor, attempts, uses, fused),
+        faces=FaceReader(stages, people, executor, attempts, uses),
         rebuilder=Rebuilder(embedder, reconciler),
         reconciler=reconciler,
     )
 
 
-def _reconcile(workspaces: Workspaces, reconciler: Reconciler, directory: Shows) -> None:
-    """Finishes or deletes what processes that died have left; a request that comes first does it for its own person."""
+def _reconcile(workspaces: Workspaces, reconciler: Reconciler, directory: Shows, retention: Retention) -> None:
+    """Finishes or deletes what processes that died have left; a request that comes first does it for its own person.
+    Erases who is not used any more."""
     cleaned: Workspace | None = None
     swept = 0.0
     complaint = ""
@@ -192,6 +199,7 @@ def _reconcile(workspaces: Workspaces, reconciler: Reconciler, directory: Shows)
                 swept = time.monotonic()
             reconciler.finish_all(workspace)
             directory.follow(workspace)
+            retention.sweep(workspace)
             complaint = ""
         except (RecoError, OSError) as err:
             if str(err) != complaint:

@@ -8,7 +8,7 @@ from pathlib import Path
 from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
 from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
-from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
+from services.gateway.storage.limits import UploadLimits, parse_days, parse_duration, parse_size
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Settings:
         audit_log: None for `audit.log` in the folder of LOG_LOC.
         uploads: limits of the upload folder.
         keyring: encrypts what is stored.
+        person_days: without use, after which people are erased; 0 for never.
     """
 
     server: ServerOptions
@@ -43,6 +44,7 @@ class Settings:
     fused: bool = False
     uploads: UploadLimits = UploadLimits()
     keyring: Keyring = field(default_factory=Keyring, repr=False)
+    person_days: int = 0
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -69,6 +71,7 @@ class Settings:
                 reserve=_parsed("RECO_DISK_RESERVE", "256M", parse_size),
             ),
             keyring=keyring_of_environment(),
+            person_days=_parsed("RECO_PERSON_TTL", "0", parse_days),
         )
 
 

@@ -17,12 +17,22 @@ from tests.machine import ROOT, free_port
 class Envoy:
     """Envoy as `make run` configures it, but balancing over several gateways; a context manager that ends it."""
 
-    def __init__(self, folder: Path, gateways: Sequence[int], **settings: str):
-        """`gateways`: their ports on this machine; `settings`: of deploy/envoy/render.py, such as TIMEOUT."""
+    def __init__(
+        self, folder: Path, gateways: Sequence[int], known: int | None = None, mtls: Path | None = None, **settings: str
+    ):
+        """
+        Args:
+            gateways: their ports on this machine.
+            known: how many of them Envoy is to find serving; all of them if not given.
+            mtls: RECO_MTLS.
+            settings: of deploy/envoy/render.py, such as TIMEOUT.
+        """
         self.port, self._admin_port = free_port(), free_port()
         self._folder = folder
         self._gateways = gateways
+        self._known = len(gateways) if known is None else known
         self._settings = {f"RECO_ENVOY_{name}": value for name, value in settings.items()}
+        self._settings["RECO_MTLS"] = str(mtls or "")
         self._process: subprocess.Popen[bytes]
 
     def _configuration(self) -> str:
@@ -73,7 +83,7 @@ class Envoy:
         command += ["--concurrency", "2", "--use-dynamic-base-id"]
         with self._log().open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        self.wait(len(self._gateways))
+        self.wait(self._known)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -163,8 +163,9 @@ def _bodies(endpoint: Rest, hints: Hints) -> st.SearchStrategy[tuple[str, bytes]
     """Content types and bodies."""
     if not endpoint.body:
         return st.just(("", b""))
-    if endpoint.body == "*":
-        right = Messages(hints).of(endpoint.takes).map(_json)
+    sent: Any = endpoint.takes if endpoint.body == "*" else endpoint.takes.fields_by_name[endpoint.body].message_type
+    if sent.full_name != "google.api.HttpBody":
+        right = Messages(hints).of(sent).map(_json)
         odd = st.one_of(edited(right), chosen(ODD_JSON))
         return st.tuples(st.just("application/json"), st.one_of(right, right, odd))
     known = {"/upload_imgs": forms.uploads(hints["image"]), "/upload_db": forms.upload_db(), "/verify": forms.verify()}

@@ -77,7 +77,7 @@ def _exec_form(text: str) -> list[str]:
 def packages_of(service: str, milvus: bool = False) -> set[str]:
     """The packages that the image of a service installs; `milvus`: the build argument MILVUS."""
     files = [service, "milvus"] if milvus else [service]
-    pins = [pin for file in files for pin in (REQUIREMENTS / f"{file}.txt").read_text().splitlines()]
+    pins = [pin for file in files for pin in (REQUIREMENTS / f"{file}.txt").read_text().splitlines() if "==" in pin]
     return {pin.partition("==")[0] for pin in pins}
 
 

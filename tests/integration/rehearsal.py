@@ -32,6 +32,8 @@ from tests.mariadb import MariaDB
 
 PORTS = {"gateway": 50050, "detector": 50051, "liveness": 50052, "embedder": 50053}
 SERVICES = tuple(PORTS)
+#: What ends before the others start.
+JOBS = ("certificates", "envoy-config")
 #: In containers all have the same one, which one network of all would not allow.
 METRICS_PORTS = {"gateway": 9101, "detector": 9102, "liveness": 9103, "embedder": 9104}
 ENVOY_STATS_PORT = 9100
@@ -195,7 +197,7 @@ def main() -> int:
 def play(folder: Path, machine: Machine) -> dict[str, object]:
     """Starts the parts, uses the whole, and stops the parts; gives what was seen."""
     parts = containers(folder)
-    config = machine.run(parts["envoy-config"], parts["envoy-config"].command)
+    jobs = [machine.run(parts[name], parts[name].command) for name in JOBS]
     new_key = ["python", "-m", "services.gateway.access", "new", "--name", "admin", "--role", "admin"]
     key = machine.run(parts["gateway"], new_key).stdout.strip()
     for name in (*SERVICES, "envoy"):
@@ -203,8 +205,11 @@ def play(folder: Path, machine: Machine) -> dict[str, object]:
     for name, port in {**PORTS, "envoy": 8001}.items():
         machine.wait(parts[name], port)
     return {
-        "envoy-config": [config.returncode, config.stderr],
+        "jobs": [[job.returncode, job.stderr] for job in jobs],
         "write": machine.run(parts["gateway"], ["sh", "-c", "id -u; touch /app/x /etc/x /usr/x"]).stderr,
+        "plain": [
+            machine.run(parts[name], ["env", "RECO_MTLS=", *parts[name].healthcheck]).stderr for name in SERVICES
+        ],
         "answers": use(Client("http://127.0.0.1:8001", key=key)),
         "audit": machine.run(parts["gateway"], ["python", "-m", "services.gateway.access", "audit"]).stdout,
         "drain": machine.run(parts["envoy"], drain_command()).stdout,
@@ -229,7 +234,7 @@ def containers(folder: Path) -> dict[str, Container]:
     services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
     images = folder / "images"
     found = {name: Container(name, services[name], image(name), images / name) for name in SERVICES}
-    found["envoy-config"] = Container("envoy-config", services["envoy-config"], image("gateway"), images / "gateway")
+    found |= {name: Container(name, services[name], image("gateway"), images / "gateway") for name in JOBS}
     program = _envoy_folder(mount_packages(images / "envoy" / "opt" / "reco"))
     envoy = Image(environment={"PATH": f"/{program.relative_to(images / 'envoy')}:/usr/bin:/bin"})
     found["envoy"] = Container("envoy", services["envoy"], envoy, images / "envoy")

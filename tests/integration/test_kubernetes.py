@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deploy.docker.certificates import NAMES
 from deploy.docker.envoy_config import place
+from deploy.docker.probe import TIMEOUT
 from services.common.server import GRACE
 from tests.integration.images import ROOT, image
 
@@ -74,10 +76,26 @@ def test_services_are_probed_and_stop_gracefully(manifests: list[dict]):
         environment = image(name).environment
         assert environment[f"RECO_{name.upper()}_LISTEN"] == f"0.0.0.0:{ports['grpc']}"
         assert environment[f"RECO_{name.upper()}_METRICS"] == f"0.0.0.0:{ports['metrics']}"
+        asking = image(name).healthcheck  # Kubernetes' own questions show no certificate
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-            assert container[probe]["grpc"]["port"] == ports["grpc"]
+            command = container[probe]["exec"]["command"]
+            assert command[: len(asking)] == asking
+            patience = float(command[-1]) if "--timeout" in command else TIMEOUT
+            assert container[probe]["timeoutSeconds"] > patience + 1, "it is to say itself why"
         pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
         assert spec["terminationGracePeriodSeconds"] > pause + GRACE
+
+
+def test_every_service_has_the_certificate_of_its_own_alone(manifests: list[dict]):
+    made = list(yaml.safe_load_all((ROOT / "deploy" / "k8s" / "cert-manager" / "certificates.yaml").read_text()))
+    names = {one["spec"]["secretName"]: one["spec"]["dnsNames"] for one in made}
+    assert names == {f"tls-{name}": [name] for name in NAMES}
+    for name in (*SERVICES, "envoy"):
+        spec = pods(manifests)[name]["spec"]
+        volume = next(one for one in spec["volumes"] if one["name"] == "tls")
+        assert volume["secret"]["secretName"] == f"tls-{name}" and not volume["secret"].get("optional")
+        (container,) = spec["containers"]
+        assert {"name": "tls", "mountPath": "/tls", "readOnly": True} in container["volumeMounts"]
 
 
 def test_services_are_balanced_by_their_clients(manifests: list[dict]):

@@ -28,7 +28,7 @@ def engine(request: pytest.FixtureRequest, mariadb: MariaDB) -> Iterator[Engine]
         connection.cursor().execute(f"SET GLOBAL sql_mode = {request.param}")
         engine = open_engine(make_url(mariadb.url))
         with engine.begin() as tables:
-            tables.execute(text("DROP TABLE IF EXISTS old12, reco_enrolments"))
+            tables.execute(text("DROP TABLE IF EXISTS old12, reco_enrolments, reco_last_uses"))
         yield engine
         engine.dispose()
         connection.cursor().execute("SET GLOBAL sql_mode = @before")
@@ -48,3 +48,16 @@ def test_what_would_be_cut_is_refused_and_nothing_is_left(engine: Engine, record
     with pytest.raises(DatabaseRefused):
         records.commit(replace(stored, name="王小明"), replace(entry, enrollment_id="000-strict-2"))
     assert records.after(0, 10) == [stored] and records.journal() == [entry]
+
+
+def test_days_of_use_are_noted_there_too(engine: Engine):
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE old12 {COLUMNS} CHARACTER SET latin1 ENGINE InnoDB"))
+    records = SqlRecords(engine, replace(ENV, sql_table="old12"))
+    records.commit(FITS, JournalEntry("000-strict", FITS.person_id, "upload", "folder"))
+    for day in (20_000, 20_001, 19_999):
+        records.use([FITS.person_id, FITS.person_id.lower(), "RECO_ID_9"], day)
+    assert records.last_uses([FITS.person_id, "RECO_ID_9"]) == {FITS.person_id: 20_001}
+    records.erase(records.find(FITS.person_id), JournalEntry("000-1", FITS.person_id, "", "x", erases=("x",)))
+    records.use([FITS.person_id], 20_002)
+    assert records.last_uses([FITS.person_id]) == {}

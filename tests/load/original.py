@@ -70,8 +70,8 @@ def _prepare() -> None:
     if not stamp.exists() or stamp.read_text() != requirements.read_text():
         print("installing what users have today into .venv-bench (once, minutes) …", file=sys.stderr)
         make = [sys.executable, "-m", "venv", str(VENV)]
-        pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(requirements)]
-        for command in (make, pip):
+        pip = [str(PYTHON), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        for command in (make, [*pip, "--require-hashes", "-r", str(requirements)]):
             if subprocess.run(command).returncode:
                 raise Absent("TensorFlow, mtcnn and deepface could not be installed into .venv-bench")
         stamp.write_text(requirements.read_text())

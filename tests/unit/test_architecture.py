@@ -14,6 +14,7 @@ ADAPTERS = (
     *(f"services/{name}/servicer.py" for name in NAMES if name != "gateway"),
     "services/common/convert.py",
     "services/common/interceptor.py",
+    "services/common/mutual_tls.py",
     "services/common/server.py",
     "services/embedder/search/milvus/index.py",
     "services/gateway/api/authorisation.py",

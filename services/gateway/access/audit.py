@@ -34,7 +34,7 @@ class Event:
     """Something that was done, or tried.
 
     Attributes:
-        key: name of the key that it was done with, or `anonymous`.
+        key: name of the key that it was done with; `anonymous`, `operator` (make key) or `retention` (nobody's).
         action: upload, verify, enroll, erase, deny, make_key or revoke_key.
         person: ID of the person that it was done to; of `deny` the path, of keys the key's name.
         outcome: how it ended: a result's name in lower case, or the reason of a refusal.

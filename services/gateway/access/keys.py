@@ -26,8 +26,9 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: Who asks without a key.
 ANONYMOUS = "anonymous"
 
-#: Who makes and revokes keys.
+#: Who makes and revokes keys, and who erases people whom nobody uses any more.
 OPERATOR = "operator"
+RETENTION = "retention"
 
 _SECONDS = {"h": 3600, "d": 86400, "y": 365 * 86400}
 
@@ -109,7 +110,7 @@ class KeyTable:
         Raises:
             KeyRefused: the name does not fit.
         """
-        if not NAME.fullmatch(name) or name in (ANONYMOUS, OPERATOR):
+        if not NAME.fullmatch(name) or name in (ANONYMOUS, OPERATOR, RETENTION):
             raise KeyRefused(f"{name!r} is no name for a key; use up to 64 letters, digits, '.', '-' and '_'")
         created, secret = int(time.time() if now is None else now), new_secret()
         row: dict[str, object] = {"digest": digest_of(secret), "name": name, "role": role.value, "created": created}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from services.common import call
 from services.common.errors import RecoError
 from services.gateway.access.audit import Event
+from services.gateway.access.keys import RETENTION
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
 from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, Identities, Question
@@ -69,6 +70,19 @@ class AuditedEnroller:
         with _audited(self._audit, "erase", person_id) as ended:
             self._enroller.delete(workspace, person_id)
             ended.outcome = "erased"
+
+    def delete_unused(self, workspace: Workspace, person_id: str, day: int) -> bool:
+        """See Enroller; nobody's key does that."""
+        outcome = ""
+        try:
+            outcome = "erased" if self._enroller.delete_unused(workspace, person_id, day) else ""
+        except RecoError as err:
+            outcome = err.reason
+            raise
+        finally:
+            if outcome:
+                self._audit(Event(RETENTION, "erase", person_id, outcome, "-"))
+        return bool(outcome)
 
 
 class AuditedVerifier:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from services.common.errors import DatabaseRefused, InvalidImage, RecoError
 from services.gateway.errors import RecordRefused
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.stages.types import CropFile, DetectorStage, EmbedderStage, FaceTemplate, FoundFace
 from services.gateway.storage.profiles import Details, PhotoFacts, Profile
@@ -73,7 +74,9 @@ class Draft:
 class Drafter:
     """Finds faces, makes drafts of them, and commits those."""
 
-    def __init__(self, detector: DetectorStage, embedder: EmbedderStage, reconciler: Reconciler):
+    def __init__(self, detector: DetectorStage, embedder: EmbedderStage, reconciler: Reconciler, uses: LastUses):
+        """`uses`: is told who is enrolled."""
+        self._uses = uses
         self._detector = detector
         self._embedder = embedder
         self._reconciler = reconciler
@@ -105,6 +108,7 @@ class Drafter:
             RecordRefused: nothing is left behind.
         """
         try:
+            self._uses.enrolled(workspace, row.person_id)
             workspace.photos.stage(draft.enrollment_id, entry.folder, draft.photos)
             record = workspace.records.commit(row, entry, Details(profile, draft.facts))
         except (DatabaseRefused, OSError) as err:

@@ -74,6 +74,16 @@ class Enroller:
         if not existed:
             raise NotEnrolled(f"{person_id!r} is not enrolled")
 
+    def delete_unused(self, workspace: Workspace, person_id: str, day: int) -> bool:
+        """Erases a person who was last used before that day (since 1970); False where that is not so, or no more.
+
+        Raises:
+            ErasureIncomplete: see `delete`.
+        """
+        with workspace.lock(person_id):
+            last_use = workspace.records.last_uses([person_id]).get(person_id, day)
+            return last_use < day and self.erase_locked(workspace, person_id)
+
     def erase_locked(self, workspace: Workspace, person_id: str) -> bool:
         """The same, for callers who hold the person's lock; returns whether there was such a person."""
         entries = workspace.records.journal(person_id)

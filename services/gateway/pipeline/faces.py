@@ -8,6 +8,7 @@ from typing import Protocol
 from services.common.faces import Verdict
 from services.gateway.errors import NoFace
 from services.gateway.pipeline.appearance import Pose, complaints_of, pose_of
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.parallel import attempt, submit
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.pipeline.profile import profile_of
@@ -131,7 +132,9 @@ class FaceVerdict:
 class FaceReader:
     """Looks at pictures. Every method raises InvalidImage and StageUnavailable, and all but `see` DatabaseUnavailable."""
 
-    def __init__(self, stages: Stages, people: EnrolledPeople, attempts: Claims, executor: Executor):
+    def __init__(self, stages: Stages, people: EnrolledPeople, executor: Executor, attempts: Claims, uses: LastUses):
+        """`uses`: is told who is recognised."""
+        self._uses = uses
         self._detector = stages.detector
         self._liveness = stages.liveness
         self._embedder = stages.embedder
@@ -177,6 +180,7 @@ class FaceReader:
             profile = profile_of(workspace, record)
             if not question.labels or question.labels & set(profile.labels):
                 candidates[match.probe].append((profile, match))
+        self._uses.recognised({profile.person_id for those in candidates for profile, _ in those[: question.top_k]})
         named = zip(found.faces, candidates, strict=True)
         faces = tuple(Identity(face, tuple(those[: question.top_k])) for face, those in named)
         return Identities(faces, people.thresholds)
@@ -206,6 +210,8 @@ class FaceReader:
         comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
         decision = self._embedder.verify(person_id, comparison, probes, (), (1, 1), claim.strictness)
         person = profile_of(workspace, record) if decision.verified else None
+        if person:
+            self._uses.recognised((person_id,))
         return replace(verdict, person=person, match=decision.best)
 
     def _detect(self, workspace: Workspace, image: bytes, largest_only: bool) -> Detection:

@@ -31,6 +31,8 @@ class Enrolls(Protocol):
 
     def delete(self, workspace: Workspace, person_id: str) -> None: ...
 
+    def delete_unused(self, workspace: Workspace, person_id: str, day: int) -> bool: ...
+
 
 class Verifies(Protocol):
     """What Verifier does."""

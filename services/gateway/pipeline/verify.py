@@ -10,6 +10,7 @@ from services.common.errors import InvalidImage
 from services.common.faces import Verdict
 from services.gateway.access.attempts import Attempts
 from services.gateway.errors import NoFace, NothingToDo
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.parallel import attempt, map_parallel, submit
 from services.gateway.pipeline.people import check_person_id, display_name
 from services.gateway.pipeline.search import EnrolledPeople
@@ -58,6 +59,7 @@ class VerificationResult:
         name, match: None where nobody was recognised as the person the upload names.
         liveness: of each face, none where it was not checked.
         fusion: None where nothing was compared 1:1.
+        recognised: IDs of those whom the faces were verified as, or who were found.
     """
 
     outcome: VerificationOutcome
@@ -65,6 +67,7 @@ class VerificationResult:
     match: PersonMatch | None = None
     liveness: tuple[FaceLiveness, ...] = ()
     fusion: FusedDecision | None = None
+    recognised: tuple[str, ...] = ()
 
     @property
     def distance(self) -> float | None:
@@ -93,11 +96,22 @@ class Verifier:
     """Verifies and searches."""
 
     def __init__(
-        self, stages: Stages, people: EnrolledPeople, executor: Executor, attempts: Attempts, fused: bool = False
+        self,
+        stages: Stages,
+        people: EnrolledPeople,
+        executor: Executor,
+        attempts: Attempts,
+        uses: LastUses,
+        fused: bool = False,
     ):
-        """`fused`: 1:1 is decided by what the models say together, rather than by counting pairs, where they can say."""
+        """
+        Args:
+            uses: is told who is recognised.
+            fused: 1:1 is decided by what the models say together, rather than by counting pairs, where they can say.
+        """
         self._fused = fused
         self._attempts = attempts
+        self._uses = uses
         self._detector = stages.detector
         self._liveness = stages.liveness
         self._embedder = stages.embedder
@@ -126,6 +140,7 @@ class Verifier:
         record = enrolled.result() if enrolled else None
         probes = _only_real(embedding.result(), liveness) if liveness else embedding.result()
         result = self._recognise(workspace, person_id, record, probes, options)
+        self._uses.recognised(result.recognised)
         return replace(result, liveness=liveness)
 
     def _detect(self, workspace: Workspace, upload: Upload) -> list[_Photo]:
@@ -172,8 +187,8 @@ class Verifier:
         decision = self._compare(workspace, record, probes) if record else None
         fusion = decision.fusion if decision else None
         if record and decision and decision.verified:
-            name = display_name(record.name)
-            return VerificationResult(VerificationOutcome.VERIFIED, name, decision.best, fusion=fusion)
+            name, ids = display_name(record.name), (record.person_id,)
+            return VerificationResult(VerificationOutcome.VERIFIED, name, decision.best, fusion=fusion, recognised=ids)
         if options.skip_search:
             return VerificationResult(VerificationOutcome.FOUND_NONE, fusion=fusion)
         return replace(self._search(workspace, person_id, probes), fusion=fusion)
@@ -201,10 +216,13 @@ class Verifier:
 
     def _search(self, workspace: Workspace, person_id: str, probes: Sequence[_Probe]) -> VerificationResult:
         found = self._people.search(workspace, [probe.templates for probe in probes]).people
+        ids = tuple(record.person_id for record, _ in found)
         for record, match in found:
             if record.person_id == person_id:
-                return VerificationResult(VerificationOutcome.FOUND_SAME, display_name(record.name), match)
-        return VerificationResult(VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE)
+                name = display_name(record.name)
+                return VerificationResult(VerificationOutcome.FOUND_SAME, name, match, recognised=ids)
+        outcome = VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE
+        return VerificationResult(outcome, recognised=ids)
 
 
 def _only_real(probes: Sequence[_Probe], liveness: Sequence[FaceLiveness]) -> list[_Probe]:

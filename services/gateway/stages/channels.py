@@ -18,6 +18,7 @@ from services.common.encryption import CannotDecrypt
 from services.common.errors import DatabaseUnavailable, InvalidImage, ModelUnavailable, RecoError
 from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.metrics import CallMetrics
+from services.common.mutual_tls import Identity, open_channel_to
 from services.common.tracing import NoTracing, Tracing
 from services.gateway.errors import LivenessUnavailable
 
@@ -124,8 +125,18 @@ def _within_request(details: grpc.ClientCallDetails, headers: Sequence[tuple[str
     )
 
 
-def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Tracing | None = None) -> grpc.Channel:
-    """A channel to a stage; balances over all addresses that the target resolves to (`dns:///…`, `ipv4:a:1,b:2`)."""
+def open_channel(
+    target: str,
+    metrics: CallMetrics | None = None,
+    tracing: Tracing | None = None,
+    name: str = "",
+    identity: Identity | None = None,
+) -> grpc.Channel:
+    """A channel to a stage; balances over all addresses that the target resolves to (`dns:///…`, `ipv4:a:1,b:2`).
+
+    Args:
+        name, identity: the stage that must be there, and what is shown to it; in plain without the latter.
+    """
     within_request = _WithinRequest(metrics or CallMetrics("client"), tracing or NoTracing())
     options = [
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -136,7 +147,7 @@ def open_channel(target: str, metrics: CallMetrics | None = None, tracing: Traci
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.dns_min_time_between_resolutions_ms", DNS_INTERVAL_MS),
     ]
-    return grpc.intercept_channel(grpc.insecure_channel(target, options), within_request)
+    return grpc.intercept_channel(open_channel_to(name, target, identity, options), within_request)
 
 
 def ask(method: "grpc.UnaryUnaryMultiCallable[RequestT, AnswerT]", request: RequestT) -> AnswerT:

@@ -27,6 +27,14 @@ def parse_duration(text: str) -> int:
     return _parse(text, SECONDS)
 
 
+def parse_days(text: str) -> int:
+    """Days of a duration, whole ones; 0, or 2 at least, since days are all that is noted; raises ValueError."""
+    days = parse_duration(text) // SECONDS["d"]
+    if days < 2 and parse_duration(text):
+        raise ValueError(f"{text!r} is less than two days; 2d or more fits, 0 is never")
+    return days
+
+
 def parse_size(text: str) -> int:
     """Bytes of `1000`, `512k`, `64M` or `10G` (powers of 1024); raises ValueError."""
     return _parse(text, BYTES)

@@ -42,6 +42,7 @@ class SqlRecords:
         self._engine = engine
         self._names = (env.sql_table, env.id_col, env.name_col, env.path_col)
         self._journal = _journal_table()
+        self._uses = _uses_table()
         self._people: Table | None = None
         self._details = PeopleTables(env.sql_table)
 
@@ -103,7 +104,40 @@ class SqlRecords:
                 connection.execute(delete(people).where(people.columns[0] == record.record_id))
                 self._details.forget(connection, record.record_id)
             connection.execute(delete(self._journal).where(self._journal.c.person_id == entry.person_id))
+            connection.execute(delete(self._uses).where(self._uses.c.person_id == entry.person_id))
             self._write_entry(connection, entry)
+
+    def use(self, person_ids: Sequence[str], day: int) -> None:
+        """Notes that people were used on a day (since 1970); who is not there is left out, a later day stays."""
+        if not person_ids:
+            return
+        people, uses, wanted = self._table(), self._uses, set(person_ids)
+        id_column = people.columns[1]
+        with writing(self._engine) as connection:
+            there = connection.scalars(select(id_column).where(id_column.in_(wanted)).with_for_update())
+            rows = [{"person_id": person_id, "day": day} for person_id in sorted(wanted.intersection(there))]
+            if rows:
+                ignoring = (
+                    insert(uses).prefix_with("OR IGNORE", dialect="sqlite").prefix_with("IGNORE", dialect="mysql")
+                )
+                connection.execute(ignoring, rows)
+                connection.execute(update(uses).where(uses.c.person_id.in_(wanted), uses.c.day < day).values(day=day))
+
+    def last_uses(self, person_ids: Sequence[str]) -> dict[str, int]:
+        """The days that are noted, of those people who have one."""
+        self._table()
+        query = select(self._uses.c.person_id, self._uses.c.day).where(self._uses.c.person_id.in_(person_ids))
+        with reading(self._engine) as connection:
+            return {str(person_id): int(day) for person_id, day in connection.execute(query)}
+
+    def forget_uses(self) -> None:
+        """Deletes all days."""
+        self._table()
+        with reading(self._engine) as connection:
+            known = connection.execute(select(self._uses.c.day).limit(1)).first()
+        if known:
+            with writing(self._engine) as connection:
+                connection.execute(delete(self._uses))
 
     def purge(self) -> None:
         """Overwrites what was deleted, wherever the database's files on this machine still hold it."""
@@ -117,9 +151,9 @@ class SqlRecords:
         if self._people is None:
             with reading(self._engine) as connection:
                 exists = inspect(connection).has_table(self._names[0])
-                journaled = inspect(connection).has_table(self._journal.name)
+                others = [inspect(connection).has_table(table.name) for table in (self._journal, self._uses)]
                 detailed = self._details.are_there(connection)
-            if not (exists and journaled and detailed):
+            if not (exists and all(others) and detailed):
                 self._create()
             with reading(self._engine) as connection:
                 self._people = _reflect(connection, self._names)
@@ -129,6 +163,7 @@ class SqlRecords:
         metadata = MetaData()
         _new_people_table(metadata, self._names)
         self._journal.to_metadata(metadata)
+        self._uses.to_metadata(metadata)
         with writing(self._engine) as connection:
             metadata.create_all(connection)
             self._details.create(connection)
@@ -172,6 +207,16 @@ def _journal_table() -> Table:
         Column("enrolment_id", String(64), primary_key=True),
         Column("person_id", String(255), nullable=False, index=True),
         Column("details", Text, nullable=False),
+        **MYSQL,
+    )
+
+
+def _uses_table() -> Table:
+    return Table(
+        "reco_last_uses",
+        MetaData(),
+        Column("person_id", String(255), primary_key=True),
+        Column("day", Integer, nullable=False),
         **MYSQL,
     )
 

@@ -147,6 +147,16 @@ class RecordStore(Protocol):
     def delete_entry(self, enrollment_id: str) -> None:
         """Deletes the journal entry of what is finished. Idempotent."""
 
+    def use(self, person_ids: Sequence[str], day: int) -> None:
+        """Notes that people were used on a day (since 1970); who is not there is left out, a later day that is noted
+        stays."""
+
+    def last_uses(self, person_ids: Sequence[str]) -> dict[str, int]:
+        """The days that are noted, of those people who have one; it goes with the person's row."""
+
+    def forget_uses(self) -> None:
+        """Deletes all days."""
+
     def purge(self) -> None:
         """Overwrites what was deleted, wherever the database's files on this machine still hold it.
 

@@ -22,8 +22,10 @@ from services.gateway.api.people import PeopleServicer
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentResult
+from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.server import build_pipeline
+from services.gateway.stages.types import Stages
 from services.gateway.storage.types import Workspace
 from tests.fake_people import FakePeople
 from tests.fake_storage import ENV, FakeLocks, FakePhotos, FakeRecords, FakeUploads, FakeWorkspaces
@@ -51,11 +53,11 @@ class FakeGateway:
         self._executor = executor
         self.restart()
 
-    def restart(self, factor: int = 1, attempts: Attempts | None = None) -> None:
-        """A new process on the same storage; `factor`: see FakeDetector, `attempts`: see build_pipeline."""
+    def restart(self, factor: int = 1, attempts: Attempts | None = None, uses: LastUses | None = None) -> None:
+        """A new process on the same storage; `factor`: see FakeDetector, `attempts` and `uses`: see build_pipeline."""
         self.steps.clear()
-        detector, liveness = FakeDetector(self.steps, factor), FakeLiveness(self.steps)
-        self.pipeline = build_pipeline(detector, liveness, self.embedder, self._executor, attempts)
+        stages = Stages(FakeDetector(self.steps, factor), FakeLiveness(self.steps), self.embedder)
+        self.pipeline = build_pipeline(stages, self._executor, attempts, uses)
         self.rest = LegacyServicer(self.workspaces, self.pipeline, GatewayMetrics())
         self.people_api = PeopleServicer(self.workspaces, self.pipeline)
         self.faces_api = FacesServicer(self.workspaces, self.pipeline)

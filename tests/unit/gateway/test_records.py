@@ -78,6 +78,38 @@ def test_a_row_is_deleted_together_with_what_was_journalled_of_the_person(record
     assert records.find("RECO_ID_2") and records.journal("RECO_ID_2") == [entry(2)]
 
 
+def test_the_latest_day_of_use_is_noted_of_those_who_are_there(records: RecordStore):
+    for number in (1, 2, 3):
+        records.commit(PersonRecord(0, f"RECO_ID_{number}", "ann", "/db/x"), entry(number))
+    records.use(["RECO_ID_1", "RECO_ID_2", "RECO_ID_9"], 20_000)
+    records.use(["RECO_ID_1"], 20_001)
+    records.use(["RECO_ID_1", "RECO_ID_2"], 19_999)
+    records.use([], 20_002)
+    ids = [f"RECO_ID_{number}" for number in range(10)]
+    assert records.last_uses(ids) == {"RECO_ID_1": 20_001, "RECO_ID_2": 20_000}
+    assert records.last_uses(["RECO_ID_2"]) == {"RECO_ID_2": 20_000}
+
+
+def test_days_of_use_go_with_the_person_and_can_be_forgotten(records: RecordStore):
+    for number in (1, 2):
+        records.commit(PersonRecord(0, f"RECO_ID_{number}", "ann", "/db/x"), entry(number))
+    records.use(["RECO_ID_1", "RECO_ID_2"], 20_000)
+    records.erase(records.find("RECO_ID_1"), JournalEntry("007-9", "RECO_ID_1", "", "x", erases=("x",)))
+    records.use(["RECO_ID_1"], 20_001)  # a gateway that has recognised them just before
+    assert records.last_uses(["RECO_ID_1", "RECO_ID_2"]) == {"RECO_ID_2": 20_000}
+    records.forget_uses()
+    assert records.last_uses(["RECO_ID_1", "RECO_ID_2"]) == {}
+
+
+def test_days_of_use_find_a_place_in_the_database_of_an_earlier_version(engine: Engine):
+    SqlRecords(engine, ENV).commit(NEW, ENTRY)
+    with engine.begin() as connection:
+        connection.execute(text("DROP TABLE reco_last_uses"))
+    records = SqlRecords(engine, ENV)
+    records.use(["RECO_ID_1"], 20_000)
+    assert records.last_uses(["RECO_ID_1"]) == {"RECO_ID_1": 20_000} and records.find("RECO_ID_1")
+
+
 def test_an_erasure_is_one_to_earlier_versions_too(engine: Engine):
     """They delete the photos that `drop` names, and store an empty gallery."""
     erasure = JournalEntry("007-1", "RECO_ID_1", "", "folder", (), "folder", ("a.png",), ("folder",))
