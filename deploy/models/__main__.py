@@ -7,12 +7,13 @@ finds a model missing, as a child process.
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from deploy.models import workshop
 from deploy.models.keras.convert import ConverterMissing
-from deploy.models.sources import MINIFASNET, MTCNN, canonical
+from deploy.models.sources import FR_LIVENESS, MINIFASNET, MTCNN, canonical
 from deploy.models.workshop import Order
 from services.common.env import EnvFile
 from services.common.errors import RecoError
@@ -67,10 +68,17 @@ def _configured(options: argparse.Namespace) -> list[Order]:
     env = EnvFile(options.env_file).read()
     orders = [_order(name, options) for name in (MTCNN, *env["selected_models"])]
     is_keras = env["model_name"].lower().endswith(".h5")
-    if is_keras or not options.missing:
-        name = canonical(env["model_name"] if is_keras else MINIFASNET)
-        orders.append(Order(name, env["model_path"], options.into, env["model_url"], options.mirror))
-    return orders
+    if is_keras:
+        return [*orders, _liveness(canonical(env["model_name"]), env, options)]
+    if options.missing:
+        return orders
+    alone = [name for name in (MINIFASNET, FR_LIVENESS) if name.lower() == env["model_name"].lower()]
+    return orders + [_liveness(name, env, options) for name in alone or (MINIFASNET, FR_LIVENESS)]
+
+
+def _liveness(name: str, env: Mapping[str, Any], options: argparse.Namespace) -> Order:
+    url = "" if name == FR_LIVENESS else env["model_url"]
+    return Order(name, env["model_path"], options.into, url, options.mirror)
 
 
 def _make(order: Order, will_install: bool) -> int:

@@ -4,8 +4,9 @@ Two small networks of Silent-Face-Anti-Spoofing (Minivision, Apache-2.0), one th
 that sees 4 times, vote; class 1 of three is "real".
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -40,12 +41,11 @@ MIN_VISIBLE = 0.5
 #: Measured: of 49 living faces reduced to three or four two changed sides (one each way), of 31 printed ones none.
 LEAST_FACE = 120
 
-#: Side of what a network sees, pixels, and which of its classes is a living face.
+#: Side of what a network sees, pixels.
 SIDE = 80
 
 #: Faces judged at a time: bounds memory, and the work that is done for a caller who has gone.
 BATCH = 16
-REAL_CLASS = 1
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,18 @@ class MiniFasNet:
         name, version: the model's; the version tells the weights.
         threshold: scores at or above it are REAL.
         least_face: see services.liveness.model.LivenessModel.
+        side, real_class: of what a network sees, pixels; which of its classes is a living face.
     """
 
     name = "MiniFASNet"
     least_face = LEAST_FACE
+    side = SIDE
+    real_class = 1
 
     def __init__(self, networks: Mapping[float, Session], version: str, threshold: float = THRESHOLD) -> None:
         """
         Args:
-            networks: by the scale of the crop that each sees; each takes `pixels`, float32 (n, SIDE, SIDE, 3), BGR, 0 to
+            networks: by the scale of the crop that each sees; each takes `pixels`, float32 (n, side, side, 3), BGR, 0 to
                 255, and gives the probabilities of its classes, float32 (n, 3).
             version: tells these networks from others.
             threshold: 0 to 1.
@@ -91,18 +94,23 @@ class MiniFasNet:
         self._networks = dict(networks)
 
     @classmethod
-    def load(cls, model: FinishedModel, threshold: float = THRESHOLD) -> "MiniFasNet":
-        """Opens a finished model, whose networks are named by the scale of the crop that each sees.
+    def load(cls, model: FinishedModel, threshold: float = THRESHOLD) -> Self:
+        """Opens a finished model.
 
         Raises:
             ModelUnavailable: a network cannot be opened.
         """
         version = "-".join(network.weights_sha256[:8] for network in model.networks.values())
         try:
-            networks = {float(scale): open_session(model.path(scale)) for scale in model.networks}
+            networks = {cls.scale_of(name): open_session(model.path(name)) for name in model.networks}
         except (OSError, ValueError, *ORT_ERRORS) as error:
             raise ModelUnavailable(f"{model.name} in {model.folder} cannot be loaded: {error}") from error
         return cls(networks, version, threshold)
+
+    @staticmethod
+    def scale_of(network: str) -> float:
+        """The scale of the crop that a network sees, which it is named by."""
+        return float(network)
 
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]:
         """Judges faces.
@@ -114,20 +122,13 @@ class MiniFasNet:
         Returns:
             A verdict for each box, in their order.
         """
-        height, width = image.shape[:2]
-        judged = [box for box in boxes if _decidable(box, height, width)]
-        scores = iter(self._scores(image, judged))
-        undecidable = Liveness(Verdict.UNDECIDABLE, 0.0)
-        return [self._verdict(next(scores)) if _decidable(box, height, width) else undecidable for box in boxes]
+        return judge(self.scores, self.threshold, image, boxes)
 
-    def _verdict(self, score: float) -> Liveness:
-        return Liveness(Verdict.REAL if score >= self.threshold else Verdict.SPOOF, score)
-
-    def _scores(self, image: np.ndarray, boxes: Sequence[Box]) -> list[float]:
+    def scores(self, image: np.ndarray, boxes: Sequence[Box]) -> list[float]:
         """The networks' mean probability of class "real", by box."""
         if not boxes:
             return []
-        votes = [self._probabilities(image, boxes, scale)[:, REAL_CLASS] for scale in self._networks]
+        votes = [self._probabilities(image, boxes, scale)[:, self.real_class] for scale in self._networks]
         scores: list[float] = np.array(votes).mean(axis=0, dtype=np.float64).tolist()
         return scores
 
@@ -135,9 +136,28 @@ class MiniFasNet:
         pieces = []
         for start in range(0, len(boxes), BATCH):
             call.check()
-            crops = np.stack([ops.crop_around(image, box, scale, SIDE) for box in boxes[start : start + BATCH]])
+            crops = np.stack([ops.crop_around(image, box, scale, self.side) for box in boxes[start : start + BATCH]])
             pieces.append(self._networks[scale].run(None, {"pixels": crops.astype(np.float32)})[0])
         return np.concatenate(pieces)
+
+
+def judge(
+    scores: Callable[[np.ndarray, Sequence[Box]], list[float]],
+    threshold: float,
+    image: np.ndarray,
+    boxes: Sequence[Box],
+) -> list[Liveness]:
+    """A verdict for each box, in their order, by the scores of those faces that can be judged."""
+    height, width = image.shape[:2]
+    found = iter(scores(image, [box for box in boxes if _decidable(box, height, width)]))
+    verdicts = []
+    for box in boxes:
+        if not _decidable(box, height, width):
+            verdicts.append(Liveness(Verdict.UNDECIDABLE, 0.0))
+            continue
+        score = next(found)
+        verdicts.append(Liveness(Verdict.REAL if score >= threshold else Verdict.SPOOF, score))
+    return verdicts
 
 
 def _decidable(box: Box, height: int, width: int) -> bool:

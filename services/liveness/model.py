@@ -1,5 +1,6 @@
 """Which liveness model is meant, and loading it when it is first needed."""
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,11 +14,15 @@ from services.common.faces import Box
 from services.common.models import FinishedModel, Models, Wanted
 from services.common.onnx import ORT_ERRORS
 from services.liveness import face_classifier, ops
+from services.liveness.fusion import FACEPLUGIN_THRESHOLD, FacePluginLiveness, Fusion
+from services.liveness.fusion import THRESHOLD as FUSED_THRESHOLD
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
 from services.liveness.turning import check_upright
 
-#: The model workshop's name of the model that is meant by any MODEL_NAME but a Keras file's.
-MINIFASNET = "MiniFASNet"
+#: The model workshop's names of the models that are meant by any MODEL_NAME but a Keras file's, or one of them.
+MINIFASNET, FACEPLUGIN = "MiniFASNet", "FacePluginLiveness"
+
+log = logging.getLogger("reco")
 
 
 class LivenessModelUnavailable(ModelUnavailable):
@@ -48,7 +53,8 @@ class ModelSettings:
     Attributes:
         path: MODEL_PATH, the folder that weight files lie in or are fetched to.
         url: MODEL_URL, for MiniFASNet the address of the folder that holds its two files.
-        name: MODEL_NAME; one that ends in ".h5" means the original's Keras model, any other MiniFASNet.
+        name: MODEL_NAME; one that ends in ".h5" means the original's Keras model, `MiniFASNet` and `FacePluginLiveness`
+            mean those, and any other name both.
     """
 
     path: Path
@@ -103,14 +109,16 @@ class LivenessModels:
         self._cache = cache
         self._threshold = threshold
         self._lock = threading.Lock()
-        self._loaded: tuple[ModelSettings, LivenessModel] | None = None
+        self._loaded: _Loaded | None = None
 
     def is_finished(self) -> bool:
-        """Whether the model that is meant can be opened at once. Raises whatever reading the settings raises."""
-        return self._models.find(_wanted(self._settings())) is not None
+        """Whether all that is meant can be opened at once. Raises whatever reading the settings raises."""
+        return all(self._models.find(wanted) is not None for wanted in _wanted(self._settings()))
 
     def current(self) -> LivenessModel:
         """The model, loaded if it is not or if the settings are others than before. The first call can take long.
+
+        Of two models that are meant one does, until the other can be had too.
 
         Raises:
             LivenessModelUnavailable: it cannot be loaded. A failed download is tried again after half a minute; a
@@ -119,30 +127,71 @@ class LivenessModels:
         """
         settings = self._settings()
         loaded = self._loaded
-        if loaded is None or loaded[0] != settings:
+        if loaded is None or loaded.settings != settings or self._is_more_to_be_had(loaded):
             loaded = self._load(settings)
-        return loaded[1]
+        return loaded.model
 
-    def _load(self, settings: ModelSettings) -> tuple[ModelSettings, LivenessModel]:
+    def _is_more_to_be_had(self, loaded: "_Loaded") -> bool:
+        return any(self._models.find(wanted) is not None for wanted in loaded.missing)
+
+    def _load(self, settings: ModelSettings) -> "_Loaded":
+        finished, missing, errors = [], [], []
+        for wanted in _wanted(settings):
+            try:
+                finished.append(self._models.get(wanted))
+            except ModelUnavailable as error:
+                missing.append(wanted)
+                errors.append(str(error))
         try:
-            finished = self._models.get(_wanted(settings))
+            if not finished:
+                raise ModelUnavailable("; ".join(errors))
             with self._lock:
-                if self._loaded is None or self._loaded[0] != settings:
-                    self._loaded = (settings, _warmed(self._open(settings, finished)))
-                return self._loaded
+                before = self._loaded
+                if before is None or before.settings != settings or len(before.missing) > len(missing):
+                    self._loaded = _Loaded(settings, _warmed(self._open(settings, finished)), tuple(missing))
+                    if missing:
+                        log.warning("liveness by %s alone: %s", self._loaded.model.name, "; ".join(errors))
+                    return self._loaded
+                return before
         except ModelUnavailable as error:
             advice = f" Or set MODEL_NAME={MINIFASNET}." if settings.is_keras else ""
             raise LivenessModelUnavailable(f"{error}{advice}") from error
 
-    def _open(self, settings: ModelSettings, finished: FinishedModel) -> LivenessModel:
+    def _open(self, settings: ModelSettings, finished: Sequence[FinishedModel]) -> LivenessModel:
         if settings.is_keras:
-            own = face_classifier.THRESHOLD if self._threshold is None else self._threshold
-            return face_classifier.FaceClassifier.load(finished, self._cache, own)
-        return MiniFasNet.load(finished, THRESHOLD if self._threshold is None else self._threshold)
+            return face_classifier.FaceClassifier.load(finished[0], self._cache, self._or(face_classifier.THRESHOLD))
+        models = [_open_named(one) for one in finished]
+        if len(models) > 1:
+            return Fusion(models, self._or(FUSED_THRESHOLD))
+        (model,) = models
+        model.threshold = self._or(model.threshold)
+        return model
+
+    def _or(self, threshold: float) -> float:
+        return threshold if self._threshold is None else self._threshold
 
 
-def _wanted(settings: ModelSettings) -> Wanted:
-    return Wanted(settings.name if settings.is_keras else MINIFASNET, settings.path, settings.url)
+@dataclass(frozen=True)
+class _Loaded:
+    """A model, and what is meant besides and was not to be had."""
+
+    settings: ModelSettings
+    model: LivenessModel
+    missing: tuple[Wanted, ...]
+
+
+def _open_named(finished: FinishedModel) -> MiniFasNet:
+    if finished.name == FACEPLUGIN:
+        return FacePluginLiveness.load(finished, FACEPLUGIN_THRESHOLD)
+    return MiniFasNet.load(finished, THRESHOLD)
+
+
+def _wanted(settings: ModelSettings) -> tuple[Wanted, ...]:
+    if settings.is_keras:
+        return (Wanted(settings.name, settings.path, settings.url),)
+    minifasnet, faceplugin = Wanted(MINIFASNET, settings.path, settings.url), Wanted(FACEPLUGIN, settings.path)
+    alone = {MINIFASNET.lower(): (minifasnet,), FACEPLUGIN.lower(): (faceplugin,)}
+    return alone.get(settings.name.lower(), (minifasnet, faceplugin))
 
 
 def _warmed(model: LivenessModel) -> LivenessModel:

@@ -64,7 +64,7 @@ def dlib():
 @pytest.fixture(params=["in-process", "milvus"])
 def serve(request, url):
     """Serves an embedder with these recognisers; all on one database, and if it has one on one Milvus."""
-    return partial(serving, url, request.getfixturevalue("milvus") if request.param == "milvus" else None)
+    return partial(serving, url, request.getfixturevalue("milvus_file") if request.param == "milvus" else None)
 
 
 @pytest.fixture

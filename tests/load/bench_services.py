@@ -25,8 +25,9 @@ from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.registry import Recognisers
 from services.embedder.search.index import Indexes
 from services.embedder.servicer import EmbedderServicer
+from services.liveness.fusion import FacePluginLiveness, Fusion
 from services.liveness.minifasnet import MiniFasNet
-from services.liveness.model import MINIFASNET, LivenessModels
+from services.liveness.model import FACEPLUGIN, MINIFASNET, LivenessModels
 from services.liveness.servicer import LivenessServicer
 from tests.e2e.system import System
 from tests.load.bench_stages import CACHE, CLIENTS, Stages
@@ -80,7 +81,9 @@ def local_detector() -> DetectorServicer:
 
 
 def local_liveness(mirror: Path) -> LivenessServicer:
-    model = MiniFasNet.load(finished(MINIFASNET, mirror))
+    model = Fusion(
+        [MiniFasNet.load(finished(MINIFASNET, mirror)), FacePluginLiveness.load(finished(FACEPLUGIN, mirror))]
+    )
     models = cast(LivenessModels, SimpleNamespace(current=lambda: model))  # all that is asked of them
     return LivenessServicer(models, Workers(processors()))
 

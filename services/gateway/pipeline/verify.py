@@ -134,8 +134,9 @@ class Verifier:
         embedding = submit(self._executor, self._embed, workspace, photos)
         checks = [] if options.skip_liveness else self._start_liveness(photos)
         enrolled = None if options.skip_verify else attempt(self._people.get, workspace, person_id)
-        liveness = tuple(face for check in checks for face in check.result())
-        if liveness and not any(face.verdict is Verdict.REAL for face in liveness):
+        judged = [check.result() for check in checks]
+        liveness = tuple(face for faces in judged for face in faces)
+        if judged and not _is_living(judged):
             return VerificationResult(VerificationOutcome.SPOOF, liveness=liveness)
         record = enrolled.result() if enrolled else None
         probes = _only_real(embedding.result(), liveness) if liveness else embedding.result()
@@ -223,6 +224,17 @@ class Verifier:
                 return VerificationResult(VerificationOutcome.FOUND_SAME, name, match, recognised=ids)
         outcome = VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE
         return VerificationResult(outcome, recognised=ids)
+
+
+def _is_living(photos: Sequence[Sequence[FaceLiveness]]) -> bool:
+    """Whether the photos together show somebody alive: half of those that can be judged show a living face, at least one.
+
+    A screen that is taken for a face in one frame of many does not get through by sending many.
+    """
+    verdicts = [{face.verdict for face in faces} for faces in photos]
+    living = sum(Verdict.REAL in found for found in verdicts)
+    judged = sum(bool(found - {Verdict.UNDECIDABLE}) for found in verdicts)
+    return living > 0 and 2 * living >= judged
 
 
 def _only_real(probes: Sequence[_Probe], liveness: Sequence[FaceLiveness]) -> list[_Probe]:

@@ -132,6 +132,17 @@ def test_a_search_short_of_time_answers_what_it_has(enrolled: FakeGateway):
 # Which faces take part
 
 
+@pytest.mark.parametrize(
+    ("real", "spoofs", "living"), [(1, 0, True), (1, 1, True), (1, 2, False), (2, 2, True), (2, 3, False)]
+)
+def test_photos_of_an_upload_are_judged_together(enrolled: FakeGateway, real: int, spoofs: int, living: bool):
+    """A screen that passes in one photo of many does not get through by them."""
+    photos = [fake_photo("ann")] * real + [fake_photo(FakeFace("ann", verdict=Verdict.SPOOF))] * spoofs
+    photos.append(fake_photo(FakeFace("ann", verdict=Verdict.UNDECIDABLE)))
+    outcome = enrolled.verify(*photos).outcome
+    assert outcome is (VerificationOutcome.VERIFIED if living else VerificationOutcome.SPOOF)
+
+
 def test_spoofed_faces_take_no_part(enrolled: FakeGateway):
     bob = FakeFace("bob", verdict=Verdict.SPOOF)
     assert outcome(enrolled, fake_photo("eve", bob), skip_verify=True) is VerificationOutcome.FOUND_NONE

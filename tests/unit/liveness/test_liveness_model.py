@@ -9,7 +9,7 @@ import pytest
 from onnx import helper
 
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box
+from services.common.faces import Box, Verdict
 from services.common.models import Models, Wanted
 from services.common.onnx import open_session
 from services.liveness.face_classifier import FaceClassifier
@@ -139,3 +139,52 @@ def test_photos_are_decoded_as_small_as_the_model_allows(model, side):
     ((height, width, _), (box,)) = noting.seen[0]
     assert (height * 1000, width * 1000) == (1600 * side, 2000 * side)
     assert (box.x, box.y, box.width, box.height) == (0.4 * side, 0.2 * side, 1.1 * side, side)
+
+
+@pytest.fixture
+def both(tmp_path, workshop, settings) -> LivenessModels:
+    """Two models are meant."""
+    workshop.networks["FacePluginLiveness"] = {"liveness": brightness_classes(side=128)}
+    settings[0] = ModelSettings(tmp_path / "a", "http://host/x", "MiniFASNet+FacePluginLiveness")
+    return LivenessModels(lambda: settings[0], Models([tmp_path / "finished"], workshop), tmp_path / "cache")
+
+
+def test_two_models_judge_together(tmp_path, both, workshop):
+    model = both.current()
+    assert (model.name, model.threshold) == ("MiniFASNet+FacePluginLiveness", 0.45)
+    assert workshop.orders == [
+        Wanted("MiniFASNet", tmp_path / "a", "http://host/x"),
+        Wanted("FacePluginLiveness", tmp_path / "a"),
+    ]
+    photo = np.zeros((400, 400, 3), np.uint8)
+    photo[..., 1] = 150  # each takes green for the share of what is living
+    alone = [one.check(photo, [Box(150, 150, 60, 60)])[0].score for one in model.models]
+    assert model.check(photo, [Box(150, 150, 60, 60)])[0].score == pytest.approx(sum(alone) / 2)
+    assert [face.verdict for face in model.check(photo, [Box(0, 0, 390, 390)])] == [Verdict.UNDECIDABLE]
+
+
+@pytest.mark.parametrize(
+    ("gone", "alone"), [("MiniFASNet", "FacePluginLiveness"), ("FacePluginLiveness", "MiniFASNet")]
+)
+def test_one_of_two_does_until_the_other_is_there(tmp_path, both, workshop, caplog, gone, alone):
+    made = workshop.networks.pop(gone)
+    assert both.current().name == alone
+    assert f"liveness by {alone} alone" in caplog.text
+    assert both.current() is both.current() and len(workshop.orders) == 2
+    put_model(tmp_path / "finished", gone, made)
+    assert both.current().name == "MiniFASNet+FacePluginLiveness"
+
+
+def test_without_either_it_says_so_of_both(both, workshop):
+    workshop.networks.clear()
+    with pytest.raises(
+        LivenessModelUnavailable, match="MiniFASNet could not be had.*FacePluginLiveness could not be had"
+    ):
+        both.current()
+
+
+def test_each_alone_is_a_choice(tmp_path, both, settings):
+    for name, threshold in (("minifasnet", 0.45), ("FacePluginLiveness", 0.25)):
+        settings[0] = ModelSettings(tmp_path, "", name)
+        model = both.current()
+        assert (model.name.lower(), model.threshold) == (name.lower(), threshold)

@@ -13,9 +13,10 @@ def judged(name, *scores):
     return [Judged(Path(f"{name}_{number}.jpg"), Liveness(Verdict.REAL, score)) for number, score in enumerate(scores)]
 
 
-def test_fits_the_strictest_threshold_that_refuses_one_in_ten():
-    living = judged("nuaa_0001", 0.32, *[0.9] * 9)
+def test_fits_the_strictest_threshold_that_refuses_eight_in_a_hundred_of_no_kind():
+    living = judged("nuaa_0001", 0.32, *[0.9] * 12)
     assert fit({"live": living, "print": judged("nuaa_0001", 0.95)}) == 0.9
+    assert fit({"live": living * 10, "lfw": judged("A", 0.52, 0.93)}) == 0.5
     assert fit({"live": living + judged("nuaa_0002", 0.41)}) == 0.4
     unclear = [Judged(Path("nuaa_0001_x.jpg"), Liveness(Verdict.UNDECIDABLE, 0.0)), Judged(Path("x.jpg"), None)]
     assert fit({"live": living + unclear * 10}) == 0.9
