@@ -3,7 +3,8 @@
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,40 @@ def test_nothing_is_left_of_who_was_erased(running: Running):
     assert not [path for path in (running.folder / "var").rglob("*") if PERSON in path.name]
     assert running.search().outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_NONE
     assert not running.delete()
+
+
+def test_who_is_not_used_for_long_is_erased_without_a_trace(tmp_path: Path):
+    System(tmp_path).write_env(NUM_AUG="1")
+    names = ("detector", "embedder", "gateway")
+    with Services(tmp_path / ".env", names, RECO_PERSON_TTL="2d") as services:
+        running = Running(tmp_path, services)
+        running.enroll()
+        assert running.search().outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_SAME
+        engine = open_engine(make_url(f"sqlite:///{tmp_path}/var/reco.db"))
+
+        def is_noted() -> bool:
+            with engine.connect() as connection:
+                return connection.execute(text("SELECT day FROM reco_last_uses")).first() is not None
+
+        wait_for(is_noted)
+        services.stop("gateway")
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE reco_last_uses SET day = day - 3"))
+        engine.dispose()
+        services.start("gateway")
+        services.wait("gateway")
+        wait_for(lambda: not any(PERSON.encode() in data for data in _files(tmp_path).values()))
+        assert not [path for path in (tmp_path / "var").rglob("*") if PERSON in path.name]
+        assert running.search().outcome == gateway_pb2.VerifyPersonResponse.OUTCOME_FOUND_NONE
+        erasures = [line for line in (tmp_path / "var/log/audit.log").read_text().splitlines() if '"erase"' in line]
+        assert len(erasures) == 1 and f'"key": "retention", "action": "erase", "person": "{PERSON}"' in erasures[0]
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
 
 
 def test_files_are_their_users_alone(running: Running):
