@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.models.sources import FR_LIVENESS, MINIFASNET, MTCNN, canonical
+from deploy.models.sources import FR_LIVENESS, MINIFASNET, MTCNN, YUNET, canonical
 from deploy.models.workshop import Order, make
 from services.common.errors import RecoError
 
@@ -50,9 +50,9 @@ def bake(service: str, models: str, into: Path) -> list[str]:
     """
     asked = sorted({canonical(name.strip()) for name in models.split(",") if name.strip()})
     names = {
-        "detector": [MTCNN],
+        "detector": [MTCNN, *(name for name in asked if name == YUNET)],
         "liveness": [name for name in asked if name in (MINIFASNET, FR_LIVENESS)],
-        "embedder": [name for name in asked if name not in (MINIFASNET, FR_LIVENESS, MTCNN)],
+        "embedder": [name for name in asked if name not in (MINIFASNET, FR_LIVENESS, MTCNN, YUNET)],
         "gateway": [],
     }[service]
     with tempfile.TemporaryDirectory() as weights:

@@ -8,7 +8,7 @@ from services.common.errors import UnknownModel
 from services.common.recognisers import RecogniserName
 
 #: What models are called that are no recognisers.
-MTCNN, MINIFASNET, FR_LIVENESS = "MTCNN", "MiniFASNet", "FacePluginLiveness"
+MTCNN, YUNET, MINIFASNET, FR_LIVENESS = "MTCNN", "YuNet", "MiniFASNet", "FacePluginLiveness"
 
 #: By a network's name the files of which one is enough, the one to be fetched first.
 Networks = Mapping[str, tuple[WeightFile, ...]]
@@ -110,6 +110,14 @@ _FR_LIVENESS = WeightFile(
     npm=_FACEPLUGIN,
     kind="classes.onnx",
 )
+#: Finds faces and five points, at any size of picture.
+_YUNET = WeightFile(
+    "yunet_n_dynamic.onnx",
+    "https://github.com/ShiqiYu/libfacedetection.train/raw/master/onnx/yunet_n_dynamic.onnx",
+    "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12",
+    "Apache-2.0",
+    "ShiqiYu/libfacedetection.train; trained on WIDER FACE",
+)
 
 
 def canonical(name: str) -> str:
@@ -120,7 +128,7 @@ def canonical(name: str) -> str:
     """
     if name.lower().endswith(".h5"):
         return name
-    known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, MINIFASNET, FR_LIVENESS)}
+    known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, YUNET, MINIFASNET, FR_LIVENESS)}
     if name.lower() not in known:
         raise UnknownModel(f"model {name!r} is unknown; there are {', '.join(known.values())}")
     return known[name.lower()]
@@ -138,6 +146,8 @@ def networks_of(name: str, url: str = "") -> Networks:
         return {"liveness": (WeightFile(name, url, None, "unknown", "whoever set MODEL_URL"),)}
     if name == MTCNN:
         return _mtcnn()
+    if name == YUNET:
+        return {"detector": (_YUNET,)}
     if name == FR_LIVENESS:
         return {"liveness": (_FR_LIVENESS,)}
     if name == MINIFASNET:

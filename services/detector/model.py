@@ -12,11 +12,12 @@ from services.common.onnx import open_session
 from services.detector import quality, search
 from services.detector.augmentation import MAX_COUNT, augment
 from services.detector.cropping import cut_face, framing
-from services.detector.mtcnn import Bounds, DetectOptions, Mtcnn
+from services.detector.mtcnn import Bounds, DetectOptions, Finder, Mtcnn
+from services.detector.yunet import YuNet
 from services.images.decode import ReducedPhoto, decode, decode_for, decode_reduced
 
-#: The model workshop's name of the networks.
-MODEL = "MTCNN"
+#: The model workshop's names of the networks.
+MODEL, YUNET = "MTCNN", "YuNet"
 
 #: Sides of a crop, pixels.
 MIN_CROP, MAX_CROP = 32, 1024
@@ -64,7 +65,7 @@ class Prepared:
 class Detector:
     """Finds, cuts out and judges. Safe to call from several threads."""
 
-    def __init__(self, finder: Mtcnn):
+    def __init__(self, finder: Finder):
         self._finder = finder
         self._search = search.FaceSearch(finder)
 
@@ -125,6 +126,11 @@ def open_finder(model: FinishedModel, bounds: Bounds | None = None) -> Mtcnn:
     """A face finder of MTCNN's networks."""
     pnet, rnet, onet = (open_session(model.path(network)) for network in ("pnet", "rnet", "onet"))
     return Mtcnn(pnet, rnet, onet, bounds)
+
+
+def open_yunet(model: FinishedModel, mtcnn: Mtcnn) -> YuNet:
+    """A face finder of YuNet, which MTCNN's last network helps."""
+    return YuNet(open_session(model.path("detector")), mtcnn)
 
 
 def _enlarged(data: bytes, photo: ReducedPhoto) -> ReducedPhoto:

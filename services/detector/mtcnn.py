@@ -3,6 +3,7 @@
 import enum
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -98,6 +99,16 @@ class Windows:
         best = ops.best_first(self.scores)[:most]
         kept = best[ops.not_suppressed(self.boxes[best], overlap)]
         return Windows(self.boxes[kept], self.scores[kept])
+
+
+class Finder(Protocol):
+    """Finds faces in pictures. Safe to call from several threads."""
+
+    def detect(self, image: np.ndarray, options: DetectOptions) -> list[Face]:
+        """See Mtcnn.detect."""
+
+    def votes(self, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """See Mtcnn.votes."""
 
 
 class Mtcnn:

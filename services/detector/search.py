@@ -11,7 +11,7 @@ import numpy as np
 from services.common import call
 from services.common.faces import Box, Face
 from services.detector import plausibility
-from services.detector.mtcnn import DetectOptions, Mtcnn
+from services.detector.mtcnn import DetectOptions, Finder
 from services.detector.views import PhotoView
 from services.images.decode import ReducedPhoto
 
@@ -76,7 +76,7 @@ class Findings:
 class FaceSearch:
     """Searches photos. Safe to call from several threads."""
 
-    def __init__(self, finder: Mtcnn):
+    def __init__(self, finder: Finder):
         self._finder = finder
 
     def find(self, photo: ReducedPhoto, enlarge: Callable[[], ReducedPhoto]) -> list[Face]:

@@ -11,7 +11,8 @@ from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
-from services.detector.model import MODEL, Detector, open_finder
+from services.detector.model import MODEL, YUNET, Detector, open_finder, open_yunet
+from services.detector.mtcnn import Finder
 from services.detector.servicer import DetectorServicer
 from services.detector.settings import Settings
 
@@ -37,7 +38,11 @@ def build(settings: Settings) -> Server:
     metrics = Metrics("detector")
     workers = Workers(settings.threads, metrics=metrics.queue("detector"))
     models = open_models(settings.cache, settings.models, settings.mirror)
-    detector = Detector(open_finder(models.get(Wanted(MODEL, settings.models), START_TIMEOUT)))
+    mtcnn = open_finder(models.get(Wanted(MODEL, settings.models), START_TIMEOUT))
+    finder: Finder = mtcnn
+    if settings.finder == YUNET:
+        finder = open_yunet(models.get(Wanted(YUNET, settings.models), START_TIMEOUT), mtcnn)
+    detector = Detector(finder)
     servicer = DetectorServicer(detector, workers, DetectorMetrics(metrics.registry))
     return Server(
         settings.server,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from services.common.server import ServerOptions
 from services.common.workers import processors
+from services.detector.model import MODEL, YUNET
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Settings:
     Attributes:
         threads: photos worked on at once.
         cache: folder of finished models.
+        finder: MTCNN or YuNet.
         models, mirror: where the weights come from, if they are still to be made.
     """
 
@@ -23,6 +25,7 @@ class Settings:
     cache: Path
     models: Path
     mirror: str | None = None
+    finder: str = MODEL
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -33,4 +36,15 @@ class Settings:
             cache=Path(get("RECO_CACHE", "var/cache")),
             models=Path(get("RECO_MODELS", "var/models")),
             mirror=get("RECO_MIRROR") or None,
+            finder=_finder(get("RECO_DETECTOR", "")),
         )
+
+
+def _finder(name: str) -> str:
+    """The face finder of that name; an address is the gateway's, whose variable has the same name."""
+    if not name or ":" in name:
+        return MODEL
+    for known in (MODEL, YUNET):
+        if known.lower() == name.lower():
+            return known
+    raise SystemExit(f"RECO_DETECTOR={name}: the face finders are {MODEL} and {YUNET}")

@@ -12,10 +12,12 @@ import cv2
 import numpy as np
 
 from services.common.faces import Face, FaceCrop
-from services.detector.model import MODEL, Detector, open_finder
+from services.detector.model import MODEL, YUNET, Detector, PreparedFace, open_finder, open_yunet
 from services.detector.mtcnn import DetectOptions
 from services.embedder.recognition import catalogue, recogniser
+from services.images.decode import decode
 from tests.models import finished
+from tests.quality.disguise import paint
 
 CROP = 224  # pixels, both sides: the detector's default
 
@@ -30,6 +32,8 @@ class Chain:
         folder: of weights (models/) and networks made here (cache/).
         weights_mirror: see deploy.models.weights.WeightStore.
         options: of the search for faces.
+        finder: MTCNN or YuNet.
+        disguise: what is painted onto the faces first (disguise.py); None: nothing.
     """
 
     models: tuple[str, ...]
@@ -37,6 +41,8 @@ class Chain:
     folder: Path
     weights_mirror: str | None = None
     options: DetectOptions = field(default_factory=DetectOptions)
+    finder: str = MODEL
+    disguise: str | None = None
 
 
 def embed_photos(chain: Chain, photos: Sequence[Path], workers: int | None = None) -> dict[str, np.ndarray]:
@@ -61,10 +67,18 @@ def versions(chain: Chain) -> dict[str, str]:
 
 def central_crop(chain: Chain, path: Path) -> FaceCrop | None:
     """The crop of the face nearest to the photo's middle; None where no face was found."""
-    prepared = _detector(chain.folder).prepare_faces(path.read_bytes(), CROP, CROP, 0, chain.options)
-    middle = np.array([prepared.photo.full_width, prepared.photo.full_height]) / 2
-    nearest = min(prepared.faces, key=lambda found: _distance(found.face, middle), default=None)
+    photo = path.read_bytes()
+    nearest = _nearest(chain, photo)
+    if nearest and chain.disguise:
+        painted = paint(decode(photo), nearest.face.landmarks, chain.disguise)
+        nearest = _nearest(chain, cv2.imencode(".png", painted)[1].tobytes())
     return nearest.crop if nearest else None
+
+
+def _nearest(chain: Chain, photo: bytes) -> PreparedFace | None:
+    prepared = _detector(chain).prepare_faces(photo, CROP, CROP, 0, chain.options)
+    middle = np.array([prepared.photo.full_width, prepared.photo.full_height]) / 2
+    return min(prepared.faces, key=lambda found: _distance(found.face, middle), default=None)
 
 
 def _distance(face: Face, point: np.ndarray) -> float:
@@ -82,9 +96,12 @@ def _embed_photo(task: tuple[Chain, Path]) -> list[np.ndarray]:
 
 
 @cache
-def _detector(folder: Path) -> Detector:
+def _detector(chain: Chain) -> Detector:
     cv2.setNumThreads(1)
-    return Detector(open_finder(finished(MODEL, folder=folder)))
+    mtcnn = open_finder(finished(MODEL, folder=chain.folder))
+    if chain.finder == YUNET:
+        return Detector(open_yunet(finished(YUNET, chain.weights_mirror or "", chain.folder), mtcnn))
+    return Detector(mtcnn)
 
 
 @cache

@@ -8,14 +8,16 @@ format) the pairs of that list come first, and "all pairs" are those of the phot
 roc.png and det.png where matplotlib is installed, of the list to the folder `listed`, of all pairs to `all`.
 
 Rates at a threshold fitted on the very pairs they are measured on are marked as fitted; "held out" are those at
-thresholds fitted on other people (tests/quality/crossvalidation.py).
+thresholds fitted on other people (tests/quality/crossvalidation.py). Of very many photos not all pairs are scored
+(tests/quality/lfw.py). Then come rates within groups of people, of searches by the number of people enrolled, and with
+--disguises those of a masked face.
 """
 
 import argparse
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,12 @@ from services.common.errors import RecoError
 from services.detector.mtcnn import DetectOptions
 from services.embedder.matching import Metric, unit
 from services.embedder.recognition import catalogue as models
+from tests.quality import tables
 from tests.quality.chain import Chain, embed_photos, versions
 from tests.quality.claims import PHOTOS, false_claims
 from tests.quality.crossvalidation import HeldOut, fit_accuracy, fit_fmr, held_out
+from tests.quality.disguise import DISGUISES
+from tests.quality.groups import read_groups
 from tests.quality.lfw import PairList, all_pairs, pairs_of, read_pairs
 from tests.quality.metrics import Distances, best_accuracy, folded_accuracy
 
@@ -162,6 +167,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("var"), help="folder of models/ and cache/")
     parser.add_argument("--weights", help="RECO_MIRROR: folder or http prefix that has weight files")
     parser.add_argument("--reference", action="store_true", help="find faces step by step as the package mtcnn does")
+    parser.add_argument("--groups", type=Path, help="a CSV file, person,group: error rates within each group too")
+    parser.add_argument("--disguises", action="store_true", help="a mask and dark glasses painted onto everybody too")
     parser.add_argument("--workers", type=int, help="processes; one a core if not given")
     return parser.parse_args()
 
@@ -186,7 +193,24 @@ def main() -> int:
     print("\n# All pairs")
     write_report(chain, templates, pairs, arguments.out / "all")
     print_claims(templates, pairs)
+    print_tables(chain, templates, pairs, arguments)
     return 0
+
+
+def print_tables(
+    chain: Chain, templates: dict[str, np.ndarray], pairs: PairList, arguments: argparse.Namespace
+) -> None:
+    """By group where groups are given, by the number of people enrolled, and in disguise where that is asked for."""
+    groups = read_groups(arguments.groups) if arguments.groups else {}
+    for name, vectors in templates.items():
+        values = pair_distances(Metric.COSINE, vectors, pairs)
+        print("\n".join(tables.of_groups(name, values, pairs, groups)))
+        print("\n".join(tables.of_searches(name, vectors, pairs.photos)))
+    tables.draw(templates, pairs, arguments.out / "distances.png")
+    for disguise in DISGUISES if arguments.disguises else ():
+        painted = embed_photos(replace(chain, disguise=disguise), pairs.photos, arguments.workers)
+        for name, vectors in templates.items():
+            print("\n".join(tables.of_disguise(name, disguise, vectors, painted[name], pairs)))
 
 
 def print_claims(templates: dict[str, np.ndarray], pairs: PairList) -> None:

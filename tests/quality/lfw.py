@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-#: More impostor pairs than this are too many to hold: a folder of some 6,000 photos.
-MAX_PAIRS = 20_000_000
+#: Of more pairs than this, which some 3,000 photos have, all of one person are taken, and of two people so many by chance.
+MAX_PAIRS = 5_000_000
+SEED = 1
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,33 @@ def all_pairs(folder: Path) -> PairList:
     return pairs_of(tuple(sorted(p for p in folder.glob("*/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))))
 
 
-def pairs_of(photos: tuple[Path, ...]) -> PairList:
-    """Every pair of these photos, each in a folder of its person.
+def pairs_of(photos: tuple[Path, ...], most: int = MAX_PAIRS) -> PairList:
+    """Every pair of these photos, each in a folder of its person; of more than `most` see MAX_PAIRS.
 
     Raises:
-        ValueError: there are no two photos, or more pairs than MAX_PAIRS.
+        ValueError: there are no two photos.
     """
-    if len(photos) < 2 or len(photos) * (len(photos) - 1) // 2 > MAX_PAIRS:
-        raise ValueError(f"{len(photos)} photos in folders of people are too few, or too many for all pairs")
+    if len(photos) < 2:
+        raise ValueError(f"{len(photos)} photos in folders of people are too few")
     people = np.unique([path.parent.name for path in photos], return_inverse=True)[1]
-    left, right = np.triu_indices(len(photos), 1)
+    if len(photos) * (len(photos) - 1) // 2 <= most:
+        left, right = np.triu_indices(len(photos), 1)
+    else:
+        left, right = _some_pairs(people, most)
     return PairList(photos, left, right, people[left] == people[right], np.zeros(len(left), int))
+
+
+def _some_pairs(people: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs of one person, and `most` of two people by chance, always the same ones."""
+    order = np.argsort(people, kind="stable")
+    bounds = np.flatnonzero(np.diff(people[order])) + 1
+    same = [
+        (group[rows], group[columns])
+        for group in np.split(order, bounds)
+        for rows, columns in [np.triu_indices(len(group), 1)]
+    ]
+    rng = np.random.default_rng(SEED)
+    left, right = rng.integers(0, len(people), (2, most))
+    different = people[left] != people[right]
+    pairs = [*same, (left[different], right[different])]
+    return np.concatenate([one for one, _ in pairs]), np.concatenate([other for _, other in pairs])

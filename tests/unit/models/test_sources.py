@@ -2,11 +2,11 @@
 
 import pytest
 
-from deploy.models.sources import FR_LIVENESS, MINIFASNET, MINIFASNET_URL, MTCNN, canonical, networks_of
+from deploy.models.sources import FR_LIVENESS, MINIFASNET, MINIFASNET_URL, MTCNN, YUNET, canonical, networks_of
 from services.common.errors import UnknownModel
 from services.common.recognisers import RecogniserName
 
-MODELS = (*map(str, RecogniserName), MTCNN, MINIFASNET, FR_LIVENESS)
+MODELS = (*map(str, RecogniserName), MTCNN, YUNET, MINIFASNET, FR_LIVENESS)
 
 
 @pytest.mark.parametrize("name", MODELS)
