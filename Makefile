@@ -105,7 +105,8 @@ models: $(VENV)/.run gen/reco.pb $(if $(MODELS),,.env)
 	@$(call CONVERTING,$(MODELS))
 
 evaluate: $(VENV)/.test gen/reco.pb
-	$(PY) -m tests.quality.evaluate --models $(or $(MODELS),Dlib) --photos $(PHOTOS) $(addprefix --pairs ,$(PAIRS)) --out var/evaluation
+	$(PY) -m tests.quality.evaluate --models $(or $(MODELS),Dlib) --photos $(PHOTOS) $(addprefix --pairs ,$(PAIRS)) --out var/evaluation \
+		$(addprefix --groups ,$(GROUPS)) $(if $(DISGUISES),--disguises)
 	$(PY) -m tests.quality.evaluate_liveness
 
 calibrate: $(VENV)/.test gen/reco.pb

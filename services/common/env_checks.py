@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import re2
 
-from services.common.recognisers import RecogniserName
+from services.common.recognisers import known_names
 
 SIM_FUNCS = ("cosine", "euclidean", "euclidean_l2")
 
@@ -101,11 +101,11 @@ def _score(value: str, root: Path) -> float:
 
 
 def _recognisers(value: str, root: Path) -> tuple[str, ...]:
-    known = {name.lower(): name.value for name in RecogniserName}
+    known = known_names()
     names = [name.strip() for name in value.split(",") if name.strip()]
     unknown = [name for name in names if name.lower() not in known]
     if unknown or not names:
-        choice = ", ".join(RecogniserName)
+        choice = ", ".join(known.values())
         raise ValueError(f"{', '.join(unknown) or 'the empty list'} is not known; choose from {choice}")
     return tuple(dict.fromkeys(known[name.lower()] for name in names))
 

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from services.common.model_cards import cards
+
 
 class RecogniserName(StrEnum):
     """A face recognition network; what is known of each is in services/embedder/recognition/catalogue.py."""
@@ -14,7 +16,13 @@ class RecogniserName(StrEnum):
     DEEPID = "DeepID"
     ARCFACE = "ArcFace"
     DLIB = "Dlib"
-    SFACE = "SFace"
     GHOSTFACENET = "GhostFaceNet"
     MOBILEFACENET = "MobileFaceNet"
     FACEPLUGIN = "FacePlugin"
+
+
+def known_names() -> dict[str, str]:
+    """All names by themselves in lower case; raises BadCard where a card cannot be read."""
+    return {name.lower(): name.value for name in RecogniserName} | {
+        lower: card.name for lower, card in cards().items() if lower not in {name.lower() for name in RecogniserName}
+    }

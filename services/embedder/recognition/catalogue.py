@@ -11,7 +11,8 @@ from functools import cache
 
 from services.common.errors import UnknownModel
 from services.common.geometry import CHIP_LANDMARKS
-from services.common.recognisers import RecogniserName
+from services.common.model_cards import Card, cards
+from services.common.recognisers import RecogniserName, known_names
 from services.embedder.recognition.alignment import Alignment, View
 from services.embedder.recognition.thresholds import Curve, Fixed, Thresholds
 
@@ -46,7 +47,7 @@ class ModelSpec:
         views: a template is the mean over these; each costs a run.
     """
 
-    name: RecogniserName
+    name: str
     alignment: Alignment
     normalisation: Normalisation
     dimension: int
@@ -65,7 +66,10 @@ def find(name: str) -> ModelSpec:
     Raises:
         UnknownModel: there is none.
     """
-    spec = _registry().get(name.strip().lower())
+    lower = name.strip().lower()
+    spec = _registry().get(lower)
+    if spec is None and (card := cards().get(lower)):
+        spec = _of_card(card)
     if spec is None:
         raise UnknownModel(f"model {name!r} is unknown; there are {', '.join(names())}")
     return spec
@@ -73,7 +77,7 @@ def find(name: str) -> ModelSpec:
 
 def names() -> tuple[str, ...]:
     """All canonical names."""
-    return tuple(spec.name for spec in _registry().values())
+    return tuple(known_names().values())
 
 
 @cache
@@ -175,7 +179,6 @@ def _insightface_like() -> tuple[ModelSpec, ...]:
     return (
         ModelSpec(RecogniserName.ARCFACE, template, minus_one_to_one, 512, Fixed(0.68, 4.15, 1.13, _DEEPFACE)),
         ModelSpec(RecogniserName.GHOSTFACENET, template, minus_one_to_one, 512, Fixed(0.65, 35.71, 1.10, _DEEPFACE)),
-        ModelSpec(RecogniserName.SFACE, template, Normalisation("rgb"), 128, Fixed(0.593, 10.734, 1.055, _DEEPFACE)),
     )
 
 
@@ -243,4 +246,18 @@ def _dlib() -> ModelSpec:
             source=_FITTED,
         ),
         views=_DLIB_VIEWS,
+    )
+
+
+def _of_card(card: Card) -> ModelSpec:
+    """A model of somebody's own."""
+    alignment = Alignment(f"card {card.name}", card.width, card.height, card.points) if card.points else _ARCFACE
+    return ModelSpec(
+        card.name,
+        alignment,
+        Normalisation(card.order, card.mean, card.scale, card.per_image),
+        card.dimension,
+        Fixed(**card.thresholds, source=card.source),
+        unit_length=card.unit_length,
+        views=(View(), View(mirrored=True)) if card.mirror else (View(),),
     )

@@ -92,7 +92,7 @@ def test_all_that_is_wrong_is_named_at_once(values: dict[str, str], tmp_path: Pa
     assert invalid.value.not_in_env == ["LOG_LOC"]
     assert invalid.value.env_errs == [
         "SELECTED_MODELS: Nose is not known; choose from VGG-Face, Facenet, Facenet512, OpenFace, DeepFace, DeepID, "
-        "ArcFace, Dlib, SFace, GhostFaceNet, MobileFaceNet, FacePlugin",
+        "ArcFace, Dlib, GhostFaceNet, MobileFaceNet, FacePlugin, AuraFace, SFace",
         "VER_TOL: 'none' is not a whole number from 1 to 10000",
     ]
 

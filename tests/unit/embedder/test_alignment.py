@@ -105,6 +105,6 @@ def test_every_model_looks_at_the_middle_of_an_upright_face(name):
 def test_model_names_are_canonical_and_case_does_not_matter():
     assert models.find(" vgg-FACE ").name == "VGG-Face"
     assert models.find("dlib") is models.find("Dlib")
-    assert len({name.lower() for name in models.names()}) == 12
+    assert len({name.lower() for name in models.names()}) == 13
     with pytest.raises(UnknownModel, match="ArcFace"):
         models.find("Facenet1024")
