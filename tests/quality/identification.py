@@ -40,39 +40,40 @@ def rates_by_size(
         people: of each photo.
         thresholds: by the number of people enrolled; sizes that leave no stranger are left out.
     """
-    usable = np.isfinite(templates).all(axis=1)
-    vectors, owners = unit(templates[usable]), np.array(people)[usable]
-    names, first = np.unique(owners, return_index=True)
+    faces = _Faces.of(templates, people)
     rng = np.random.default_rng(seed)
-    return [
-        _rates(vectors, owners, names, first, size, threshold, rng)
-        for size, threshold in thresholds.items()
-        if size < len(names)
-    ]
+    return [_rates(faces, size, threshold, rng) for size, threshold in thresholds.items() if size < len(faces.names)]
 
 
-def _rates(
-    vectors: np.ndarray,
-    owners: np.ndarray,
-    names: np.ndarray,
-    first: np.ndarray,
-    size: int,
-    threshold: Threshold,
-    rng: np.random.Generator,
-) -> Rates:
+@dataclass(frozen=True)
+class _Faces:
+    """Faces that were found: directions, whose, everybody's name, and the first face of each."""
+
+    directions: np.ndarray
+    owners: np.ndarray
+    names: np.ndarray
+    first: np.ndarray
+
+    @classmethod
+    def of(cls, templates: np.ndarray, people: Sequence[str]) -> "_Faces":
+        usable = np.isfinite(templates).all(axis=1)
+        owners = np.array(people)[usable]
+        return cls(unit(templates[usable]), owners, *np.unique(owners, return_index=True))
+
+
+def _rates(faces: _Faces, size: int, threshold: Threshold, rng: np.random.Generator) -> Rates:
     found = strangers = missed = mates = 0
     for _ in range(max(1, SEARCHES // size)):
-        chosen = rng.choice(len(names), size, replace=False)
-        inside = np.isin(owners, names[chosen])
-        outside, others = np.flatnonzero(~inside), np.setdiff1d(np.flatnonzero(inside), first[chosen])
-        outside = rng.choice(outside, min(len(outside), SEARCHES), replace=False)
-        enrolled = vectors[first[chosen]]
-        found += int((1 - (vectors[outside] @ enrolled.T).max(axis=1) <= threshold.distance).sum())
+        chosen = rng.choice(len(faces.names), size, replace=False)
+        inside = np.isin(faces.owners, faces.names[chosen])
+        others = np.setdiff1d(np.flatnonzero(inside), faces.first[chosen])
+        outside = rng.permutation(np.flatnonzero(~inside))[:SEARCHES]
+        enrolled = faces.directions[faces.first[chosen]]
+        found += int((1 - (faces.directions[outside] @ enrolled.T).max(axis=1) <= threshold.distance).sum())
         strangers += len(outside)
         if len(others):
-            table = 1 - vectors[others] @ enrolled.T
-            nearest = table.argmin(axis=1)
-            right = names[chosen][nearest] == owners[others]
+            table = 1 - faces.directions[others] @ enrolled.T
+            right = faces.names[chosen][table.argmin(axis=1)] == faces.owners[others]
             missed += int((~right | (table.min(axis=1) > threshold.distance)).sum())
             mates += len(others)
     return Rates(size, threshold.distance, found / max(1, strangers), missed / max(1, mates), strangers, mates)

@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +21,7 @@ from services.embedder.matching import Metric
 from services.embedder.search.certain import Candidates, nearest
 from services.embedder.search.index import Hit, IndexUnavailable, Rows, to_rows
 from services.embedder.search.milvus import fields
+from services.embedder.search.milvus.question import Question
 from services.embedder.search.milvus.reach import Reach
 
 #: Seconds that Milvus may take for a search or a write, and for making, loading or flushing a collection. The former must
@@ -48,8 +48,6 @@ PROBE_BATCH = 16
 MAX_ROWS = 8192
 #: Candidates fetched for a probe at first.
 FIRST_CANDIDATES = 8
-#: Lengths of templates differ by so little at most where a network makes all of them 1 long.
-LENGTHS_APART = 1e-3
 
 
 class CollectionGone(IndexUnavailable):
@@ -207,14 +205,14 @@ class MilvusIndex:
         with self._milvus.turn:
             for start in range(0, len(probes), size):
                 some = probes[start : start + size]
-                questions = [_Question(probe, metric) for probe in some]
+                questions = [Question(probe, metric) for probe in some]
                 first = map(self._first, questions, self._fetch(questions, FIRST_CANDIDATES))
                 hits += [
                     nearest(probe, metric, threshold, [one], people) for probe, one in zip(some, first, strict=True)
                 ]
         return hits
 
-    def _first(self, question: "_Question", found: "Found") -> Candidates:
+    def _first(self, question: Question, found: "Found") -> Candidates:
         """All templates: those that were fetched, and the others behind them."""
         rows = _rows(found)
 
@@ -225,7 +223,7 @@ class MilvusIndex:
 
         return Candidates(0, read)
 
-    def _within(self, question: "_Question", at_least: float, part: fields.Part) -> Candidates:
+    def _within(self, question: Question, at_least: float, part: fields.Part) -> Candidates:
         """Templates of a part: the most promising, and the others in each half of it."""
 
         def read() -> tuple[Rows, list[Candidates]]:
@@ -235,19 +233,19 @@ class MilvusIndex:
 
         return Candidates(at_least, read)
 
-    def _behind(self, question: "_Question", found: "Found", parts: Sequence[fields.Part]) -> list[Candidates]:
+    def _behind(self, question: Question, found: "Found", parts: Sequence[fields.Part]) -> list[Candidates]:
         """What is in these parts behind the found ones."""
         cosine = float(found[-1]["distance"])
         return [self._within(question, question.at_least(cosine, part), part) for part in parts]
 
-    def _fetch(self, questions: Sequence["_Question"], most: int, where: str = "") -> list["Found"]:
+    def _fetch(self, questions: Sequence[Question], most: int, where: str = "") -> list["Found"]:
         """The candidates for each question, most promising first, as Milvus sees it."""
         for _ in range(FETCHES - 1):
             with suppress(_Changed):
                 return self._fetch_once(questions, most, where)
         return self._fetch_once(questions, most, where)
 
-    def _fetch_once(self, questions: Sequence["_Question"], most: int, where: str) -> list["Found"]:
+    def _fetch_once(self, questions: Sequence[Question], most: int, where: str) -> list["Found"]:
         with self._milvus.call() as client:
             try:
                 found: list[Found] = client.search(
@@ -290,36 +288,6 @@ class MilvusIndex:
 
 #: What Milvus found, most promising first: a `distance`, and the fields that were asked for in `entity`.
 Found = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class _Question:
-    """What Milvus is asked: which templates are nearest to this one, float32 (d,); it answers by their directions."""
-
-    vector: np.ndarray
-    metric: Metric
-
-    def parts(self, found: Rows) -> Sequence[fields.Part]:
-        """What the others are looked for in. Raw distances depend on lengths, of which the found ones are typical."""
-        if self.metric is not Metric.EUCLIDEAN:
-            return [fields.Part()]
-        lengths = fields.lengths(found)
-        return fields.Part().thirds(
-            float(lengths.min()) * (1 - LENGTHS_APART), float(lengths.max()) * (1 + LENGTHS_APART)
-        )
-
-    def at_least(self, cosine: float, part: fields.Part) -> float:
-        """What the squared distance of a template in a part is no less than whose cosine is no more than this.
-
-        Cosines are sums of d products in single precision: 8 roundings of 2^-24 a term are more than there can be.
-        """
-        cosine = min(1.0, cosine + (len(self.vector) + 16) * 2.0**-21)
-        if self.metric is not Metric.EUCLIDEAN:
-            return 2 - 2 * cosine
-        own = float(np.linalg.norm(self.vector.astype(np.float64)))
-        shortest, longest = part.lengths
-        other = min(max(own * cosine, shortest), longest)  # the length at which it were nearest
-        return (own - other) ** 2 + 2 * own * other * (1 - cosine)
 
 
 def _rows(found: Found) -> Rows:
