@@ -290,12 +290,13 @@ class FakeEmbedder:
         matches: list[stages.PersonMatch] = []
         for number, some in asked:
             nearest = [
-                stages.PersonMatch(person_id, min(distances), threshold, 1e-4, 50.0, "Fake", number)
+                stages.PersonMatch(person_id, near, threshold, 1e-4, 100 - 50 * near / self.threshold, "Fake", number)
                 for person_id, photos in self.stored.items()
                 if (distances := _distances(some, photos.values()))
+                for near in [min(distances)]
             ]
-            near = sorted((match for match in nearest if match.distance <= threshold), key=lambda one: one.distance)
-            matches += near[:top_k] if top_k else near
+            found = sorted((match for match in nearest if match.distance <= threshold), key=lambda one: one.distance)
+            matches += found[:top_k] if top_k else found
         applied = tuple(stages.AppliedThreshold(model, threshold, 1e-4) for model in comparison.models)
         return stages.Identification(tuple(matches), self.generation(comparison.models), applied)
 

@@ -34,6 +34,8 @@ from services.gateway.storage.types import Workspace
 MAX_FACES = 64
 #: People who are looked through for those with a label.
 MOST_WITH_LABELS = 100
+#: The similarity of a face at the usual threshold.
+SIMILAR = 50.0
 
 
 class Claims(Protocol):
@@ -168,7 +170,7 @@ class FaceReader:
         return Likeness(faces, others, tuple(sorted(pairs, key=lambda pair: pair.distance / pair.threshold)))
 
     def identify(self, workspace: Workspace, image: bytes, largest_only: bool, question: Question) -> Identities:
-        """Who the faces of a picture are; a picture without any has none."""
+        """Who the faces of a picture are; a picture without any has none. Raises TooManyAttempts, see `_note`."""
         found = self._detect(workspace, image, largest_only)
         if not found.faces:
             return Identities((), ())
@@ -180,9 +182,9 @@ class FaceReader:
             profile = profile_of(workspace, record)
             if not question.labels or question.labels & set(profile.labels):
                 candidates[match.probe].append((profile, match))
-        self._uses.recognised({profile.person_id for those in candidates for profile, _ in those[: question.top_k]})
         named = zip(found.faces, candidates, strict=True)
         faces = tuple(Identity(face, tuple(those[: question.top_k])) for face, those in named)
+        self._note([candidate for face in faces for candidate in face.candidates])
         return Identities(faces, people.thresholds)
 
     def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict:
@@ -213,6 +215,15 @@ class FaceReader:
         if person:
             self._uses.recognised((person_id,))
         return replace(verdict, person=person, match=decision.best)
+
+    def _note(self, candidates: Sequence[tuple[Profile, PersonMatch]]) -> None:
+        """Those within the usual threshold are recognised. To be told of one farther away is a claim of their ID: nobody
+        may climb towards a face by its distances."""
+        far = {profile.person_id for profile, match in candidates if match.similarity < SIMILAR}
+        near = {profile.person_id for profile, match in candidates if match.similarity >= SIMILAR}
+        for person_id in sorted(far - near):
+            self._attempts.claim(person_id)
+        self._uses.recognised(near)
 
     def _detect(self, workspace: Workspace, image: bytes, largest_only: bool) -> Detection:
         """With the largest faces first."""

@@ -141,6 +141,20 @@ def test_claims_of_one_person_are_limited(gateway: FakeGateway):
         verify(gateway, ANN)
 
 
+def test_nobody_climbs_towards_a_face_by_laxer_searches(gateway: FakeGateway):
+    """To be told how far somebody is who does not match is a claim of theirs."""
+    gateway.set_env(num_aug=0)
+    gateway.enroll(ANN)
+    gateway.restart(attempts=Attempts(1))
+    like, unlike = fake_photo(FakeFace("ann", 0.1)), fake_photo(FakeFace("ann", 0.7))
+    for _ in range(3):
+        assert names(identify(gateway, like, threshold=0.9)) == [["Ann Lee"]]
+        assert names(identify(gateway, unlike)) == [[]]
+    assert names(identify(gateway, unlike, threshold=0.9)) == [["Ann Lee"]]
+    with pytest.raises(TooManyAttempts):
+        identify(gateway, unlike, threshold=0.9)
+
+
 @pytest.mark.parametrize("ask", [detect, identify, verify])
 def test_what_is_no_picture(enrolled: FakeGateway, ask: Any):
     with pytest.raises(InvalidField) as refused:
