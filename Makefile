@@ -173,11 +173,11 @@ $(VENV)/.demo: requirements/demo.txt $(VENV)/.run
 	@$(PIP) --no-deps --target $(VENV)/demo --upgrade -r $<
 	@touch $@
 
-$(VENV)/.check: requirements/check.txt $(VENV)/.run
+$(VENV)/.check: requirements/check.txt $(VENV)/.run $(VENV)/.demo
 	@$(PIP) -r $<
 	@touch $@
 
-$(VENV)/.test: requirements/test.txt $(VENV)/.check $(VENV)/.demo
+$(VENV)/.test: requirements/test.txt $(VENV)/.check
 	@$(PIP) -r $<
 	@touch $@
 
