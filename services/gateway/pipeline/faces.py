@@ -34,6 +34,8 @@ from services.gateway.storage.types import Workspace
 MAX_FACES = 64
 #: People who are looked through for those with a label.
 MOST_WITH_LABELS = 100
+#: Candidates of all faces of a picture: of a crowd fewer are told of each.
+MOST_CANDIDATES = 640
 #: The similarity of a face at the usual threshold.
 SIMILAR = 50.0
 
@@ -175,11 +177,14 @@ class FaceReader:
         if not found.faces:
             return Identities((), ())
         probes = self._embed(workspace, found.faces)
-        most = MOST_WITH_LABELS if question.labels else question.top_k
+        wanted = MOST_WITH_LABELS if question.labels else question.top_k
+        most = max(1, min(wanted, MOST_CANDIDATES // len(found.faces)))
         people = self._people.search(workspace, probes, most, question.strictness)
         candidates: list[list[tuple[Profile, PersonMatch]]] = [[] for _ in found.faces]
+        records = {record.person_id: record for record, _ in people.people}
+        profiles = {person_id: profile_of(workspace, record) for person_id, record in records.items()}
         for record, match in people.people:
-            profile = profile_of(workspace, record)
+            profile = profiles[record.person_id]
             if not question.labels or question.labels & set(profile.labels):
                 candidates[match.probe].append((profile, match))
         named = zip(found.faces, candidates, strict=True)

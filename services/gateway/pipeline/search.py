@@ -69,9 +69,11 @@ class EnrolledPeople:
         while True:
             identified = self._embedder.identify(comparison, probes, top_k, strictness)
             embedded = self._reconciler.embed_all_missing(workspace, identified.generation)
-            found = [(workspace.records.find(match.person_id), match) for match in identified.matches]
-            orphaned = dict.fromkeys(match.person_id for record, match in found if record is None)
+            named = dict.fromkeys(match.person_id for match in identified.matches)
+            records = {person_id: workspace.records.find(person_id) for person_id in named}
+            orphaned = [person_id for person_id, record in records.items() if record is None]
             if not (orphaned or embedded) or seconds_left() < 1:
+                found = [(records[match.person_id], match) for match in identified.matches]
                 people = [(record, match) for record, match in found if record is not None]
                 return Found(people, identified.thresholds)
             for person_id in orphaned:
