@@ -200,16 +200,17 @@ class FaceReader:
         """
         person_id = check_person_id(claim.person_id, workspace.env.id_regex)
         self._attempts.claim(person_id)
-        enrolled = submit(self._executor, attempt, self._people.get, workspace, person_id)
         found = self._detect(workspace, image, claim.largest_only)
         if not found.faces:
             raise NoFace("image: no face was found")
         embedding = submit(self._executor, self._embed, workspace, found.faces)
-        liveness = () if claim.skip_liveness else tuple(self._check(found))
+        checking = None if claim.skip_liveness else submit(self._executor, self._check, found)
+        enrolled = attempt(self._people.get, workspace, person_id)  # here: it may have work for the executor
+        liveness = tuple(checking.result()) if checking else ()
         verdict = FaceVerdict(None, None, liveness)
         if verdict.spoof:
             return verdict
-        record = enrolled.result().result()
+        record = enrolled.result()
         probes = embedding.result()
         if liveness:
             judged = zip(probes, liveness, strict=True)
