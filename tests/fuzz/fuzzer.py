@@ -23,9 +23,10 @@ from tests.fuzz.protos import Protos
 from tests.fuzz.sending import Answer, Sender, fault
 from tests.fuzz.world import World
 
-#: How often is asked again where nothing answered: a connection may just have been closed for its age, and of a frame that
-#: is no message gRPC sometimes resets the call rather than say why.
-AGAIN = 3
+#: How often, and after how many seconds, is asked again where the answer says to try later: a connection may just have been
+#: closed for its age, a service be busy with what came before, and of a frame that is no message gRPC sometimes resets the
+#: call rather than say why.
+AGAIN, LATER = 5, 1.0
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,7 @@ class Fuzzer:
         answer = self.sender.send(one)
         for _ in range(AGAIN):
             if answer.status in ("UNAVAILABLE", 503) and not self._watch.dead():
+                time.sleep(LATER)
                 answer = self.sender.send(one)
         if dead := self._watch.dead():
             return answer, f"{', '.join(dead)} ended"
