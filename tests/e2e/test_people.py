@@ -220,6 +220,12 @@ def test_a_picture_without_a_face_enrolls_nobody(api: Api):
         ("PATCH", "/v1/people/RECO_ID_1/photos/x", 405),
         ("GET", "/v1/people/RECO_ID_1/photos/x/y", 404),
         ("GET", "/v1/persons", 404),
+        *((method, "/v1/people/RECO_ID_1:verify", 405) for method in ("GET", "DELETE", "PATCH")),
+        ("GET", "/v1/people/RECO_ID_1:other", 405),
+        ("GET", "/v1/people/RECO_ID_1/photos/x:verify", 405),
+        ("POST", "/v1/people/RECO_ID_1/photos:verify", 404),
+        ("POST", "/v1/people/a:b:verify", 405),
+        ("POST", "/v1/faces:other", 405),
     ],
 )
 def test_methods_and_paths_that_there_are_not(api: Api, method: str, path: str, status: int):

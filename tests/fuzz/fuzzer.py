@@ -95,11 +95,17 @@ class Fuzzer:
         self._report = Report(0)
 
     def run(self, inputs: int, seed: int, progress: Callable[[Report], object] = lambda _: None) -> Report:
-        """Tries at least that many inputs, those that the seed stands for; ends early where a process has."""
+        """Tries at least that many inputs, those that the seed stands for; ends early where a process has.
+
+        One of every kind comes first, so that chance leaves none out.
+        """
         self._report = report = Report(seed)
         started = time.monotonic()
         self.world.reset()
-        strategy = self._inputs()
+        kinds = self._kinds()
+        for kind in kinds:
+            self._batch(kind, seed, 1)
+        strategy = chosen(kinds).flatmap(lambda kind: kind)
         batch = 0
         while report.inputs < inputs and not self._watch.dead():
             self._batch(strategy, seed + batch, min(self._bounds.batch, inputs - report.inputs))
@@ -112,14 +118,14 @@ class Fuzzer:
         report.samples, report.complaints = self._watch.samples, self._watch.complaints()
         return report
 
-    def _inputs(self) -> st.SearchStrategy[Input]:
+    def _kinds(self) -> list[st.SearchStrategy[Input]]:
         protos, hints = Protos(), calls.hints(self.world.known())
         messages = Messages(hints)
         kinds: list[st.SearchStrategy[Input]] = [calls.calls(method, messages) for method in protos.methods()]
         kinds += [rest.exchanges(endpoint, hints) for endpoint in protos.endpoints()]
         through_envoy = [one for one in protos.methods() if "envoy" in calls.targets(one.containing_service.full_name)]
         kinds += [frames.exchanges(method, messages) for method in through_envoy if not method.server_streaming]
-        return chosen(kinds).flatmap(lambda kind: kind)
+        return kinds
 
     def _batch(self, strategy: st.SearchStrategy[Input], seed: int, inputs: int) -> None:
         left = inputs
