@@ -1,6 +1,7 @@
 """Hand-written stand-ins for what is slow or heavy, for tests of one unit: a recogniser, and the gateway's stages."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -27,16 +28,20 @@ def fake_crop(identity: int, shot: int = 0) -> FaceCrop:
 
 @dataclass(frozen=True)
 class FakeThresholds:
-    """Thresholds for any rate; they stand for one in ten thousand."""
+    """Thresholds that grow by a quarter of the usual ones, which stand for one in ten thousand, with each power of ten."""
 
     source: str = "made up"
+    usual_fmr: float = 1e-4
 
     def at(self, metric: Metric, fmr: float | None = None) -> Threshold:
-        distances = {Metric.COSINE: 0.3, Metric.EUCLIDEAN: 4.0, Metric.EUCLIDEAN_L2: 0.7}
-        return Threshold(distances[metric], 1e-4, 0.05)
+        rate = fmr or self.usual_fmr
+        return Threshold(self._usual(metric) * (1 + math.log10(rate / self.usual_fmr) / 4), rate, 0.05)
 
     def fmr_at(self, metric: Metric, distance: float) -> float | None:
-        return 1e-4
+        return float(self.usual_fmr * 10 ** (4 * (distance / self._usual(metric) - 1)))
+
+    def _usual(self, metric: Metric) -> float:
+        return {Metric.COSINE: 0.3, Metric.EUCLIDEAN: 4.0, Metric.EUCLIDEAN_L2: 0.7}[metric]
 
 
 @dataclass(frozen=True)
@@ -214,6 +219,7 @@ class FakeEmbedder:
         stored: by person and photo ID.
         embedded: how many crops were.
         version: of all models.
+        fusion: what all models say together of whoever is compared.
     """
 
     threshold = 0.4
@@ -222,6 +228,7 @@ class FakeEmbedder:
         self.stored: dict[str, dict[str, FakeStored]] = {}
         self.embedded = 0
         self.version = "1"
+        self.fusion: stages.FusedDecision | None = None
         self._steps = steps
         self._epoch = 0
 
@@ -271,7 +278,7 @@ class FakeEmbedder:
         matching = [sum(distance <= threshold for distance in distances) for distances in (real, others)]
         verified = matching[0] >= min(needed[0], len(probes)) or matching[1] >= needed[1]
         best = stages.PersonMatch(person_id, min(real + others), threshold) if real + others else None
-        return stages.ClaimDecision(verified, best)
+        return stages.ClaimDecision(verified, best, self.fusion)
 
     def generation(self, models: Sequence[str]) -> str:
         self._steps.reach("embedder.generation")

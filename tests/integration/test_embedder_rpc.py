@@ -101,6 +101,21 @@ def identify(embedder, *probes, models=("Dlib",), distance=COSINE):
     return [match.person_id for match in embedder.IdentifyFaces(request).matches]
 
 
+def compare(embedder, probes, others, models=("Dlib",), **strictness):
+    request = pb.CompareFacesRequest(
+        models=models, distance=COSINE, probes=probes, others=others, strictness=pb.Strictness(**strictness)
+    )
+    return embedder.CompareFaces(request).pairs
+
+
+def ranked(embedder, *probes, top_k, models=("Dlib",), **strictness):
+    """By probe, who it may be."""
+    request = pb.IdentifyFacesRequest(
+        models=models, distance=COSINE, probes=probes, top_k=top_k, strictness=pb.Strictness(**strictness)
+    )
+    return embedder.IdentifyFaces(request)
+
+
 def refused(call, *args, **kwargs):
     with pytest.raises(grpc.RpcError) as caught:
         call(*args, **kwargs)
@@ -222,6 +237,54 @@ def test_rebuilding_says_how_much_there_is(embedder):
     assert [(one.model, one.templates) for one in indexes] == [("Dlib", 3), ("ArcFace", 2)]
 
 
+def test_so_many_people_of_each_face_best_first(embedder):
+    for identity, person_id in enumerate(("anna", "bob", "carl"), start=1):
+        enroll(embedder, person_id, photo("1.png", identity, 1), photo("2.png", identity, 2))
+    found = ranked(embedder, probe(2, 3), probe(9), probe(1, 3), top_k=2, threshold=2)
+    assert [match.probe for match in found.matches] == [0, 0, 1, 1, 2, 2]
+    first, second, *_, third, fourth = found.matches
+    assert (first.person_id, third.person_id) == ("bob", "anna")
+    assert first.distance < second.distance and third.distance < fourth.distance
+    assert first.similarity > 50 > second.similarity
+    assert [match.person_id for match in ranked(embedder, probe(2, 3), probe(9), top_k=2).matches] == ["bob"]
+
+
+def test_a_threshold_or_a_rate_of_ones_own(embedder):
+    enroll(embedder, "anna", photo("1.png", 1, 1))
+    near = verify(embedder, "anna", [probe(1, 2)]).best.distance
+    for threshold, verified in ((near * 1.01, True), (near * 0.99, False)):
+        answer = verify(embedder, "anna", [probe(1, 2)], strictness=pb.Strictness(threshold=threshold))
+        assert (answer.verified, answer.best.threshold) == (verified, pytest.approx(threshold))
+        found = ranked(embedder, probe(1, 2), top_k=1, threshold=threshold)
+        assert [match.person_id for match in found.matches] == ["anna"] * verified
+        assert found.thresholds[0].threshold == pytest.approx(threshold)
+        assert compare(embedder, [probe(1, 2)], [probe(1, 1)], threshold=threshold)[0].matches is verified
+    answer = verify(embedder, "anna", [probe(1, 2)], strictness=pb.Strictness(max_fmr=1e-2))
+    assert (answer.best.threshold, answer.best.fmr) == pytest.approx((0.45, 1e-2))
+    both = ranked(embedder, probe(1, 2), top_k=1, models=("Dlib", "ArcFace"), max_fmr=1e-3).thresholds
+    assert [(one.model, one.threshold, one.fmr) for one in both] == [
+        (model, pytest.approx(0.375), pytest.approx(1e-3)) for model in ("Dlib", "ArcFace")
+    ]
+    assert verify(embedder, "anna", [probe(1, 2)]).best.threshold == pytest.approx(0.3), "nothing of it stays"
+
+
+def test_faces_are_compared_pair_by_pair(embedder):
+    pairs = compare(embedder, [probe(1), probe(2)], [probe(2, 5), probe(1, 5), probe(2)])
+    assert [(pair.probe, pair.other, pair.matches) for pair in pairs] == [
+        (0, 0, False), (0, 1, True), (0, 2, False), (1, 0, True), (1, 1, False), (1, 2, True),
+    ]  # fmt: skip
+    same = pairs[-1]
+    assert (same.distance, same.similarity) == pytest.approx((0, 100), abs=1e-3)
+    assert all(pair.fmr > 1e-4 for pair in pairs if not pair.matches) and same.fmr < pairs[3].fmr < 1e-4
+    assert identify(embedder, probe(1)) == [], "nobody is enrolled by it"
+
+
+def test_of_several_models_each_pair_is_told_by_the_one_that_sees_it_nearest(embedder):
+    pairs = [compare(embedder, [probe(1)], [probe(1, 5)], models=models) for models in (["Dlib"], ["ArcFace"])]
+    nearest = min((one for (one,) in pairs), key=lambda one: one.distance)
+    assert compare(embedder, [probe(1)], [probe(1, 5)], models=["Dlib", "ArcFace"]) == [nearest]
+
+
 def test_models_tell_by_which_distance_they_decide(embedder):
     request = pb.DescribeModelsRequest(models=["ArcFace", "Dlib"], distance=pb.DISTANCE_EUCLIDEAN)
     models = embedder.DescribeModels(request).models
@@ -250,6 +313,42 @@ def test_what_is_refused(embedder):
     assert refused(enroll, embedder, "anna", photo("1.png", 1), photo("1.png", 2)) == (invalid, "INVALID_REQUEST")
     everyone = pb.FindUnenrolledRequest(person_ids=["x"] * 10_001, models=["Dlib"])
     assert refused(embedder.FindUnenrolled, everyone) == (invalid, "INVALID_REQUEST")
+
+
+@pytest.mark.parametrize(
+    "strictness",
+    [
+        {"threshold": 0.3, "max_fmr": 1e-3},
+        {"threshold": -0.1},
+        {"threshold": float("inf")},
+        {"threshold": float("nan")},
+        {"max_fmr": 0.2},
+        {"max_fmr": 1e-8},
+        {"max_fmr": -1e-3},
+        {"max_fmr": float("nan")},
+    ],
+)
+def test_which_thresholds_are_refused(embedder, strictness):
+    no = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert refused(verify, embedder, "anna", [probe(1)], strictness=pb.Strictness(**strictness)) == no
+    assert refused(ranked, embedder, probe(1), top_k=1, **strictness) == no
+    assert refused(compare, embedder, [probe(1)], [probe(1)], **strictness) == no
+
+
+def test_which_searches_and_comparisons_are_refused(embedder):
+    no = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    several = {"models": ["Dlib", "ArcFace"], "threshold": 0.3}  # which have no distance in common
+    assert refused(ranked, embedder, probe(1), top_k=1, **several) == no
+    assert refused(compare, embedder, [probe(1)], [probe(1)], **several) == no
+    for top_k in (-1, 101, 1_000_000):
+        assert refused(ranked, embedder, probe(1), top_k=top_k) == no
+    for left, right in (
+        ([], [probe(1)]),
+        ([probe(1)], []),
+        ([probe(1)] * 65, [probe(1)]),
+        ([probe(1)], [probe(1)] * 65),
+    ):
+        assert refused(compare, embedder, left, right) == no
 
 
 def test_which_faces_are_refused(embedder):

@@ -53,11 +53,13 @@ class FakeGateway:
         self._executor = executor
         self.restart()
 
-    def restart(self, factor: int = 1, attempts: Attempts | None = None, uses: LastUses | None = None) -> None:
-        """A new process on the same storage; `factor`: see FakeDetector, `attempts` and `uses`: see build_pipeline."""
+    def restart(
+        self, factor: int = 1, attempts: Attempts | None = None, uses: LastUses | None = None, fused: bool = False
+    ) -> None:
+        """A new process on the same storage; `factor`: see FakeDetector, all else: see build_pipeline."""
         self.steps.clear()
         stages = Stages(FakeDetector(self.steps, factor), FakeLiveness(self.steps), self.embedder)
-        self.pipeline = build_pipeline(stages, self._executor, attempts, uses)
+        self.pipeline = build_pipeline(stages, self._executor, attempts, uses, fused)
         self.rest = LegacyServicer(self.workspaces, self.pipeline, GatewayMetrics())
         self.people_api = PeopleServicer(self.workspaces, self.pipeline)
         self.faces_api = FacesServicer(self.workspaces, self.pipeline)

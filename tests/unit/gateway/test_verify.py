@@ -14,6 +14,7 @@ from services.gateway.errors import (
     UploadUnknown,
 )
 from services.gateway.pipeline.verify import VerificationOutcome, VerifyOptions
+from services.gateway.stages.types import FusedDecision
 from services.gateway.storage.types import FacePhoto, PersonRecord
 from tests.fakes import FakeFace, Killed, fake_photo
 from tests.unit.gateway.fake_gateway import PERSON, FakeGateway, within
@@ -69,6 +70,30 @@ def test_they_are_not_even_made_where_those_suffice_or_none_are_wanted(enrolled:
     enrolled.set_env(num_aug=0)
     assert outcome(enrolled, TURNED, skip_search=True) is VerificationOutcome.FOUND_NONE
     assert enrolled.steps.counts["detector.augment"] == 0
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_models_decide_together_only_where_that_is_asked_for(enrolled: FakeGateway, together: bool):
+    photo = TURNED if together else NEAR  # the models say what counting pairs does not
+    enrolled.set_env(num_aug=0)
+    enrolled.embedder.fusion = FusedDecision(together, 0.5 if together else -0.5, ("A", "B"))
+    counted = enrolled.verify(photo, skip_search=True)
+    assert (counted.outcome is VerificationOutcome.VERIFIED) is not together
+    enrolled.restart(fused=True)
+    fused = enrolled.verify(photo, skip_search=True)
+    assert (fused.outcome is VerificationOutcome.VERIFIED) is together
+    assert counted.fusion == fused.fusion == enrolled.embedder.fusion
+
+
+def test_what_models_say_together_makes_augmented_faces_needless(enrolled: FakeGateway):
+    enrolled.restart(fused=True)
+    assert outcome(enrolled, TURNED, skip_search=True) is VerificationOutcome.VERIFIED, (
+        "no model was measured: by pairs"
+    )
+    assert enrolled.steps.counts["detector.augment"] == 1
+    enrolled.embedder.fusion = FusedDecision(False, -0.5, ("A", "B"))
+    assert outcome(enrolled, TURNED, skip_search=True) is VerificationOutcome.FOUND_NONE
+    assert enrolled.steps.counts["detector.augment"] == 1
 
 
 def test_verifying_takes_nothing_away(enrolled: FakeGateway):
