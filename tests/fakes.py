@@ -263,15 +263,14 @@ class FakeEmbedder:
     def verify(
         self,
         person_id: str,
-        comparison: stages.Comparison,
+        measure: stages.Measure,
         probes: Sequence[tuple[stages.FaceTemplate, ...]],
         augmented: Sequence[stages.CropFile],
         needed: tuple[int, int],
-        strictness: stages.Strictness = stages.USUAL,
     ) -> stages.ClaimDecision:
         self._steps.reach("embedder.verify")
-        threshold = strictness.threshold or self.threshold
-        changed = [self._templates(comparison.models, crop) for crop in augmented]
+        threshold = measure.limit.threshold or self.threshold
+        changed = [self._templates(measure.models, crop) for crop in augmented]
         photos = self.stored.get(person_id, {}).values()
         real = _distances(probes, [photo for photo in photos if not photo.augmented])
         others = _distances(changed, photos)
@@ -286,13 +285,12 @@ class FakeEmbedder:
 
     def identify(
         self,
-        comparison: stages.Comparison,
+        measure: stages.Measure,
         probes: Sequence[tuple[stages.FaceTemplate, ...]],
         top_k: int = 0,
-        strictness: stages.Strictness = stages.USUAL,
-    ) -> stages.Identification:
+    ) -> stages.IdentifiedPeople:
         self._steps.reach("embedder.identify")
-        threshold = strictness.threshold or self.threshold
+        threshold = measure.limit.threshold or self.threshold
         asked = [(number, [probe]) for number, probe in enumerate(probes)] if top_k else [(0, list(probes))]
         matches: list[stages.PersonMatch] = []
         for number, some in asked:
@@ -304,18 +302,17 @@ class FakeEmbedder:
             ]
             found = sorted((match for match in nearest if match.distance <= threshold), key=lambda one: one.distance)
             matches += found[:top_k] if top_k else found
-        applied = tuple(stages.AppliedThreshold(model, threshold, 1e-4) for model in comparison.models)
-        return stages.Identification(tuple(matches), self.generation(comparison.models), applied)
+        applied = tuple(stages.AppliedThreshold(model, threshold, 1e-4) for model in measure.models)
+        return stages.IdentifiedPeople(tuple(matches), self.generation(measure.models), applied)
 
     def compare(
         self,
-        comparison: stages.Comparison,
+        measure: stages.Measure,
         probes: Sequence[tuple[stages.FaceTemplate, ...]],
         others: Sequence[tuple[stages.FaceTemplate, ...]],
-        strictness: stages.Strictness = stages.USUAL,
     ) -> list[stages.FacePair]:
         self._steps.reach("embedder.compare")
-        threshold = strictness.threshold or self.threshold
+        threshold = measure.limit.threshold or self.threshold
         return [
             stages.FacePair(number, other, distance <= threshold, "Fake", distance, threshold, 50.0, 1e-4)
             for number, probe in enumerate(probes)
@@ -327,9 +324,9 @@ class FakeEmbedder:
         self._steps.reach("embedder.rebuild_index")
         return list(models)
 
-    def describe(self, comparison: stages.Comparison) -> list[stages.ModelFacts]:
+    def describe(self, measure: stages.Measure) -> list[stages.RecogniserFacts]:
         self._steps.reach("embedder.describe")
-        return [stages.ModelFacts(name, self.version, 2, self.threshold, "made up") for name in comparison.models]
+        return [stages.RecogniserFacts(name, self.version, 2, self.threshold, "made up") for name in measure.models]
 
     def _templates(self, models: Sequence[str], crop: stages.CropFile) -> tuple[stages.FaceTemplate, ...]:
         self.embedded += 1

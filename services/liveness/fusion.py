@@ -26,7 +26,7 @@ class FacePluginLiveness(MiniFasNet):
         return 2.7
 
 
-class Fusion:
+class FusedModels:
     """Models that have the same say. Safe to call from several threads.
 
     Attributes:

@@ -14,7 +14,7 @@ from services.common.faces import Box
 from services.common.models import FinishedModel, Models, Wanted
 from services.common.onnx import ORT_ERRORS
 from services.liveness import face_classifier, ops
-from services.liveness.fusion import FACEPLUGIN_THRESHOLD, FacePluginLiveness, Fusion
+from services.liveness.fusion import FACEPLUGIN_THRESHOLD, FacePluginLiveness, FusedModels
 from services.liveness.fusion import THRESHOLD as FUSED_THRESHOLD
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
 from services.liveness.turning import check_upright
@@ -162,7 +162,7 @@ class LivenessModels:
             return face_classifier.FaceClassifier.load(finished[0], self._cache, self._or(face_classifier.THRESHOLD))
         models = [_open_named(one) for one in finished]
         if len(models) > 1:
-            return Fusion(models, self._or(FUSED_THRESHOLD))
+            return FusedModels(models, self._or(FUSED_THRESHOLD))
         (model,) = models
         model.threshold = self._or(model.threshold)
         return model

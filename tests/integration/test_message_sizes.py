@@ -18,13 +18,13 @@ from services.embedder.search.follow import LocalIndexes
 from services.embedder.servicer import EmbedderServicer
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import EmbedderClient
-from services.gateway.stages.types import Comparison, CropFile, EnrollmentPhoto
+from services.gateway.stages.types import CropFile, EnrollmentPhoto, Measure
 from services.images.decode import encode_bmp
 from tests.fakes import FakeRecogniser, fake_crop, fake_recognisers
 from tests.indexes import new_exact_index
 
 PERSON, MODELS = "RECO_ID_1", ("Dlib",)
-COSINE = Comparison(MODELS, "cosine")
+COSINE = Measure(MODELS, "cosine")
 
 
 @pytest.fixture

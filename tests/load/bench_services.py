@@ -25,7 +25,7 @@ from services.embedder.recognition import catalogue, recogniser
 from services.embedder.recognition.registry import Recognisers
 from services.embedder.search.index import Indexes
 from services.embedder.servicer import EmbedderServicer
-from services.liveness.fusion import FacePluginLiveness, Fusion
+from services.liveness.fusion import FacePluginLiveness, FusedModels
 from services.liveness.minifasnet import MiniFasNet
 from services.liveness.model import FACEPLUGIN, MINIFASNET, LivenessModels
 from services.liveness.servicer import LivenessServicer
@@ -81,7 +81,7 @@ def local_detector() -> DetectorServicer:
 
 
 def local_liveness(mirror: Path) -> LivenessServicer:
-    model = Fusion(
+    model = FusedModels(
         [MiniFasNet.load(finished(MINIFASNET, mirror)), FacePluginLiveness.load(finished(FACEPLUGIN, mirror))]
     )
     models = cast(LivenessModels, SimpleNamespace(current=lambda: model))  # all that is asked of them

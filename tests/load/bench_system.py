@@ -16,7 +16,7 @@ from deploy.local.client import Client
 from services.gateway.pipeline.parallel import submit
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
-from services.gateway.stages.types import Comparison
+from services.gateway.stages.types import Measure
 from tests.e2e.envoy import Envoy
 from tests.e2e.services import NAMES, Services
 from tests.e2e.system import RECOGNISER, System
@@ -117,7 +117,7 @@ class StagesOnly:
         templates = submit(self._pool, self._embedder.embed, [RECOGNISER], [face.crop for face in detected.faces])
         self._liveness.check(detected.image, [face.box.scaled(1 / detected.factor) for face in detected.faces])
         assert not self._embedder.unenrolled([PERSON], [RECOGNISER])
-        answer = self._embedder.verify(PERSON, Comparison((RECOGNISER,), "cosine"), templates.result(), (), (1, 1))
+        answer = self._embedder.verify(PERSON, Measure((RECOGNISER,), "cosine"), templates.result(), (), (1, 1))
         assert answer.verified
 
 

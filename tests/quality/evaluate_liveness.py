@@ -25,7 +25,7 @@ from services.common.faces import Box, Verdict
 from services.detector.model import MODEL, open_finder
 from services.detector.mtcnn import DetectOptions, Mtcnn
 from services.images.decode import decode
-from services.liveness.fusion import FACEPLUGIN_THRESHOLD, FacePluginLiveness, Fusion
+from services.liveness.fusion import FACEPLUGIN_THRESHOLD, FacePluginLiveness, FusedModels
 from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
 from services.liveness.model import FACEPLUGIN, MINIFASNET, LivenessModel
 from tests.models import finished
@@ -64,7 +64,7 @@ class Judge:
     @classmethod
     def load(cls, data: Path, names: Sequence[str] = (MINIFASNET, FACEPLUGIN)) -> "Judge":
         models = [LIVENESS[name].load(finished(name, data / "weights"), THRESHOLD_OF[name]) for name in names]
-        return cls(open_finder(finished(MODEL)), Fusion(models) if len(models) > 1 else models[0])
+        return cls(open_finder(finished(MODEL)), FusedModels(models) if len(models) > 1 else models[0])
 
     def __call__(self, photo: Path) -> Judged:
         image = decode(photo.read_bytes())

@@ -13,10 +13,10 @@ from services.gateway.api.grpc import from_liveness
 from services.gateway.api.people import from_profile, from_quality
 from services.gateway.api.problems import check_number
 from services.gateway.errors import InvalidField
-from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, Identity, Question, SeenFace
+from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFace, IdentifyOptions, SeenFace
 from services.gateway.pipeline.pipeline import Pipeline
 from services.gateway.pipeline.profile import check_labels
-from services.gateway.stages.types import FacePair, FoundFace, PersonMatch, Strictness
+from services.gateway.stages.types import FacePair, FoundFace, Limit, PersonMatch
 from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import Workspaces
 
@@ -40,8 +40,8 @@ class FacesServicer(faces_pb2_grpc.FacesServiceServicer):
 
     def CompareFaces(self, request: pb.CompareFacesRequest, context: grpc.ServicerContext) -> pb.CompareFacesResponse:
         image, other = _picture("image", request.image), _picture("other_image", request.other_image)
-        strictness, workspace = _strictness(request), self._workspaces.open()
-        found = self._pipeline.faces.compare(workspace, image, other, request.largest_face_only, strictness)
+        limit, workspace = _limit(request), self._workspaces.open()
+        found = self._pipeline.faces.compare(workspace, image, other, request.largest_face_only, limit)
         return pb.CompareFacesResponse(
             faces=map(_place, found.faces), other_faces=map(_place, found.others), pairs=map(_pair, found.pairs)
         )
@@ -51,9 +51,9 @@ class FacesServicer(faces_pb2_grpc.FacesServiceServicer):
     ) -> pb.IdentifyFacesResponse:
         image = _picture("image", request.image)
         top_k = check_number("top_k", request.top_k, MAX_TOP_K, TOP_K)
-        question = Question(top_k, frozenset(check_labels("labels", request.labels)), _strictness(request))
+        options = IdentifyOptions(top_k, frozenset(check_labels("labels", request.labels)), _limit(request))
         workspace = self._workspaces.open()
-        found = self._pipeline.faces.identify(workspace, image, request.largest_face_only, question)
+        found = self._pipeline.faces.identify(workspace, image, request.largest_face_only, options)
         thresholds = [
             pb.IdentifyFacesResponse.Threshold(model=one.model, threshold=one.threshold, fmr=one.fmr or 0.0)
             for one in found.thresholds
@@ -62,7 +62,7 @@ class FacesServicer(faces_pb2_grpc.FacesServiceServicer):
 
     def VerifyFace(self, request: pb.VerifyFaceRequest, context: grpc.ServicerContext) -> pb.VerifyFaceResponse:
         image = _picture("image", request.image)
-        claim = FaceClaim(request.person_id, request.skip_liveness, request.largest_face_only, _strictness(request))
+        claim = FaceClaim(request.person_id, request.skip_liveness, request.largest_face_only, _limit(request))
         return _verdict(self._pipeline.faces.verify(self._workspaces.open(), image, claim))
 
 
@@ -72,7 +72,7 @@ def _picture(field: str, image: bytes) -> bytes:
     return image
 
 
-def _strictness(request: pb.CompareFacesRequest | pb.IdentifyFacesRequest | pb.VerifyFaceRequest) -> Strictness:
+def _limit(request: pb.CompareFacesRequest | pb.IdentifyFacesRequest | pb.VerifyFaceRequest) -> Limit:
     threshold, fmr = request.threshold, request.max_fmr
     if threshold and fmr:
         raise InvalidField("max_fmr", "either a threshold or a rate is taken")
@@ -80,7 +80,7 @@ def _strictness(request: pb.CompareFacesRequest | pb.IdentifyFacesRequest | pb.V
         raise InvalidField("threshold", "a distance above 0 is wanted")
     if fmr and not LEAST_FMR * 0.999 <= fmr <= MOST_FMR * 1.001:
         raise InvalidField("max_fmr", f"a rate from {LEAST_FMR:g} to {MOST_FMR:g} is wanted")
-    return Strictness(threshold or None, min(max(fmr, LEAST_FMR), MOST_FMR) if fmr else None)
+    return Limit(threshold or None, min(max(fmr, LEAST_FMR), MOST_FMR) if fmr else None)
 
 
 def _place(face: FoundFace) -> pb.FacePlace:
@@ -108,7 +108,7 @@ def _pair(pair: FacePair) -> pb.CompareFacesResponse.Pair:
     )
 
 
-def _identified(identity: Identity) -> pb.IdentifyFacesResponse.IdentifiedFace:
+def _identified(identity: IdentifiedFace) -> pb.IdentifyFacesResponse.IdentifiedFace:
     return pb.IdentifyFacesResponse.IdentifiedFace(
         place=_place(identity.face),
         unknown=not identity.candidates,

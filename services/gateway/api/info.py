@@ -9,7 +9,7 @@ from services.common.version import VERSION
 from services.gateway.api.people import MAX_PAGE_SIZE
 from services.gateway.env import Env
 from services.gateway.pipeline.upload import MAX_PHOTO_BYTES, MAX_PHOTOS
-from services.gateway.stages.types import Comparison, EmbedderStage, ModelFacts
+from services.gateway.stages.types import EmbedderStage, Measure, RecogniserFacts
 from services.gateway.storage.types import Workspaces
 
 
@@ -22,7 +22,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
 
     def GetInfo(self, request: pb.GetInfoRequest, context: grpc.ServicerContext) -> pb.GetInfoResponse:
         env = self._workspaces.open().env
-        models = self._embedder.describe(Comparison(env.selected_models, env.sim_func))
+        models = self._embedder.describe(Measure(env.selected_models, env.sim_func))
         return pb.GetInfoResponse(
             version=VERSION,
             models=map(_model, models),
@@ -38,7 +38,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
         )
 
 
-def _model(facts: ModelFacts) -> pb.GetInfoResponse.Model:
+def _model(facts: RecogniserFacts) -> pb.GetInfoResponse.Model:
     return pb.GetInfoResponse.Model(
         name=facts.name,
         version=facts.version,

@@ -10,7 +10,7 @@ from services.gateway.access.audit import Event
 from services.gateway.access.keys import RETENTION
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
-from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, Identities, Question
+from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFaces, IdentifyOptions
 from services.gateway.pipeline.pipeline import Enrolls, Pipeline, Reads, Registers, Shows, Uploads, Verifies
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult
@@ -146,10 +146,12 @@ class AuditedFaces:
         self._faces = faces
         self.see, self.compare = faces.see, faces.compare
 
-    def identify(self, workspace: Workspace, image: bytes, largest_only: bool, question: Question) -> Identities:
+    def identify(
+        self, workspace: Workspace, image: bytes, largest_only: bool, options: IdentifyOptions
+    ) -> IdentifiedFaces:
         """See FaceReader."""
         with _audited(self._audit, "identify", "") as ended:
-            found = self._faces.identify(workspace, image, largest_only, question)
+            found = self._faces.identify(workspace, image, largest_only, options)
             known = sum(bool(face.candidates) for face in found.faces)
             ended.outcome = f"knew {known} of {len(found.faces)}"
             return found

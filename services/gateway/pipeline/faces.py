@@ -16,16 +16,16 @@ from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.stages.types import (
     USUAL,
     AppliedThreshold,
-    Comparison,
     Detection,
     FaceLiveness,
     FacePair,
     FaceTemplate,
     FoundFace,
+    Limit,
+    Measure,
     PersonMatch,
     PhotoQuality,
     Stages,
-    Strictness,
 )
 from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import Workspace
@@ -74,7 +74,7 @@ class Likeness:
 
 
 @dataclass(frozen=True)
-class Question:
+class IdentifyOptions:
     """Who is wanted.
 
     Attributes:
@@ -84,11 +84,11 @@ class Question:
 
     top_k: int
     labels: frozenset[str] = frozenset()
-    strictness: Strictness = USUAL
+    limit: Limit = USUAL
 
 
 @dataclass(frozen=True)
-class Identity:
+class IdentifiedFace:
     """A face and who it may be, best first; nobody: unknown."""
 
     face: FoundFace
@@ -96,10 +96,10 @@ class Identity:
 
 
 @dataclass(frozen=True)
-class Identities:
+class IdentifiedFaces:
     """Faces, the largest first, and the thresholds that were applied."""
 
-    faces: tuple[Identity, ...]
+    faces: tuple[IdentifiedFace, ...]
     thresholds: tuple[AppliedThreshold, ...]
 
 
@@ -110,7 +110,7 @@ class FaceClaim:
     person_id: str
     skip_liveness: bool = False
     largest_only: bool = False
-    strictness: Strictness = USUAL
+    limit: Limit = USUAL
 
 
 @dataclass(frozen=True)
@@ -160,37 +160,37 @@ class FaceReader:
         ]
         return Sight(tuple(faces), quality)
 
-    def compare(
-        self, workspace: Workspace, image: bytes, other: bytes, largest_only: bool, strictness: Strictness
-    ) -> Likeness:
+    def compare(self, workspace: Workspace, image: bytes, other: bytes, largest_only: bool, limit: Limit) -> Likeness:
         """Every face of one picture with every face of another; raises NoFace where one has none."""
         second = submit(self._executor, self._embedded, workspace, other, largest_only, "other_image")
         faces, probes = self._embedded(workspace, image, largest_only)
         others, templates = second.result()
-        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
-        pairs = self._embedder.compare(comparison, probes, templates, strictness)
+        measure = Measure(workspace.env.selected_models, workspace.env.sim_func, limit)
+        pairs = self._embedder.compare(measure, probes, templates)
         return Likeness(faces, others, tuple(sorted(pairs, key=lambda pair: pair.distance / pair.threshold)))
 
-    def identify(self, workspace: Workspace, image: bytes, largest_only: bool, question: Question) -> Identities:
+    def identify(
+        self, workspace: Workspace, image: bytes, largest_only: bool, options: IdentifyOptions
+    ) -> IdentifiedFaces:
         """Who the faces of a picture are; a picture without any has none. Raises TooManyAttempts, see `_note`."""
         found = self._detect(workspace, image, largest_only)
         if not found.faces:
-            return Identities((), ())
+            return IdentifiedFaces((), ())
         probes = self._embed(workspace, found.faces)
-        wanted = MOST_WITH_LABELS if question.labels else question.top_k
+        wanted = MOST_WITH_LABELS if options.labels else options.top_k
         most = max(1, min(wanted, MOST_CANDIDATES // len(found.faces)))
-        people = self._people.search(workspace, probes, most, question.strictness)
+        people = self._people.search(workspace, probes, most, options.limit)
         candidates: list[list[tuple[Profile, PersonMatch]]] = [[] for _ in found.faces]
         records = {record.person_id: record for record, _ in people.people}
         profiles = {person_id: profile_of(workspace, record) for person_id, record in records.items()}
         for record, match in people.people:
             profile = profiles[record.person_id]
-            if not question.labels or question.labels & set(profile.labels):
+            if not options.labels or options.labels & set(profile.labels):
                 candidates[match.probe].append((profile, match))
         named = zip(found.faces, candidates, strict=True)
-        faces = tuple(Identity(face, tuple(those[: question.top_k])) for face, those in named)
+        faces = tuple(IdentifiedFace(face, tuple(those[: options.top_k])) for face, those in named)
         self._note([candidate for face in faces for candidate in face.candidates])
-        return Identities(faces, people.thresholds)
+        return IdentifiedFaces(faces, people.thresholds)
 
     def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict:
         """Whether a picture shows the person of an ID.
@@ -215,8 +215,8 @@ class FaceReader:
         if liveness:
             judged = zip(probes, liveness, strict=True)
             probes = [probe for probe, one in judged if one.verdict is Verdict.REAL]
-        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
-        decision = self._embedder.verify(person_id, comparison, probes, (), (1, 1), claim.strictness)
+        measure = Measure(workspace.env.selected_models, workspace.env.sim_func, claim.limit)
+        decision = self._embedder.verify(person_id, measure, probes, (), (1, 1))
         person = profile_of(workspace, record) if decision.verified else None
         if person:
             self._uses.recognised((person_id,))

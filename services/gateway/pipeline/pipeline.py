@@ -7,13 +7,13 @@ from typing import Protocol
 from services.gateway.pipeline.directory import Listing
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
-from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, Identities, Likeness, Question, Sight
+from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFaces, IdentifyOptions, Likeness, Sight
 from services.gateway.pipeline.rebuild import Rebuilder
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.upload import NamedPhoto, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
-from services.gateway.stages.types import Strictness
+from services.gateway.stages.types import Limit
 from services.gateway.storage.profiles import PeopleFilter, PhotoFacts, Position, Profile
 from services.gateway.storage.types import Workspace
 
@@ -76,10 +76,12 @@ class Reads(Protocol):
     def see(self, workspace: Workspace, image: bytes, check_liveness: bool, largest_only: bool) -> Sight: ...
 
     def compare(
-        self, workspace: Workspace, image: bytes, other: bytes, largest_only: bool, strictness: Strictness
+        self, workspace: Workspace, image: bytes, other: bytes, largest_only: bool, limit: Limit
     ) -> Likeness: ...
 
-    def identify(self, workspace: Workspace, image: bytes, largest_only: bool, question: Question) -> Identities: ...
+    def identify(
+        self, workspace: Workspace, image: bytes, largest_only: bool, options: IdentifyOptions
+    ) -> IdentifiedFaces: ...
 
     def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict: ...
 

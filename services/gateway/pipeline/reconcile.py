@@ -131,7 +131,7 @@ class Reconciler:
         """Makes the templates that people lack whose rows are new since the last call for this generation of templates.
 
         Args:
-            generation: see Identification; None asks for it.
+            generation: see IdentifiedPeople; None asks for it.
 
         Returns:
             Whether there was anybody.

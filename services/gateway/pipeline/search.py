@@ -10,11 +10,11 @@ from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.stages.types import (
     USUAL,
     AppliedThreshold,
-    Comparison,
     EmbedderStage,
     FaceTemplate,
+    Limit,
+    Measure,
     PersonMatch,
-    Strictness,
 )
 from services.gateway.storage.types import PersonRecord, Workspace
 
@@ -53,11 +53,7 @@ class EnrolledPeople:
         return record
 
     def search(
-        self,
-        workspace: Workspace,
-        probes: Sequence[tuple[FaceTemplate, ...]],
-        top_k: int = 0,
-        strictness: Strictness = USUAL,
+        self, workspace: Workspace, probes: Sequence[tuple[FaceTemplate, ...]], top_k: int = 0, limit: Limit = USUAL
     ) -> Found:
         """Whom the probes show; again where people had no templates, or templates had no row, until all have.
 
@@ -65,9 +61,9 @@ class EnrolledPeople:
             top_k: see EmbedderStage.identify.
         """
         self._reconciler.finish_enrollments(workspace)
-        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
+        measure = Measure(workspace.env.selected_models, workspace.env.sim_func, limit)
         while True:
-            identified = self._embedder.identify(comparison, probes, top_k, strictness)
+            identified = self._embedder.identify(measure, probes, top_k)
             embedded = self._reconciler.embed_all_missing(workspace, identified.generation)
             named = dict.fromkeys(match.person_id for match in identified.matches)
             records = {person_id: workspace.records.find(person_id) for person_id in named}

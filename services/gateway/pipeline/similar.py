@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from services.gateway.pipeline.draft import Draft
 from services.gateway.pipeline.profile import profile_of
 from services.gateway.pipeline.reconcile import Reconciler
-from services.gateway.stages.types import Comparison, EmbedderStage
+from services.gateway.stages.types import EmbedderStage, Measure
 from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import Workspace
 
@@ -40,9 +40,9 @@ class Searcher:
             self._reconciler.finish_enrollments(workspace)
             self._reconciler.embed_all_missing(workspace)
         probes = [draft.templates[facts.name] for facts in draft.facts][:MAX_PROBES]
-        comparison = Comparison(workspace.env.selected_models, workspace.env.sim_func)
+        measure = Measure(workspace.env.selected_models, workspace.env.sim_func)
         found = []
-        for match in self._embedder.identify(comparison, probes).matches:
+        for match in self._embedder.identify(measure, probes).matches:
             record = workspace.records.find(match.person_id) if match.person_id != draft.person_id else None
             if record:
                 found.append(Similar(profile_of(workspace, record), match.distance, match.threshold))

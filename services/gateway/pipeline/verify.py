@@ -16,12 +16,12 @@ from services.gateway.pipeline.people import check_person_id, display_name
 from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.stages.types import (
     ClaimDecision,
-    Comparison,
     CropFile,
     Detection,
     FaceLiveness,
     FaceTemplate,
     FusedDecision,
+    Measure,
     PersonMatch,
     Stages,
 )
@@ -197,14 +197,14 @@ class Verifier:
     def _compare(self, workspace: Workspace, record: PersonRecord, probes: Sequence[_Probe]) -> ClaimDecision:
         """The faces as photographed are compared first, augmented ones made of them only where those do not suffice."""
         env = workspace.env
-        comparison, needed = Comparison(env.selected_models, env.sim_func), (env.ver_tol, env.ver_tol_aug)
+        measure, needed = Measure(env.selected_models, env.sim_func), (env.ver_tol, env.ver_tol_aug)
         templates = [probe.templates for probe in probes]
-        decision = self._embedder.verify(record.person_id, comparison, templates, (), needed)
+        decision = self._embedder.verify(record.person_id, measure, templates, (), needed)
         if self._fused and decision.fusion:
             return replace(decision, verified=decision.fusion.verified)
         if not decision.verified and env.num_aug:
             augmented = self._augment(workspace, probes)
-            decision = self._embedder.verify(record.person_id, comparison, templates, augmented, needed)
+            decision = self._embedder.verify(record.person_id, measure, templates, augmented, needed)
         return decision
 
     def _augment(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[CropFile]:

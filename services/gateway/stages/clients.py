@@ -17,7 +17,6 @@ from services.gateway.stages.types import (
     USUAL,
     AppliedThreshold,
     ClaimDecision,
-    Comparison,
     CropFile,
     Detection,
     EnrollmentPhoto,
@@ -26,11 +25,12 @@ from services.gateway.stages.types import (
     FaceTemplate,
     FoundFace,
     FusedDecision,
-    Identification,
-    ModelFacts,
+    IdentifiedPeople,
+    Limit,
+    Measure,
     PersonMatch,
     PhotoQuality,
-    Strictness,
+    RecogniserFacts,
 )
 
 #: Faces in one call, and bytes of their crops: of any number of faces of any size, each call fits a message.
@@ -142,27 +142,26 @@ class EmbedderClient:
     def verify(
         self,
         person_id: str,
-        comparison: Comparison,
+        measure: Measure,
         probes: Sequence[tuple[FaceTemplate, ...]],
         augmented: Sequence[CropFile],
         needed: tuple[int, int],
-        strictness: Strictness = USUAL,
     ) -> ClaimDecision:
         request = embedder_pb2.VerifyFacesRequest(
             person_id=person_id,
-            models=comparison.models,
-            distance=DISTANCES[comparison.distance],
+            models=measure.models,
+            distance=DISTANCES[measure.distance],
             probes=[_from_templates(templates) for templates in probes],
             min_pairs=needed[0],
             min_augmented_pairs=needed[1],
-            strictness=_from_strictness(strictness),
+            strictness=_from_limit(measure.limit),
         )
         if not augmented:
             return _to_decision([ask(self._stub.VerifyFaces, request)], needed[1])
         answers: list[embedder_pb2.VerifyFacesResponse] = []
         for piece in _pieces(augmented):
             del request.augmented_probes[:]
-            request.augmented_probes.extend(map(_from_templates, self.embed(comparison.models, piece)))
+            request.augmented_probes.extend(map(_from_templates, self.embed(measure.models, piece)))
             answers.append(ask(self._stub.VerifyFaces, request))
             if (decision := _to_decision(answers, needed[1])).verified:
                 break
@@ -172,36 +171,31 @@ class EmbedderClient:
         return ask(self._stub.FindUnenrolled, embedder_pb2.FindUnenrolledRequest(models=models)).generation
 
     def identify(
-        self,
-        comparison: Comparison,
-        probes: Sequence[tuple[FaceTemplate, ...]],
-        top_k: int = 0,
-        strictness: Strictness = USUAL,
-    ) -> Identification:
+        self, measure: Measure, probes: Sequence[tuple[FaceTemplate, ...]], top_k: int = 0
+    ) -> IdentifiedPeople:
         request = embedder_pb2.IdentifyFacesRequest(
-            models=comparison.models,
-            distance=DISTANCES[comparison.distance],
+            models=measure.models,
+            distance=DISTANCES[measure.distance],
             probes=[_from_templates(templates) for templates in probes],
             top_k=top_k,
-            strictness=_from_strictness(strictness),
+            strictness=_from_limit(measure.limit),
         )
         answer = ask(self._stub.IdentifyFaces, request)
         applied = tuple(AppliedThreshold(one.model, one.threshold, one.fmr or None) for one in answer.thresholds)
-        return Identification(tuple(_to_match(match) for match in answer.matches), answer.generation, applied)
+        return IdentifiedPeople(tuple(_to_match(match) for match in answer.matches), answer.generation, applied)
 
     def compare(
         self,
-        comparison: Comparison,
+        measure: Measure,
         probes: Sequence[tuple[FaceTemplate, ...]],
         others: Sequence[tuple[FaceTemplate, ...]],
-        strictness: Strictness = USUAL,
     ) -> list[FacePair]:
         request = embedder_pb2.CompareFacesRequest(
-            models=comparison.models,
-            distance=DISTANCES[comparison.distance],
+            models=measure.models,
+            distance=DISTANCES[measure.distance],
             probes=[_from_templates(templates) for templates in probes],
             others=[_from_templates(templates) for templates in others],
-            strictness=_from_strictness(strictness),
+            strictness=_from_limit(measure.limit),
         )
         return [_to_pair(pair) for pair in ask(self._stub.CompareFaces, request).pairs]
 
@@ -209,10 +203,10 @@ class EmbedderClient:
         answer = ask(self._stub.RebuildIndex, embedder_pb2.RebuildIndexRequest(models=models))
         return [index.model for index in answer.indexes]
 
-    def describe(self, comparison: Comparison) -> list[ModelFacts]:
-        request = embedder_pb2.DescribeModelsRequest(models=comparison.models, distance=DISTANCES[comparison.distance])
+    def describe(self, measure: Measure) -> list[RecogniserFacts]:
+        request = embedder_pb2.DescribeModelsRequest(models=measure.models, distance=DISTANCES[measure.distance])
         return [
-            ModelFacts(one.name, one.version, one.dimension, one.threshold, one.threshold_source, one.fmr or None)
+            RecogniserFacts(one.name, one.version, one.dimension, one.threshold, one.threshold_source, one.fmr or None)
             for one in ask(self._stub.DescribeModels, request).models
         ]
 
@@ -325,10 +319,10 @@ def _to_pair(proto: embedder_pb2.CompareFacesResponse.Pair) -> FacePair:
     )
 
 
-def _from_strictness(strictness: Strictness) -> embedder_pb2.Strictness | None:
-    if strictness == USUAL:
+def _from_limit(limit: Limit) -> embedder_pb2.Strictness | None:
+    if limit == USUAL:
         return None
-    return embedder_pb2.Strictness(threshold=strictness.threshold or 0.0, max_fmr=strictness.max_fmr or 0.0)
+    return embedder_pb2.Strictness(threshold=limit.threshold or 0.0, max_fmr=limit.max_fmr or 0.0)
 
 
 def _to_fusion(proto: results_pb2.Fusion) -> FusedDecision:

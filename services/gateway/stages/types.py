@@ -79,11 +79,24 @@ class EnrollmentPhoto:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """How templates are compared: by which models, by which distance (cosine, euclidean, euclidean_l2)."""
+class Limit:
+    """Which threshold is applied rather than the usual one, at most one of them: a distance, or a false match rate."""
+
+    threshold: float | None = None
+    max_fmr: float | None = None
+
+
+#: The usual one.
+USUAL = Limit()
+
+
+@dataclass(frozen=True)
+class Measure:
+    """How templates are compared: by which models and distance (cosine, euclidean, euclidean_l2), up to which limit."""
 
     models: tuple[str, ...]
     distance: str
+    limit: Limit = USUAL
 
 
 @dataclass(frozen=True)
@@ -104,18 +117,6 @@ class PersonMatch:
     similarity: float = 0.0
     model: str = ""
     probe: int = 0
-
-
-@dataclass(frozen=True)
-class Strictness:
-    """Which threshold is applied rather than the usual one, at most one of them: a distance, or a false match rate."""
-
-    threshold: float | None = None
-    max_fmr: float | None = None
-
-
-#: The usual one.
-USUAL = Strictness()
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class ClaimDecision:
 
 
 @dataclass(frozen=True)
-class Identification:
+class IdentifiedPeople:
     """The outcome of 1:N: people best first, and a mark that changes when templates were dropped."""
 
     matches: tuple[PersonMatch, ...]
@@ -175,7 +176,7 @@ class Identification:
 
 
 @dataclass(frozen=True)
-class ModelFacts:
+class RecogniserFacts:
     """A recogniser: its version, its templates' dimension, its threshold for the distance in use, who fitted that, and the
     false match rate it stands for, if that is known."""
 
@@ -234,39 +235,33 @@ class EmbedderStage(Protocol):
     def verify(
         self,
         person_id: str,
-        comparison: Comparison,
+        measure: Measure,
         probes: Sequence[tuple[FaceTemplate, ...]],
         augmented: Sequence[CropFile],
         needed: tuple[int, int],
-        strictness: Strictness = USUAL,
     ) -> ClaimDecision:
         """1:1. `needed`: matching pairs that verify, of probes as photographed and of augmented ones."""
 
     def generation(self, models: Sequence[str]) -> str:
-        """See Identification."""
+        """See IdentifiedPeople."""
 
     def identify(
-        self,
-        comparison: Comparison,
-        probes: Sequence[tuple[FaceTemplate, ...]],
-        top_k: int = 0,
-        strictness: Strictness = USUAL,
-    ) -> Identification:
+        self, measure: Measure, probes: Sequence[tuple[FaceTemplate, ...]], top_k: int = 0
+    ) -> IdentifiedPeople:
         """1:N. `top_k`: so many people of each probe, in the order of the probes; 0: one match a person, best first."""
 
     def compare(
         self,
-        comparison: Comparison,
+        measure: Measure,
         probes: Sequence[tuple[FaceTemplate, ...]],
         others: Sequence[tuple[FaceTemplate, ...]],
-        strictness: Strictness = USUAL,
     ) -> list[FacePair]:
         """Every pair of a probe and another face."""
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""
 
-    def describe(self, comparison: Comparison) -> list[ModelFacts]:
+    def describe(self, measure: Measure) -> list[RecogniserFacts]:
         """What the models are, in their order."""
 
 
