@@ -16,6 +16,7 @@ from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.profiles import Details
 from services.gateway.storage.types import (
     STRIPES,
+    Erased,
     FacePhoto,
     JournalEntry,
     PersonRecord,
@@ -98,6 +99,11 @@ class FakeRecords:
         self.entries = {key: one for key, one in self.entries.items() if one.person_id != entry.person_id}
         self.entries[entry.enrollment_id] = entry
         self.uses.pop(entry.person_id, None)
+
+    def merge(self, record: PersonRecord, entry: JournalEntry, details: Details, other: Erased) -> None:
+        self._steps.reach("records.merge")
+        self.commit(record, entry, details)
+        self.erase(other.record, other.entry)
 
     def use(self, person_ids: Sequence[str], day: int) -> None:
         self._steps.reach("records.use")

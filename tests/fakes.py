@@ -320,6 +320,15 @@ class FakeEmbedder:
             for distance in [min(_distances([probe], [FakeStored(False, theirs)]))]
         ]
 
+    def similar(self, measure: stages.Measure, person_ids: Sequence[str]) -> list[tuple[str, stages.PersonMatch]]:
+        self._steps.reach("embedder.similar")
+        pairs = []
+        for person_id in person_ids:
+            taken = [photo.templates for photo in self.stored.get(person_id, {}).values() if not photo.augmented]
+            found = self.identify(measure, taken).matches if taken else ()
+            pairs += [(person_id, match) for match in found if match.person_id != person_id]
+        return pairs
+
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         self._steps.reach("embedder.rebuild_index")
         return list(models)

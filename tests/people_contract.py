@@ -1,7 +1,7 @@
 """What everything that keeps people beside their rows promises: tables of either database, and the fake of other tests."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.profiles import (
@@ -13,7 +13,7 @@ from services.gateway.storage.profiles import (
     Source,
     position_of,
 )
-from services.gateway.storage.types import JournalEntry, PersonRecord, RecordStore
+from services.gateway.storage.types import Erased, JournalEntry, PersonRecord, RecordStore
 
 QUALITY = PhotoQuality(8.25, {"sharpness": 0.5})
 
@@ -138,6 +138,21 @@ class PeopleContract:
         assert found and (found.display_name, found.stored_name) == ("Bob", "bob")
         assert (found.labels, found.external_id) == (("a",), "x")
         assert stores.all(9, name_prefix="bob") == [["Bob"]] and stores.all(9, name_prefix="ann") == []
+
+    def test_who_is_merged_is_gone_as_the_photos_come(self, stores: Stores) -> None:
+        ann = stores.enroll(1, labels=("a",), photos=[PhotoFacts("a.png")])
+        twin = stores.enroll(2, "Ann L", labels=("b",), photos=[PhotoFacts("b.png")])
+        rows = stores.records.rows_of([ann.record_id, twin.record_id])
+        entry = JournalEntry("000-3", ann.person_id, "", "folder", ("a.png",))
+        erasure = JournalEntry("000-4", twin.person_id, "", "other", erases=("other",))
+        details = Details(replace(ann, labels=("a", "b")), (PhotoFacts("c.png", Source.UPLOAD),))
+        stores.records.merge(rows[ann.record_id], entry, details, Erased(rows[twin.record_id], erasure))
+        assert stores.records.find(twin.person_id) is None and stores.people.find(twin.record_id) is None
+        assert stores.people.photos(twin.record_id) == {} and stores.all(9) == [["Ann Lee"]]
+        found = stores.people.find(ann.record_id)
+        assert found and found.labels == ("a", "b")
+        assert set(stores.people.photos(ann.record_id)) == {"a.png", "c.png"}
+        assert erasure in stores.records.journal(twin.person_id) and entry in stores.records.journal(ann.person_id)
 
     def test_forgetting_twice_is_forgetting_once(self, stores: Stores) -> None:
         written = stores.enroll(1, labels=("a",), photos=[PhotoFacts("a.png")])

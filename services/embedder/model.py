@@ -35,8 +35,13 @@ from services.embedder.types import (
     ModelFacts,
     Sample,
     Search,
+    SimilarSearch,
     Verification,
 )
+
+#: Others who are told of whoever is like somebody, and the photos of somebody that are compared.
+MOST_SIMILAR = 10
+MOST_PROBES = 64
 
 #: Crops decoded and embedded at a time: bounds memory, whatever a request brings.
 EMBED_BATCH = 16
@@ -151,6 +156,24 @@ class Embedder:
                 before = pairs.setdefault((probe, other), pair)
                 pairs[probe, other] = min(before, pair, key=lambda one: one.match.rank())
         return [pairs[key] for key in sorted(pairs)]
+
+    def similar(self, search: SimilarSearch) -> dict[str, list[Match]]:
+        """Of each of these people the others whom their photos match, best first, MOST_SIMILAR at most."""
+        _check_some("person_ids", search.person_ids)
+        recognisers = self._get(search.models)
+        _check_one_distance(search.strictness, recognisers)
+        people = self._population.count()
+        matches: dict[str, list[Match]] = {person_id: [] for person_id in search.person_ids}
+        for recogniser in recognisers:
+            criterion = self._recognisers.search_criterion(recogniser.name, search.metric, people, search.strictness)
+            index = self._indexes.current(_key(recogniser), recogniser.dimension)
+            for person_id, found in matches.items():
+                call.check()
+                taken = self._gallery.templates_of(person_id, _key(recogniser)).real().vectors[:MOST_PROBES]
+                hits = index.search(taken, search.metric, criterion.threshold, MOST_SIMILAR + 1) if len(taken) else []
+                others = [hit for near in hits for hit in near if hit.person_id != person_id]
+                found += [criterion.match(hit.person_id, hit.photo_id, hit.distance, 0) for hit in others]
+        return {person_id: one_a_person(found)[:MOST_SIMILAR] for person_id, found in matches.items()}
 
     def drop_templates(self) -> int:
         """Forgets everybody, and all that was made of their templates; returns how many templates there were."""

@@ -20,7 +20,16 @@ from services.embedder.metrics import EmbedderMetrics
 from services.embedder.model import Embedder
 from services.embedder.recognition.registry import Strictness
 from services.embedder.recognition.thresholds import HIGHEST_FMR, LOWEST_FMR
-from services.embedder.types import Claim, Comparison, Enrollment, GalleryPhoto, ModelFacts, Sample, Search
+from services.embedder.types import (
+    Claim,
+    Comparison,
+    Enrollment,
+    GalleryPhoto,
+    ModelFacts,
+    Sample,
+    Search,
+    SimilarSearch,
+)
 from services.images.decode import decode
 
 Item = TypeVar("Item")
@@ -32,6 +41,7 @@ MAX_PHOTOS = 32_768
 MAX_PEOPLE = 10_000
 MAX_COMPARED = 64
 MAX_TOP = 100
+MAX_SIMILAR = 100
 #: What a rate may lose as a float32.
 FLOAT_ROUNDING = 1e-6
 
@@ -107,6 +117,19 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         metric, strictness = _to_metric(request.distance), _to_strictness(request.strictness)
         pairs = self._embedder.compare(Search(tuple(request.models), metric, probes, 0, strictness), others)
         return pb.CompareFacesResponse(pairs=map(_from_comparison, pairs))
+
+    def FindSimilarPeople(
+        self, request: pb.FindSimilarPeopleRequest, context: grpc.ServicerContext
+    ) -> pb.FindSimilarPeopleResponse:
+        people = tuple(_limited("person_ids", request.person_ids, MAX_SIMILAR))
+        metric, strictness = _to_metric(request.distance), _to_strictness(request.strictness)
+        found = self._embedder.similar(SimilarSearch(people, tuple(request.models), metric, strictness))
+        pairs = [
+            pb.FindSimilarPeopleResponse.Pair(person_id=person_id, match=_from_match(match))
+            for person_id, matches in found.items()
+            for match in matches
+        ]
+        return pb.FindSimilarPeopleResponse(pairs=pairs)
 
     def DropTemplates(
         self, request: pb.DropTemplatesRequest, context: grpc.ServicerContext

@@ -120,6 +120,16 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class SimilarSearch:
+    """People who are enrolled, each to be compared with all others."""
+
+    person_ids: tuple[str, ...]
+    models: tuple[str, ...]
+    metric: Metric
+    strictness: Strictness = USUAL
+
+
+@dataclass(frozen=True)
 class IndexSize:
     """How many templates the search index of a model holds."""
 

@@ -38,6 +38,7 @@ from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.audited import audited
 from services.gateway.pipeline.directory import Directory
 from services.gateway.pipeline.draft import Drafter
+from services.gateway.pipeline.duplicates import Duplicates
 from services.gateway.pipeline.enroll import Enroller
 from services.gateway.pipeline.examine import Examiner
 from services.gateway.pipeline.faces import FaceReader
@@ -174,6 +175,7 @@ def build_pipeline(
         enroller=enroller,
         registrar=Registrar(drafter, examiner, Searcher(embedder, reconciler), enroller, reconciler),
         directory=Directory(reconciler),
+        duplicates=Duplicates(embedder, drafter, reconciler),
         verifier=Verifier(stages, people, executor, attempts, uses, fused),
         faces=FaceReader(stages, people, executor, attempts, uses),
         rebuilder=Rebuilder(embedder, reconciler),

@@ -212,6 +212,25 @@ def test_a_picture_without_a_face_enrolls_nobody(api: Api):
     assert not list((api.system.images / ".staging").glob("*"))
 
 
+def test_who_is_enrolled_twice_is_told_and_made_one(api: Api, portrait: bytes, mirrored: bytes):
+    api.create("RECO_ID_71", portrait, labels=["a"])
+    api.create("RECO_ID_72", mirrored, labels=["b"], name="Ann M")
+    (pair,) = api.get("/v1/people:conflicts")["conflicts"]
+    assert (pair["person"]["person_id"], pair["other"]["person_id"]) == ("RECO_ID_72", "RECO_ID_71")
+    assert 0 <= pair["distance"] <= pair["threshold"] and pair["similarity"] >= 50 and pair["model"] == RECOGNISER
+    same = api.refusal("POST", "/v1/people/RECO_ID_71:merge", {"other_person_id": "RECO_ID_71"})
+    assert same == (400, "FIELD_INVALID", ["other_person_id"])
+    status, merged = api.ask("POST", "/v1/people/RECO_ID_71:merge", {"other_person_id": "RECO_ID_72"})
+    assert (status, merged["labels"], merged["display_name"]) == (200, ["a", "b"], "Ann McLee")
+    photos = api.get("/v1/people/RECO_ID_71/photos")["photos"]
+    assert len(photos) == 2
+    for photo in photos:
+        assert api.get(f"/v1/people/RECO_ID_71/photos/{photo['photo_id']}:image").startswith(PNG)
+    assert api.refusal("GET", "/v1/people/RECO_ID_72")[:2] == (404, "NOT_ENROLLED")
+    assert api.get("/v1/people:conflicts")["conflicts"] == []
+    assert api.ask("DELETE", "/v1/people/RECO_ID_71")[0] == 200
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [

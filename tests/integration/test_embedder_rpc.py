@@ -285,6 +285,32 @@ def test_of_several_models_each_pair_is_told_by_the_one_that_sees_it_nearest(emb
     assert compare(embedder, [probe(1)], [probe(1, 5)], models=["Dlib", "ArcFace"]) == [nearest]
 
 
+def similar(embedder, *person_ids, models=("Dlib",), **strictness):
+    request = pb.FindSimilarPeopleRequest(
+        person_ids=person_ids, models=models, distance=COSINE, strictness=pb.Strictness(**strictness)
+    )
+    return embedder.FindSimilarPeople(request).pairs
+
+
+def test_who_is_like_somebody_else(embedder):
+    enroll(embedder, "anna", photo("1.png", 1, 1), photo("2.png", 2, 2, augmented=True))
+    enroll(embedder, "ann", photo("7.png", 1, 3), photo("8.png", 3, 3))
+    enroll(embedder, "bob", photo("1.png", 2, 1))
+    enroll(embedder, "carl", photo("1.png", 4, 1))
+    pairs = similar(embedder, "bob", "ann", "carl", "nobody", "anna")
+    assert [(pair.person_id, pair.match.person_id, pair.match.photo_id) for pair in pairs] == [
+        ("bob", "anna", "2.png"), ("ann", "anna", "1.png"), ("anna", "ann", "7.png"),
+    ]  # fmt: skip
+    assert all(0 < pair.match.distance < pair.match.threshold for pair in pairs)
+    assert pairs[1].match.distance == pytest.approx(pairs[2].match.distance)
+    assert similar(embedder, "ann", threshold=pairs[1].match.distance / 2) == []
+    everybody = similar(embedder, "carl", threshold=2)
+    assert {pair.match.person_id for pair in everybody} == {"anna", "ann", "bob"}
+    no = (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST")
+    assert refused(similar, embedder) == refused(similar, embedder, *map(str, range(101))) == no
+    assert refused(similar, embedder, "anna", models=("Dlib", "ArcFace"), threshold=0.3) == no
+
+
 def test_models_tell_by_which_distance_they_decide(embedder):
     request = pb.DescribeModelsRequest(models=["ArcFace", "Dlib"], distance=pb.DISTANCE_EUCLIDEAN)
     models = embedder.DescribeModels(request).models

@@ -183,6 +183,9 @@ def gallery(faces: list[Face]) -> Requests:
             embedder_pb2.CompareFacesRequest(models=MODELS, distance=distance, probes=[probe], others=probes)
             for probe in probes
         ],
+        "embedder.FindSimilarPeople": [
+            embedder_pb2.FindSimilarPeopleRequest(person_ids=ids[:50], models=MODELS, distance=distance)
+        ],
         "embedder.RemovePerson": [embedder_pb2.RemovePersonRequest(person_id=person_id) for person_id in ids],
         "embedder.DescribeModels": [embedder_pb2.DescribeModelsRequest(models=MODELS, distance=distance)],
         "embedder.RebuildIndex": [embedder_pb2.RebuildIndexRequest(models=MODELS)],
@@ -206,6 +209,7 @@ def directory(faces: list[Face], enrolled: list[tuple[str, str]]) -> Requests:
     """Requests about people who are enrolled, each given with a photo of theirs; they are gone in the end."""
     files = [people_pb2.PhotoFile(name="photo.jpg", image=face.photo) for face in faces]
     photos = [{"person_id": person_id, "photo_id": photo_id} for person_id, photo_id in enrolled]
+    merged, others = photos[:4], photos[4:]
     person, create = people_pb2.Person, people_pb2.CreatePersonRequest
     return {
         "gateway.DetectFaces": [faces_pb2.DetectFacesRequest(image=face.photo) for face in faces],
@@ -231,5 +235,10 @@ def directory(faces: list[Face], enrolled: list[tuple[str, str]]) -> Requests:
         "gateway.ListPhotos": [people_pb2.ListPhotosRequest(person_id=one) for one, _ in enrolled],
         "gateway.GetPhoto": [people_pb2.GetPhotoRequest(**photo) for photo in photos],
         "gateway.GetPhotoImage": [people_pb2.GetPhotoImageRequest(**photo) for photo in photos],
-        "gateway.DeletePhoto": [people_pb2.DeletePhotoRequest(**photo, delete_person=True) for photo in photos],
+        "gateway.ListConflicts": [people_pb2.ListConflictsRequest()],
+        "gateway.MergePerson": [
+            people_pb2.MergePersonRequest(person_id=one["person_id"], other_person_id=other["person_id"])
+            for one, other in itertools.pairwise(merged)
+        ],
+        "gateway.DeletePhoto": [people_pb2.DeletePhotoRequest(**photo, delete_person=True) for photo in others],
     }

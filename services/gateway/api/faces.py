@@ -11,7 +11,7 @@ from services.common import convert
 from services.common.faces import LANDMARK_NAMES
 from services.gateway.api.grpc import from_liveness
 from services.gateway.api.people import from_profile, from_quality
-from services.gateway.api.problems import check_number
+from services.gateway.api.problems import check_fmr, check_number
 from services.gateway.errors import InvalidField
 from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFace, IdentifyOptions, SeenFace
 from services.gateway.pipeline.pipeline import Pipeline
@@ -21,8 +21,6 @@ from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import Workspaces
 
 TOP_K, MAX_TOP_K = 5, 100
-#: Rates that may be asked for; the embedder says which thresholds they stand for.
-LEAST_FMR, MOST_FMR = 1e-7, 0.1
 
 
 class FacesServicer(faces_pb2_grpc.FacesServiceServicer):
@@ -78,9 +76,7 @@ def _limit(request: pb.CompareFacesRequest | pb.IdentifyFacesRequest | pb.Verify
         raise InvalidField("max_fmr", "either a threshold or a rate is taken")
     if not 0 <= threshold < math.inf:
         raise InvalidField("threshold", "a distance above 0 is wanted")
-    if fmr and not LEAST_FMR * 0.999 <= fmr <= MOST_FMR * 1.001:
-        raise InvalidField("max_fmr", f"a rate from {LEAST_FMR:g} to {MOST_FMR:g} is wanted")
-    return Limit(threshold or None, min(max(fmr, LEAST_FMR), MOST_FMR) if fmr else None)
+    return Limit(threshold or None, check_fmr("max_fmr", fmr))
 
 
 def _place(face: FoundFace) -> pb.FacePlace:

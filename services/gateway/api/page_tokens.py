@@ -7,6 +7,7 @@ from dataclasses import astuple
 from hashlib import blake2b
 
 from services.gateway.errors import InvalidField
+from services.gateway.pipeline.duplicates import ConflictFilter
 from services.gateway.storage.profiles import Order, PeopleFilter, Position
 
 #: Characters of a token: more than any name takes.
@@ -16,13 +17,13 @@ MAX_TOKEN = 4096
 MAX_NUMBER = (1 << 63) - 1
 
 
-def write_token(position: Position, wanted: PeopleFilter) -> str:
+def write_token(position: Position, wanted: PeopleFilter | ConflictFilter) -> str:
     """The token of the page that begins behind a place in a list."""
     content = json.dumps([_digest(wanted), *position], ensure_ascii=False)
     return base64.urlsafe_b64encode(content.encode()).decode()
 
 
-def read_token(field: str, token: str, wanted: PeopleFilter) -> Position | None:
+def read_token(field: str, token: str, wanted: PeopleFilter | ConflictFilter) -> Position | None:
     """The place behind which a page begins; None for the first one, which has no token.
 
     Raises:
@@ -45,5 +46,5 @@ def _is_number(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_NUMBER
 
 
-def _digest(wanted: PeopleFilter) -> str:
+def _digest(wanted: PeopleFilter | ConflictFilter) -> str:
     return blake2b(json.dumps(astuple(wanted)).encode(), digest_size=8).hexdigest()

@@ -10,9 +10,10 @@ from reco.gateway.v1 import people_pb2_grpc
 from reco.types.v1 import results_pb2
 
 from services.gateway.api.page_tokens import read_token, write_token
-from services.gateway.api.problems import check_mask, check_number
+from services.gateway.api.problems import check_fmr, check_mask, check_number
 from services.gateway.errors import InvalidField
 from services.gateway.pipeline.directory import PNG
+from services.gateway.pipeline.duplicates import Conflict, ConflictFilter
 from services.gateway.pipeline.examine import PhotoReport, Usability
 from services.gateway.pipeline.pipeline import Pipeline
 from services.gateway.pipeline.profile import (
@@ -24,7 +25,7 @@ from services.gateway.pipeline.profile import (
 from services.gateway.pipeline.registrar import Change, NewPerson
 from services.gateway.pipeline.similar import Similar
 from services.gateway.pipeline.upload import NamedPhoto
-from services.gateway.stages.types import PhotoQuality
+from services.gateway.stages.types import Limit, PhotoQuality
 from services.gateway.storage.profiles import PeopleFilter, PhotoFacts, Profile, Source
 from services.gateway.storage.types import Workspaces
 
@@ -124,6 +125,20 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
         )
         return pb.DeletePhotoResponse(person_deleted=erased)
 
+    def ListConflicts(
+        self, request: pb.ListConflictsRequest, context: grpc.ServicerContext
+    ) -> pb.ListConflictsResponse:
+        size = check_number("page_size", request.page_size, MAX_PAGE_SIZE, PAGE_SIZE)
+        wanted = ConflictFilter(Limit(max_fmr=check_fmr("max_fmr", request.max_fmr)))
+        after = read_token("page_token", request.page_token, wanted)
+        page = self._pipeline.duplicates.page(self._workspaces.open(), wanted, after, size)
+        token = write_token(page.after, wanted) if page.after else ""
+        return pb.ListConflictsResponse(conflicts=map(_conflict, page.pairs), next_page_token=token)
+
+    def MergePerson(self, request: pb.MergePersonRequest, context: grpc.ServicerContext) -> pb.Person:
+        workspace = self._workspaces.open()
+        return from_profile(self._pipeline.duplicates.merge(workspace, request.person_id, request.other_person_id))
+
 
 def _filter(request: pb.ListPeopleRequest) -> PeopleFilter:
     for field in ("name_prefix", "label", "external_id"):
@@ -168,6 +183,19 @@ def from_profile(profile: Profile) -> pb.Person:
 
 def _similar(similar: Similar) -> pb.SimilarPerson:
     return pb.SimilarPerson(person=from_profile(similar.person), distance=similar.distance, threshold=similar.threshold)
+
+
+def _conflict(conflict: Conflict) -> pb.Conflict:
+    match = conflict.match
+    return pb.Conflict(
+        person=from_profile(conflict.person),
+        other=from_profile(conflict.other),
+        distance=match.distance,
+        threshold=match.threshold,
+        similarity=match.similarity,
+        fmr=match.fmr or 0.0,
+        model=match.model,
+    )
 
 
 def _report(report: PhotoReport) -> pb.PhotoReport:

@@ -11,7 +11,7 @@ from services.gateway.access.keys import RETENTION
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
 from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFaces, IdentifyOptions
-from services.gateway.pipeline.pipeline import Enrolls, Pipeline, Reads, Registers, Shows, Uploads, Verifies
+from services.gateway.pipeline.pipeline import Enrolls, Merges, Pipeline, Reads, Registers, Shows, Uploads, Verifies
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
@@ -31,6 +31,7 @@ def audited(pipeline: Pipeline, audit: Audit) -> Pipeline:
         verifier=AuditedVerifier(pipeline.verifier, audit),
         registrar=AuditedRegistrar(pipeline.registrar, audit),
         directory=AuditedDirectory(pipeline.directory, audit),
+        duplicates=AuditedDuplicates(pipeline.duplicates, audit),
         faces=AuditedFaces(pipeline.faces, audit),
     )
 
@@ -179,6 +180,22 @@ class AuditedDirectory:
             image = self._directory.image(workspace, person_id, photo_id)
             ended.outcome = "shown"
             return image
+
+
+class AuditedDuplicates:
+    """Finds people who are enrolled twice, and merges them; of that the merges are audited, for both."""
+
+    def __init__(self, duplicates: Merges, audit: Audit):
+        self._audit = audit
+        self._duplicates = duplicates
+        self.page = duplicates.page
+
+    def merge(self, workspace: Workspace, person_id: str, other_id: str) -> Profile:
+        """See Duplicates."""
+        with _audited(self._audit, "merge", person_id) as ended, _audited(self._audit, "erase", other_id) as erased:
+            merged = self._duplicates.merge(workspace, person_id, other_id)
+            ended.outcome = erased.outcome = "merged"
+            return merged
 
 
 @dataclass

@@ -7,14 +7,15 @@ photos are published, templates stored, an upload consumed, the journal entry de
 import logging
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from services.common.errors import DatabaseRefused, InvalidImage, RecoError
 from services.gateway.errors import RecordRefused
 from services.gateway.pipeline.last_uses import LastUses
-from services.gateway.pipeline.reconcile import Reconciler
-from services.gateway.stages.types import CropFile, DetectorStage, EmbedderStage, FaceTemplate, FoundFace
+from services.gateway.pipeline.reconcile import Reconciler, Templates
+from services.gateway.stages.types import CropFile, DetectorStage, EmbedderStage, FoundFace
 from services.gateway.storage.profiles import Details, PhotoFacts, Profile
 from services.gateway.storage.types import (
     NO_UPLOAD,
@@ -51,7 +52,7 @@ class Draft:
     person_id: str
     upload_id: str
     photos: tuple[FacePhoto, ...]
-    templates: Mapping[str, tuple[FaceTemplate, ...]]
+    templates: Templates
     facts: tuple[PhotoFacts, ...]
 
     def adding_to(self, workspace: Workspace, earlier: PersonRecord) -> JournalEntry:
@@ -107,20 +108,30 @@ class Drafter:
         Raises:
             RecordRefused: nothing is left behind.
         """
-        try:
-            self._uses.enrolled(workspace, row.person_id)
-            workspace.photos.stage(draft.enrollment_id, entry.folder, draft.photos)
+        with self.staged(workspace, entry, draft.photos):
             record = workspace.records.commit(row, entry, Details(profile, draft.facts))
-        except (DatabaseRefused, OSError) as err:
-            workspace.photos.unstage(draft.enrollment_id)
-            raise RecordRefused(f"the enrollment could not be written: {err}") from err
-        self._finish(workspace, entry, draft)
+        self.finish(workspace, entry, draft.templates)
         return record
 
-    def _finish(self, workspace: Workspace, entry: JournalEntry, draft: Draft) -> None:
-        """The person is enrolled already; what fails here is done by whoever next reads the journal."""
+    @contextmanager
+    def staged(self, workspace: Workspace, entry: JournalEntry, photos: Iterable[FacePhoto]) -> Iterator[None]:
+        """With the photos where the commit that happens within will find them.
+
+        Raises:
+            RecordRefused: they or it could not be written; nothing is left behind.
+        """
         try:
-            self._reconciler.finish_locked(workspace, entry, draft.templates)
+            self._uses.enrolled(workspace, entry.person_id)
+            workspace.photos.stage(entry.enrollment_id, entry.folder, photos)
+            yield
+        except (DatabaseRefused, OSError) as err:
+            workspace.photos.unstage(entry.enrollment_id)
+            raise RecordRefused(f"the enrollment could not be written: {err}") from err
+
+    def finish(self, workspace: Workspace, entry: JournalEntry, templates: Templates) -> None:
+        """After the commit the person is enrolled; what fails here is done by whoever next reads the journal."""
+        try:
+            self._reconciler.finish_locked(workspace, entry, templates)
         except (RecoError, OSError) as err:
             log.error("enrollment %s is committed but not finished yet: %s", entry.enrollment_id, err)
 

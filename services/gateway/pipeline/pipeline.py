@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from services.gateway.pipeline.directory import Listing
+from services.gateway.pipeline.duplicates import ConflictFilter, Conflicts
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
 from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFaces, IdentifyOptions, Likeness, Sight
@@ -70,6 +71,14 @@ class Shows(Protocol):
     def image(self, workspace: Workspace, person_id: str, photo_id: str) -> bytes: ...
 
 
+class Merges(Protocol):
+    """What Duplicates does."""
+
+    def page(self, workspace: Workspace, wanted: ConflictFilter, after: Position | None, limit: int) -> Conflicts: ...
+
+    def merge(self, workspace: Workspace, person_id: str, other_id: str) -> Profile: ...
+
+
 class Reads(Protocol):
     """What FaceReader does."""
 
@@ -95,6 +104,7 @@ class Pipeline:
     verifier: Verifies
     registrar: Registers
     directory: Shows
+    duplicates: Merges
     faces: Reads
     rebuilder: Rebuilder
     reconciler: Reconciler

@@ -199,6 +199,15 @@ class EmbedderClient:
         )
         return [_to_pair(pair) for pair in ask(self._stub.CompareFaces, request).pairs]
 
+    def similar(self, measure: Measure, person_ids: Sequence[str]) -> list[tuple[str, PersonMatch]]:
+        request = embedder_pb2.FindSimilarPeopleRequest(
+            person_ids=person_ids,
+            models=measure.models,
+            distance=DISTANCES[measure.distance],
+            strictness=_from_limit(measure.limit),
+        )
+        return [(pair.person_id, _to_match(pair.match)) for pair in ask(self._stub.FindSimilarPeople, request).pairs]
+
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         answer = ask(self._stub.RebuildIndex, embedder_pb2.RebuildIndexRequest(models=models))
         return [index.model for index in answer.indexes]

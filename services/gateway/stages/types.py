@@ -258,6 +258,9 @@ class EmbedderStage(Protocol):
     ) -> list[FacePair]:
         """Every pair of a probe and another face."""
 
+    def similar(self, measure: Measure, person_ids: Sequence[str]) -> list[tuple[str, PersonMatch]]:
+        """Of these people (at most 100), in their order, the others whom their photos match, best first, a few each."""
+
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""
 

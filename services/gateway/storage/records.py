@@ -32,7 +32,7 @@ from services.common.errors import DatabaseRefused
 from services.gateway.env import Env
 from services.gateway.storage.people_tables import MYSQL, PeopleTables, chunks
 from services.gateway.storage.profiles import Details
-from services.gateway.storage.types import JournalEntry, PersonRecord
+from services.gateway.storage.types import Erased, JournalEntry, PersonRecord
 
 
 class SqlRecords:
@@ -73,14 +73,7 @@ class SqlRecords:
         """The commit point: writes the row (inserted where record_id is 0), the journal and the details, or nothing."""
         people = self._table()
         with writing(self._engine) as connection:
-            record_id = record.record_id or _insert(connection, people, record)
-            if record.record_id:
-                _update(connection, people, record)
-            if details:
-                self._details.write(connection, details, record_id, entry.drop if entry else ())
-            if entry:
-                self._write_entry(connection, entry)
-        return PersonRecord(record_id, record.person_id, record.name, record.path)
+            return self._commit(connection, people, record, entry, details)
 
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
         """Committed enrollments and erasures that are not finished yet: of one person, or all."""
@@ -100,12 +93,14 @@ class SqlRecords:
         """The commit point of an erasure: deletes the person's row, if any, and journals what remains to be deleted."""
         people = self._table()
         with writing(self._engine) as connection:
-            if record:
-                connection.execute(delete(people).where(people.columns[0] == record.record_id))
-                self._details.forget(connection, record.record_id)
-            connection.execute(delete(self._journal).where(self._journal.c.person_id == entry.person_id))
-            connection.execute(delete(self._uses).where(self._uses.c.person_id == entry.person_id))
-            self._write_entry(connection, entry)
+            self._erase(connection, people, record, entry)
+
+    def merge(self, record: PersonRecord, entry: JournalEntry, details: Details, other: Erased) -> None:
+        """The commit point of a merge: `commit` of a person's row, and `erase` of the other's, or nothing."""
+        people = self._table()
+        with writing(self._engine) as connection:
+            self._commit(connection, people, record, entry, details)
+            self._erase(connection, people, other.record, other.entry)
 
     def use(self, person_ids: Sequence[str], day: int) -> None:
         """Notes that people were used on a day (since 1970); who is not there is left out, a later day stays."""
@@ -142,6 +137,31 @@ class SqlRecords:
     def purge(self) -> None:
         """Overwrites what was deleted, wherever the database's files on this machine still hold it."""
         purge(self._engine)
+
+    def _commit(
+        self,
+        connection: Connection,
+        people: Table,
+        record: PersonRecord,
+        entry: JournalEntry | None,
+        details: Details | None,
+    ) -> PersonRecord:
+        record_id = record.record_id or _insert(connection, people, record)
+        if record.record_id:
+            _update(connection, people, record)
+        if details:
+            self._details.write(connection, details, record_id, entry.drop if entry else ())
+        if entry:
+            self._write_entry(connection, entry)
+        return PersonRecord(record_id, record.person_id, record.name, record.path)
+
+    def _erase(self, connection: Connection, people: Table, record: PersonRecord | None, entry: JournalEntry) -> None:
+        if record:
+            connection.execute(delete(people).where(people.columns[0] == record.record_id))
+            self._details.forget(connection, record.record_id)
+        connection.execute(delete(self._journal).where(self._journal.c.person_id == entry.person_id))
+        connection.execute(delete(self._uses).where(self._uses.c.person_id == entry.person_id))
+        self._write_entry(connection, entry)
 
     def _write_entry(self, connection: Connection, entry: JournalEntry) -> None:
         row = {"enrolment_id": entry.enrollment_id, "person_id": entry.person_id, "details": _to_json(entry)}

@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Protocol
@@ -65,6 +65,14 @@ class JournalEntry:
     drop: tuple[str, ...] = ()
     erases: tuple[str, ...] | None = None
     committed_at: float = math.inf
+
+
+@dataclass(frozen=True)
+class Erased:
+    """Somebody's row that is deleted, and the journal entry of what remains to be deleted of them."""
+
+    record: PersonRecord
+    entry: JournalEntry
 
 
 @dataclass(frozen=True)
@@ -140,6 +148,9 @@ class RecordStore(Protocol):
 
         The person's earlier entries go: an erasure deletes what they would have finished.
         """
+
+    def merge(self, record: PersonRecord, entry: JournalEntry, details: Details, other: Erased) -> None:
+        """The commit point of a merge: `commit` of a person's row, and `erase` of the other's, or nothing."""
 
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
         """Committed enrollments and erasures that are not finished yet: of one person, or all."""
@@ -295,6 +306,14 @@ class Workspace:
     def lock(self, person_id: str) -> AbstractContextManager[None]:
         """Holds the lock of a person, see PersonLocks.hold."""
         return self.locks.hold(stripe_of(person_id))
+
+    @contextmanager
+    def lock_both(self, person_id: str, other_id: str) -> Iterator[None]:
+        """Holds the locks of two people, which may be one; always in the same order, so that nobody waits for ever."""
+        with ExitStack() as held:
+            for stripe in sorted({stripe_of(person_id), stripe_of(other_id)}):
+                held.enter_context(self.locks.hold(stripe))
+            yield
 
 
 class Workspaces(Protocol):
