@@ -29,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities clean
+.PHONY: help run check test demo proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -53,6 +53,7 @@ help:
 	@echo "make lock      pin the packages of pyproject.toml anew, with their hashes"
 	@echo "make vulnerabilities  ask whether a pinned package is known to be vulnerable"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
+	@echo "make openapi   make services/gateway/openapi.json of the protos"
 
 run: $(VENV)/.run gen/reco.pb .env
 	@umask 077 && mkdir -p var/db var/uploads var/log
@@ -132,6 +133,10 @@ rotate-key: $(VENV)/.run gen/reco.pb .env
 	@$(PY) -m deploy.local.rotate_key
 
 proto: gen/reco.pb
+
+# A test wants it to be what this makes.
+openapi: gen/reco.pb
+	@$(PY) -m deploy.openapi
 
 gen/reco.pb: $(PROTOS) $(VENV)/.run
 	@rm -rf gen && mkdir -p gen

@@ -222,6 +222,7 @@ def directory(faces: list[Face], enrolled: list[tuple[str, str]]) -> Requests:
             for (one, _), face in zip(enrolled, faces, strict=False)
         ],
         "gateway.GetInfo": [info_pb2.GetInfoRequest()],
+        "gateway.GetOpenApi": [info_pb2.GetOpenApiRequest()],
         "gateway.ListPeople": [people_pb2.ListPeopleRequest(), people_pb2.ListPeopleRequest(name_prefix="load")],
         "gateway.GetPerson": [people_pb2.GetPersonRequest(person_id=one) for one, _ in enrolled],
         "gateway.CreatePerson": [create(display_name="Load Test", photos=[file]) for file in files],

@@ -23,8 +23,16 @@ class Role(StrEnum):
         return order.index(self) >= order.index(needed)
 
 
-#: Asked by whoever watches over the system, and answered to all.
-OPEN = frozenset({"/healthz", "/readyz", "/reco.gateway.v1.ReadinessService/CheckReadiness"})
+#: Asked by whoever watches over the system, or wants to know how to ask it, and answered to all.
+OPEN = frozenset(
+    {
+        "/healthz",
+        "/readyz",
+        "/reco.gateway.v1.ReadinessService/CheckReadiness",
+        "/openapi.json",
+        f"{_INFO}GetOpenApi",
+    }
+)
 
 #: Exactly these paths; whatever else there is, or comes to be, is for administrators: erasing people, seeing their
 #: pictures, reflection.

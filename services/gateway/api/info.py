@@ -1,6 +1,10 @@
 """What this installation is and takes, reco.gateway.v1.InfoService."""
 
+from functools import cached_property
+from importlib import resources
+
 import grpc
+from google.api import httpbody_pb2
 from reco.gateway.v1 import info_pb2 as pb
 from reco.gateway.v1 import info_pb2_grpc
 
@@ -14,11 +18,18 @@ from services.gateway.storage.types import Workspaces
 
 
 class InfoServicer(info_pb2_grpc.InfoServiceServicer):
-    """Version, models, thresholds, limits."""
+    """Version, models, thresholds, limits, and how the REST interface is asked."""
 
     def __init__(self, workspaces: Workspaces, embedder: EmbedderStage):
         self._workspaces = workspaces
         self._embedder = embedder
+
+    def GetOpenApi(self, request: pb.GetOpenApiRequest, context: grpc.ServicerContext) -> httpbody_pb2.HttpBody:
+        return httpbody_pb2.HttpBody(content_type="application/json", data=self._openapi)
+
+    @cached_property
+    def _openapi(self) -> bytes:
+        return resources.files("services.gateway").joinpath("openapi.json").read_bytes()
 
     def GetInfo(self, request: pb.GetInfoRequest, context: grpc.ServicerContext) -> pb.GetInfoResponse:
         env = self._workspaces.open().env

@@ -1,0 +1,1 @@
+"""The OpenAPI document of the REST interface, made of the protos: `make openapi` writes services/gateway/openapi.json."""
