@@ -29,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi clean
+.PHONY: help run check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -53,6 +53,7 @@ help:
 	@echo "make lock      pin the packages of pyproject.toml anew, with their hashes"
 	@echo "make vulnerabilities  ask whether a pinned package is known to be vulnerable"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
+	@echo "make console-shots  take the documents' pictures of the console"
 	@echo "make openapi   make services/gateway/openapi.json of the protos"
 
 run: $(VENV)/.run gen/reco.pb .env
@@ -96,7 +97,12 @@ check: $(VENV)/.check gen/reco.pb
 
 test: check $(VENV)/.test $(VENV)/.mysql $(VENV)/.milvus $(CONVERT)/.done
 	@command -v mariadbd >/dev/null || deploy/local/apt-install mariadb-server
+	@command -v chromium >/dev/null || deploy/local/apt-install chromium
 	$(PY) -m pytest --ignore tests/unit $(PYTEST_ARGS)
+
+console-shots: $(VENV)/.test gen/reco.pb
+	@command -v chromium >/dev/null || deploy/local/apt-install chromium
+	@$(PY) -m tests.e2e.console_shots
 
 demo: $(VENV)/.demo gen/reco.pb
 	@$(PY) -m deploy.local.demo --port $(PORT)

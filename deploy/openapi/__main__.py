@@ -15,6 +15,8 @@ DESCRIPTOR_SET = ROOT / "gen" / "reco.pb"
 FILE = ROOT / "services" / "gateway" / "openapi.json"
 
 PACKAGE = "reco.gateway.v1"
+#: What browsers ask, and no client does.
+PAGES = {"ConsoleService"}
 
 
 def text() -> str:
@@ -23,8 +25,8 @@ def text() -> str:
     pool, ours = descriptor_pool.Default(), [file for file in files if file.package.startswith("reco.")]
     for file in ours:
         importlib.import_module(file.name.removesuffix(".proto").replace("/", ".") + "_pb2")  # adds itself to the pool
-    names = [service.name for file in ours if file.package == PACKAGE for service in file.service]
-    services = [pool.FindServiceByName(f"{PACKAGE}.{name}") for name in sorted(names)]
+    names = {service.name for file in ours if file.package == PACKAGE for service in file.service}
+    services = [pool.FindServiceByName(f"{PACKAGE}.{name}") for name in sorted(names - PAGES)]
     return json.dumps(document(services, Comments(ours)), indent=1, ensure_ascii=False) + "\n"
 
 

@@ -124,6 +124,13 @@ class SimilarPeople(Refused):
         super().__init__(f"the photos match {', '.join(map(repr, person_ids))}")
 
 
+class FileUnknown(Refused):
+    """The console has no such file."""
+
+    status = "NOT_FOUND"
+    reason = "FILE_UNKNOWN"
+
+
 class PhotoUnknown(Refused):
     """The person has no such photo."""
 

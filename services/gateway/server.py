@@ -4,11 +4,20 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 
+import grpc
 from reco.access.v1 import ext_authz_pb2_grpc
-from reco.gateway.v1 import faces_pb2_grpc, gateway_pb2_grpc, info_pb2_grpc, people_pb2_grpc, readiness_pb2_grpc
+from reco.gateway.v1 import (
+    console_pb2_grpc,
+    faces_pb2_grpc,
+    gateway_pb2_grpc,
+    info_pb2_grpc,
+    people_pb2_grpc,
+    readiness_pb2_grpc,
+)
 
 from services.common.database import Database
 from services.common.env import EnvFile
@@ -26,6 +35,7 @@ from services.gateway.access.open import ADVICE, MAKE_KEY
 from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
 from services.gateway.api.authorisation import AuthorizationServicer
+from services.gateway.api.console import ConsoleServicer
 from services.gateway.api.faces import FacesServicer
 from services.gateway.api.form_messages import FormServicer
 from services.gateway.api.grpc import GatewayServicer
@@ -102,39 +112,40 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
     stages = Stages(detector, liveness, embedder)
     pipeline = audited(build_pipeline(stages, executor, attempts, uses, settings.fused), audit)
-    legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
-    typed = GatewayServicer(workspaces, pipeline, counted)
-    people, info = PeopleServicer(workspaces, pipeline), InfoServicer(workspaces, embedder)
-    faces = FacesServicer(workspaces, pipeline)
-    forms = FormServicer(faces, people)
-    readiness = ReadinessServicer(StageHealth(channels).serving)
-    asked = AuthorizationServicer(access, audit)
     retention = Retention(pipeline.enroller, uses, settings.person_days)
     reconciling = (workspaces, pipeline.reconciler, pipeline.directory, retention)
     threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
-    return Server(
-        settings.server,
-        {
-            legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
-            "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
-            "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
-            "reco.gateway.v1.FacesService": lambda server: faces_pb2_grpc.add_FacesServiceServicer_to_server(
-                faces, server
-            ),
-            "reco.gateway.v1.FormService": lambda server: faces_pb2_grpc.add_FormServiceServicer_to_server(
-                forms, server
-            ),
-            "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
-            "reco.gateway.v1.ReadinessService": partial(
-                readiness_pb2_grpc.add_ReadinessServiceServicer_to_server, readiness
-            ),
-            "envoy.service.auth.v3.Authorization": partial(
-                ext_authz_pb2_grpc.add_AuthorizationServicer_to_server, asked
-            ),
-        },
-        metrics,
-        tracing,
-    )
+    legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
+    readiness = ReadinessServicer(StageHealth(channels).serving)
+    asked = AuthorizationServicer(access, audit)
+    services: dict[str, Callable[[grpc.Server], None]] = {
+        legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
+        **_typed_services(workspaces, pipeline, counted, embedder),
+        "reco.gateway.v1.ConsoleService": partial(
+            console_pb2_grpc.add_ConsoleServiceServicer_to_server, ConsoleServicer()
+        ),
+        "reco.gateway.v1.ReadinessService": partial(
+            readiness_pb2_grpc.add_ReadinessServiceServicer_to_server, readiness
+        ),
+        "envoy.service.auth.v3.Authorization": partial(ext_authz_pb2_grpc.add_AuthorizationServicer_to_server, asked),
+    }
+    return Server(settings.server, services, metrics, tracing)
+
+
+def _typed_services(
+    workspaces: EnvWorkspaces, pipeline: Pipeline, counted: GatewayMetrics, embedder: EmbedderClient
+) -> dict[str, Callable[[grpc.Server], None]]:
+    """What adds each service of the typed API to a server, by its name."""
+    typed = GatewayServicer(workspaces, pipeline, counted)
+    people, faces = PeopleServicer(workspaces, pipeline), FacesServicer(workspaces, pipeline)
+    forms, info = FormServicer(faces, people), InfoServicer(workspaces, embedder)
+    return {
+        "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
+        "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
+        "reco.gateway.v1.FacesService": partial(faces_pb2_grpc.add_FacesServiceServicer_to_server, faces),
+        "reco.gateway.v1.FormService": partial(faces_pb2_grpc.add_FormServiceServicer_to_server, forms),
+        "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
+    }
 
 
 def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Access:

@@ -25,6 +25,7 @@ from deploy.local.client import Client
 from deploy.local.demo import astronaut, jpeg
 from services.gateway.access.audit import Event, entries
 from services.gateway.access.keyring import INTERVAL
+from tests.e2e.keys import access
 from tests.e2e.system import System
 from tests.machine import ROOT, free_port, free_ports
 
@@ -44,15 +45,6 @@ ENDPOINTS = [
     "/v1/people",
     "/v1/people/RECO_ID_1/photos",
 ]
-
-
-def access(folder: Path, *arguments: str) -> str:
-    """What `make key` and its like run, on the system in a folder; gives what they print."""
-    command = [sys.executable, "-m", "services.gateway.access", *arguments]
-    environment = {**os.environ, "RECO_ENV_FILE": str(folder / ".env")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
 
 
 @dataclass(frozen=True)

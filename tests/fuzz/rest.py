@@ -121,7 +121,7 @@ def exchanges(endpoint: Rest, hints: Hints) -> st.SearchStrategy[Exchange]:
     def exchange(draw: st.DrawFn) -> Exchange:
         name = f"{endpoint.method} {endpoint.path}"
         method = draw(st.sampled_from(METHODS)) if draw(is_odd) else endpoint.method
-        path = re.sub(r"{\w+}", lambda _: draw(chosen(IDS)), endpoint.path)
+        path = re.sub(r"{\w+(=\*\*)?}", lambda _: draw(chosen(IDS)), endpoint.path)
         path += draw(_queries(endpoint)) + (draw(chosen(SUFFIXES)) if draw(is_odd) else "")
         content_type, data = draw(body)
         headers = [f"Content-Type: {content_type}"] if content_type else []

@@ -14,7 +14,15 @@ import numpy as np
 from google.protobuf.message import Message
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from reco.gateway.v1 import faces_pb2, gateway_pb2, gateway_pb2_grpc, info_pb2, people_pb2, people_pb2_grpc
+from reco.gateway.v1 import (
+    console_pb2,
+    faces_pb2,
+    gateway_pb2,
+    gateway_pb2_grpc,
+    info_pb2,
+    people_pb2,
+    people_pb2_grpc,
+)
 from reco.liveness.v1 import liveness_pb2
 
 from deploy.local.demo import astronaut, jpeg
@@ -223,6 +231,7 @@ def directory(faces: list[Face], enrolled: list[tuple[str, str]]) -> Requests:
         ],
         "gateway.GetInfo": [info_pb2.GetInfoRequest()],
         "gateway.GetOpenApi": [info_pb2.GetOpenApiRequest()],
+        "gateway.GetFile": [console_pb2.GetFileRequest(), console_pb2.GetFileRequest(name="main.js")],
         "gateway.ListPeople": [people_pb2.ListPeopleRequest(), people_pb2.ListPeopleRequest(name_prefix="load")],
         "gateway.GetPerson": [people_pb2.GetPersonRequest(person_id=one) for one, _ in enrolled],
         "gateway.CreatePerson": [create(display_name="Load Test", photos=[file]) for file in files],

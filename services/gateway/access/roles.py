@@ -31,6 +31,7 @@ OPEN = frozenset(
         "/reco.gateway.v1.ReadinessService/CheckReadiness",
         "/openapi.json",
         f"{_INFO}GetOpenApi",
+        "/reco.gateway.v1.ConsoleService/GetFile",
     }
 )
 
@@ -70,7 +71,12 @@ ROLE_OF_PATH = {
 
 #: Paths with a name in them, by method. A colon would begin a verb, and so might one that is written as `%3A`.
 _NAME = "(?:[^/:%]|%(?!2[fF]|3[aA]))+"
-ROLE_OF_PATTERN = (
+ROLE_OF_PATTERN: tuple[tuple[str, re.Pattern[str], Role | None], ...] = (
+    (
+        "GET",
+        re.compile(r"/(console/.*)?"),
+        None,
+    ),  # the console's pages; what they show needs the key of who looks at them
     ("GET", re.compile(r"/v1/info"), Role.VERIFY),
     ("POST", re.compile(r"/v1/faces:(detect|compare|identify)"), Role.VERIFY),
     ("POST", re.compile(rf"/v1/people/{_NAME}:verify"), Role.VERIFY),
