@@ -142,7 +142,7 @@ class FakeReco:
         transport = httpx.MockTransport(self)
         kept = Journal(folder.parent / journal, "http://reco")
         with Client("http://reco", transport=transport, retries=Retries(0)) as client:
-            return list(Runner(client, kept, lambda _: None, workers=1).run(plan))
+            return sorted(Runner(client, kept, lambda _: None, workers=1).run(plan), key=lambda one: one.key)
 
 
 @pytest.fixture

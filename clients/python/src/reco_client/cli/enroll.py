@@ -18,6 +18,14 @@ from .plan import PersonPlan, Plan, Refused
 #: Those after which going on with the next person makes no sense.
 _ENDING = (Unavailable, NotAllowed, Limited)
 
+#: What the server says of photos that do not do, in its words where it refuses all of them.
+_OUTCOMES = {
+    "OUTCOME_LOW_QUALITY": "its quality score is below SCORE_TOL",
+    "OUTCOME_UNDECODABLE": "it is no picture in a format that is read, or too large",
+    "OUTCOME_NO_FACE": "it shows no face",
+    "OUTCOME_SEVERAL_FACES": "it shows more than one face",
+}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -136,10 +144,8 @@ def _result(
 
 
 def _words(report: PhotoReport) -> str:
-    words = report.problem or report.outcome.removeprefix("OUTCOME_").replace("_", " ").lower()
-    if report.outcome == "OUTCOME_LOW_QUALITY" and report.quality:
-        words += f", score {report.quality.score:.1f}"
-    return words
+    score = f" ({report.quality.score:.1f})" if report.quality and report.outcome == "OUTCOME_LOW_QUALITY" else ""
+    return report.problem or _OUTCOMES.get(report.outcome, report.outcome) + score
 
 
 def _why_of_all(person: PersonPlan, err: RecoError) -> tuple[Refused, ...]:

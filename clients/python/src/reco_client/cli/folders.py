@@ -17,6 +17,7 @@ from ..reading import plain
 from .app import AsJson, Session, app, finish
 from .enroll import Result, Runner
 from .journal import Journal
+from .old import plan_old, read_env, read_rows
 from .output import Status, show, show_json, told
 from .plan import Names, Plan, plan_csv, plan_folder
 
@@ -62,6 +63,39 @@ def enroll(
         finish(Status.NO if summary.refused else Status.YES)
 
 
+@app.command()
+def migrate(
+    context: typer.Context,
+    env: Annotated[Path, typer.Option(exists=True, dir_okay=False, help="The .env of PuertoRECO.")],
+    photos: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="Where DB_PATH is now, if it has moved.")
+    ] = None,
+    workers: Workers = 4,
+    journal: Annotated[Path, typer.Option(help="Where to note who is enrolled.")] = Path("reco-migrate.jsonl"),
+    report: Report = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Enroll everybody of a PuertoRECO installation under their IDs and names; nothing of it is changed.
+
+    Begin with --dry-run. Run it again to go on where it was stopped. Status 1: something was left out.
+    """
+    session: Session = context.obj
+    with told(as_json), session.client() as client:
+        old = read_env(env)
+        names, rows = Names(client.info().settings.id_regex), read_rows(old, env.parent)
+        plan = plan_old(rows, photos or env.parent / old["DB_PATH"], names)
+        summary = Summary(plan)
+        if dry_run:
+            show_plan(plan, as_json)
+        else:
+            carry_out(client, plan, summary, journal, (workers, False, as_json))
+            summary.show(as_json)
+        if report:
+            summary.write(report)
+        finish(Status.NO if summary.refused else Status.YES)
+
+
 class Summary:
     """What has been done so far."""
 
@@ -89,7 +123,7 @@ class Summary:
             show(f"  {one.key} ({one.person_id}) looks like {', '.join(one.similar)}, enrolled before")
         if self.refused:
             show(f"{len(self.refused)} left out:")
-        for why, number in Counter(one.why.partition(", score")[0] for one in self.refused).most_common():
+        for why, number in Counter(one.why.partition(" (")[0] for one in self.refused).most_common():
             show(f"  {number:6}  {why}")
         for refused in self.refused[:SHOWN]:
             show(f"  {refused.file or refused.person}: {refused.why}")

@@ -70,10 +70,15 @@ class Names:
             id_regex: of the installation; ValueError where Python cannot read it.
         """
         try:
+            self._id = re.compile(id_regex)
             self._folder = re.compile(rf"(?:(?P<_name>.+?)[_ -]+)?(?P<_id>{id_regex})")
             self._file = re.compile(rf"(?:(?P<_name>.+?)[_ -]+)?(?P<_id>{id_regex})(?:[_ .-].*)?")
         except re.error as err:
             raise ValueError(f"ID_REGEX of the server, {id_regex!r}, cannot be read: {err}; use --csv") from None
+
+    def fits(self, person_id: str) -> bool:
+        """Whether it is an ID."""
+        return self._id.fullmatch(person_id) is not None
 
     def of_folder(self, text: str) -> tuple[str, str]:
         """Name and ID; the ID is empty where there is none."""
