@@ -112,6 +112,7 @@ class FakeReco:
         self.ends_after = 1_000_000
         self.loses_answers = False
         self.status = 200
+        self.blurred: tuple[bytes, ...] = ()
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         self.requests += 1
@@ -129,8 +130,11 @@ class FakeReco:
         self.photos[person_id] = sorted(set(self.photos[person_id]))
         if self.loses_answers:
             raise httpx.ReadError("cut")
-        reports = [{"name": name.decode(), "outcome": "OUTCOME_ENROLLED"} for name in names]
+        reports = [{"name": name.decode(), "outcome": f"OUTCOME_{self._outcome(name)}"} for name in names]
         return httpx.Response(200, json={"person": {"person_id": person_id}, "photos": reports})
+
+    def _outcome(self, name: bytes) -> str:
+        return "LOW_QUALITY" if name in self.blurred else "ENROLLED"
 
     def _person(self, request_id: str) -> str:
         person_id = self.people.setdefault(request_id, f"RECO_ID_{len(self.people)}")
@@ -187,7 +191,7 @@ def test_photos_that_came_since_are_added(folder: Path):
     reco.enroll(folder)
     put(folder, "Bob/2.jpg")
     results = reco.enroll(folder)
-    assert [(one.key, one.enrolled) for one in results if not one.before] == [("Bob", 1)]
+    assert [(one.key, one.enrolled) for one in results if one.enrolled] == [("Bob", 1)]
     assert len(reco.people) == 3 and sorted(map(len, reco.photos.values())) == [1, 2, 2]
 
 
@@ -198,6 +202,17 @@ def test_who_was_erased_since_is_enrolled_anew(folder: Path):
     put(folder, "Bob/2.jpg")
     (bob,) = [one for one in reco.enroll(folder) if one.key == "Bob"]
     assert bob.person_id == "RECO_ID_3" and bob.enrolled == 2
+
+
+def test_photos_that_do_not_do_are_told_each_time_until_they_do(folder: Path):
+    reco = FakeReco()
+    reco.blurred = (b"2.jpg",)
+    for _ in range(2):
+        (ann, *_) = reco.enroll(folder)
+        assert [refused.why for refused in ann.refused] == ["its quality score is below SCORE_TOL"]
+    reco.blurred = ()
+    assert [one.enrolled for one in reco.enroll(folder)] == [1, 0, 0]
+    assert all(one.before for one in reco.enroll(folder))
 
 
 def test_another_installation_is_another_matter(folder: Path):

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
@@ -98,8 +98,8 @@ class Runner:
             reports = self.client.add_photos(entry.person_id, list(new), request_id, self._counter())
         except NotFound:  # erased since
             return self._create(person, photos)
-        self.journal.write(person.key, entry.person_id, tuple(new.values()))
-        return _result(person, list(new), entry.person_id, reports)
+        self.journal.write(person.key, entry.person_id, _taken(new, reports))
+        return replace(_result(person, list(new), entry.person_id, reports), before=True)
 
     def _create(self, person: PersonPlan, photos: dict[Path, str]) -> Result:
         told = [person.key, person.name, person.person_id, person.external_id, *person.labels]
@@ -114,7 +114,7 @@ class Runner:
             reject_similar=self.reject_similar,
         )
         person_id = enrolled.person.person_id
-        self.journal.write(person.key, person_id, tuple(photos.values()))
+        self.journal.write(person.key, person_id, _taken(photos, enrolled.photos))
         similar = tuple(one.person.person_id for one in enrolled.similar_people)
         return _result(person, list(photos), person_id, enrolled.photos, similar)
 
@@ -128,6 +128,13 @@ class Runner:
             before = sent
 
         return count
+
+
+def _taken(photos: dict[Path, str], reports: Sequence[PhotoReport]) -> tuple[str, ...]:
+    """The digests of those that need not be sent again; the others may do once SCORE_TOL is another."""
+    if len(photos) != len(reports):  # of a request that was repeated, which tells of those alone that were enrolled
+        return tuple(photos.values())
+    return tuple(digest for digest, report in zip(photos.values(), reports, strict=True) if report.enrolled)
 
 
 def _result(

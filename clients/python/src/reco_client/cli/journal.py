@@ -14,7 +14,7 @@ class Entry:
     Attributes:
         url: of the installation.
         key: of `PersonPlan`.
-        digests: SHA-256 of the photos that were sent, whatever became of them.
+        digests: SHA-256 of the photos that need not be sent again.
     """
 
     url: str
