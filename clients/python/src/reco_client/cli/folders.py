@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.text import Text
 
 from ..client import Client
+from ..errors import RecoError
 from ..reading import plain
 from .app import AsJson, Session, app, finish
 from .enroll import Result, Runner
@@ -139,7 +140,7 @@ class Summary:
 
 
 def carry_out(client: Client, plan: Plan, summary: Summary, journal: Path, how: tuple[int, bool, bool]) -> None:
-    """Enrols a plan, with a bar where somebody looks on.
+    """Enrols a plan, with a bar where somebody looks on; says what was done also where it has to stop.
 
     Args:
         how: people at a time, whether similar ones are left out, whether nothing but JSON is to be printed.
@@ -154,6 +155,11 @@ def carry_out(client: Client, plan: Plan, summary: Summary, journal: Path, how: 
             runner = Runner(client, kept, lambda number: bar.advance(task, number), reject_similar, workers)
             for result in runner.run(plan):
                 summary.add(result)
+    except RecoError:
+        if not quiet:
+            summary.show(False)
+            show("stopped; run it again to go on")
+        raise
     finally:
         kept.close()
 
