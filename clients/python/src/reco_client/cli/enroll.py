@@ -52,7 +52,7 @@ class Runner:
     journal: Journal
     progress: Callable[[int], None]
     reject_similar: bool = False
-    workers: int = 4
+    workers: int = 8
 
     def run(self, plan: Plan) -> Iterator[Result]:
         """Enrols all of a plan; results come as people are done.

@@ -39,7 +39,7 @@ def enroll(
     table: Annotated[
         Path | None, typer.Option("--csv", help="Columns: name, photo, …", exists=True, dir_okay=False)
     ] = None,
-    workers: Workers = 4,
+    workers: Workers = 8,
     reject_similar: RejectSimilar = False,
     journal: JournalPath = None,
     report: Report = None,
@@ -71,7 +71,7 @@ def migrate(
     photos: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Where DB_PATH is now, if it has moved.")
     ] = None,
-    workers: Workers = 4,
+    workers: Workers = 8,
     journal: Annotated[Path, typer.Option(help="Where to note who is enrolled.")] = Path("reco-migrate.jsonl"),
     report: Report = None,
     dry_run: DryRun = False,
