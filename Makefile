@@ -13,7 +13,7 @@ comma  := ,
 HOST   := 127.0.0.1
 BASE_PORT ?= 15050
 ADMIN_PORT ?= 9901
-export PYTHONPATH := .:gen
+export PYTHONPATH := .:gen:clients/python/src
 unexport PYTHONDONTWRITEBYTECODE
 
 # What `make evaluate` measures on: a folder a person, and pairs in LFW's format (PAIRS= for all pairs).

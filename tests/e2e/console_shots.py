@@ -1,5 +1,4 @@
-"""`make console-shots`: the documents' pictures of the console, of a system that has one person, made of a photo in the public
-domain."""
+"""`make console-shots`: the documents' pictures of the console. Its one person is shown by a photo in the public domain."""
 
 import tempfile
 from pathlib import Path
@@ -8,9 +7,9 @@ import cv2
 from playwright.sync_api import Page, sync_playwright
 
 from deploy.local.demo import astronaut, jpeg
+from tests.e2e.api import Api
 from tests.e2e.browser import chromium
 from tests.e2e.system import System
-from tests.e2e.test_people import Api
 from tests.load.messages import data_folder
 from tests.machine import ROOT
 

@@ -14,10 +14,10 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from deploy.local.demo import astronaut, jpeg
 from services.gateway.access.keyring import INTERVAL
 from services.gateway.api.console import FOLDER
+from tests.e2e.api import Api
 from tests.e2e.browser import Tab, chromium
 from tests.e2e.keys import access
 from tests.e2e.system import System
-from tests.e2e.test_people import Api
 
 PERSON, NAME = "RECO_ID_000023", "Eileen <img src=x onerror=alert(1)>"
 PAGES = ("try", "people", f"people/{PERSON}", "enroll", "verify", "review", "installation", "docs")

@@ -1,13 +1,11 @@
 """People by the API under /v1: real processes, Envoy, photos; over HTTP and gRPC, on SQLite and MariaDB."""
 
-import base64
 import http.client
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import cv2
 import grpc
@@ -17,50 +15,11 @@ from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc, info_pb2, info_pb2_gr
 
 from deploy.local.demo import astronaut, jpeg
 from services.gateway.stages.channels import reason_of
+from tests.e2e.api import Api, files
 from tests.e2e.system import RECOGNISER, System
 from tests.machine import ROOT
 
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class Api:
-    """A running system, asked over HTTP with JSON."""
-
-    def __init__(self, system: System):
-        self.system = system
-
-    def ask(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
-        """Status, and JSON or whatever came."""
-        connection = http.client.HTTPConnection("localhost", self.system.port, timeout=60)
-        data = None if body is None else json.dumps(body)
-        connection.request(method, path, data, {"content-type": "application/json"} if data else {})
-        answer = connection.getresponse()
-        read = answer.read()
-        return answer.status, json.loads(read) if answer.headers["content-type"] == "application/json" else read
-
-    def get(self, path: str) -> Any:
-        """What a request without a body answers that succeeds."""
-        status, answer = self.ask("GET", path)
-        assert status == 200, answer
-        return answer
-
-    def create(self, person_id: str, *photos: bytes, name: str = "Ann McLee", **fields: object) -> Any:
-        body = {"person_id": person_id, "display_name": name, "photos": files(*photos), **fields}
-        status, answer = self.ask("POST", "/v1/people", body)
-        assert status == 200, answer
-        return answer
-
-    def refusal(self, method: str, path: str, body: object = None) -> tuple[int, str, list[str]]:
-        """HTTP status, reason, and the fields at fault."""
-        status, answer = self.ask(method, path, body)
-        assert set(answer) == {"code", "message", "details"} and answer["message"], answer
-        info, *more = answer["details"]
-        assert (info["@type"].rpartition(".")[2], info["domain"]) == ("ErrorInfo", "reco")
-        return status, info["reason"], [one["field"] for detail in more for one in detail["field_violations"]]
-
-
-def files(*photos: bytes) -> list[dict[str, str]]:
-    return [{"name": f"{number}.jpg", "image": base64.b64encode(photo).decode()} for number, photo in enumerate(photos)]
 
 
 def person_path(person_id: str, *parts: str) -> str:

@@ -1,0 +1,170 @@
+"""The client for asyncio: the methods of `Client`, to be awaited."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import TypeVar, Unpack
+
+import httpx
+
+from . import answers, calls
+from .enrolling import Enrolled, Progress, Steps, enrolment
+from .errors import RecoError
+from .pictures import Picture
+from .sending import Retries, Target, concluded
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """RECO over HTTP; a context manager. Several tasks may use one at the same time.
+
+    Every method raises RecoError, and ValueError for what cannot be asked.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ):
+        """
+        Args:
+            url, key, timeout: see `Target`.
+            retries: see `Retries`.
+            verify: how the server's certificate is checked.
+            transport: what sends instead of the network.
+        """
+        target = Target(url, key, timeout)
+        self.url = str(target.address())
+        self._retries = retries or Retries()
+        self._http = httpx.AsyncClient(
+            base_url=target.address(), headers=target.headers(), timeout=timeout, verify=verify, transport=transport
+        )
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._http.aclose()
+
+    async def send(self, call: calls.Call[T]) -> T:
+        """Sends a request, again where it may be, and reads the answer."""
+        sent = 0
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = await self._http.send(call.request(self._http))
+            except httpx.TransportError as err:
+                outcome = err
+            sent += 1
+            pause = self._retries.wait(call, sent, outcome)
+            if pause is None:
+                return concluded(call, outcome)
+            await asyncio.sleep(pause)
+
+    async def _run(self, steps: Steps) -> Enrolled:
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = await self.send(call)
+                except RecoError as err:
+                    call = steps.throw(err)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            enrolled: Enrolled = done.value
+            return enrolled
+
+    async def list_people(self, **filters: Unpack[calls.ListOptions]) -> AsyncIterator[answers.Person]:
+        """Everybody who fits, page by page as they are asked for."""
+        token = ""
+        while True:
+            page = await self.send(calls.list_people(filters, token))
+            for person in page.people:
+                yield person
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def get_person(self, person_id: str) -> answers.Person:
+        """One person."""
+        return await self.send(calls.get_person(person_id))
+
+    async def create_person(
+        self, name: str, photos: Sequence[Picture], request_id: str = "", **options: Unpack[calls.CreateOptions]
+    ) -> answers.Created:
+        """Enrols somebody in one request, all at once or not at all; `enroll` takes more photos than it holds."""
+        return await self.send(
+            calls.create_person(name, calls.files_of(photos), calls.request_id_of(request_id), options)
+        )
+
+    async def enroll(
+        self,
+        name: str,
+        photos: Iterable[Picture],
+        request_id: str = "",
+        progress: Progress | None = None,
+        **options: Unpack[calls.CreateOptions],
+    ) -> Enrolled:
+        """Enrols somebody by any number of photos, in several requests where one does not hold them."""
+        return await self._run(enrolment(name, photos, options, request_id, progress))
+
+    async def add_photos(
+        self, person_id: str, photos: Iterable[Picture], request_id: str = "", progress: Progress | None = None
+    ) -> tuple[answers.PhotoReport, ...]:
+        """Adds any number of photos; says of each what became of it."""
+        return (await self._run(enrolment("", photos, {}, request_id, progress, answers.Person(person_id)))).photos
+
+    async def update_person(self, person_id: str, **changes: Unpack[calls.Changes]) -> answers.Person:
+        """Changes what is named, and nothing else."""
+        return await self.send(calls.update_person(person_id, changes))
+
+    async def delete_person(self, person_id: str) -> bool:
+        """Erases somebody; False where there was nobody."""
+        return (await self.send(calls.delete_person(person_id))).existed
+
+    async def list_photos(self, person_id: str) -> tuple[answers.Photo, ...]:
+        """The faces that a person is known by."""
+        return (await self.send(calls.list_photos(person_id))).photos
+
+    async def get_photo(self, person_id: str, photo_id: str) -> answers.Photo:
+        """One photo."""
+        return await self.send(calls.get_photo(person_id, photo_id))
+
+    async def photo_image(self, person_id: str, photo_id: str) -> bytes:
+        """The picture itself, as it is kept: PNG."""
+        return await self.send(calls.photo_image(person_id, photo_id))
+
+    async def delete_photo(self, person_id: str, photo_id: str, delete_person: bool = False) -> bool:
+        """Deletes a photo, the last one only with `delete_person`; True where the person went with it."""
+        return (await self.send(calls.delete_photo(person_id, photo_id, delete_person))).person_deleted
+
+    async def detect(self, image: Picture, **options: Unpack[calls.DetectOptions]) -> answers.Detected:
+        """Where faces are in a picture, and how good they are."""
+        return await self.send(calls.detect(image, options))
+
+    async def compare(self, image: Picture, other: Picture, **options: Unpack[calls.MatchOptions]) -> answers.Compared:
+        """Whether two pictures show one person."""
+        return await self.send(calls.compare(image, other, options))
+
+    async def identify(self, image: Picture, **options: Unpack[calls.IdentifyOptions]) -> answers.Identified:
+        """Who the faces of a picture are."""
+        return await self.send(calls.identify(image, options))
+
+    async def verify(self, person_id: str, image: Picture, **options: Unpack[calls.VerifyOptions]) -> answers.Verified:
+        """Whether a picture shows that person."""
+        return await self.send(calls.verify(person_id, image, options))
+
+    async def info(self) -> answers.Info:
+        """What the installation is and takes."""
+        return await self.send(calls.info())

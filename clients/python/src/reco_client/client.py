@@ -1,0 +1,167 @@
+"""The client that waits for each answer."""
+
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar, Unpack
+
+import httpx
+
+from . import answers, calls
+from .enrolling import Enrolled, Progress, Steps, enrolment
+from .errors import RecoError
+from .pictures import Picture
+from .sending import Retries, Target, concluded
+
+T = TypeVar("T")
+
+
+class Client:
+    """RECO over HTTP; a context manager. Several threads may use one at the same time.
+
+    Every method raises RecoError, and ValueError for what cannot be asked.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        timeout: float = 60.0,
+        retries: Retries | None = None,
+        verify: ssl.SSLContext | bool = True,
+        transport: httpx.BaseTransport | None = None,
+    ):
+        """
+        Args:
+            url, key, timeout: see `Target`.
+            retries: see `Retries`.
+            verify: how the server's certificate is checked.
+            transport: what sends instead of the network.
+        """
+        target = Target(url, key, timeout)
+        self.url = str(target.address())
+        self._retries = retries or Retries()
+        self._http = httpx.Client(
+            base_url=target.address(), headers=target.headers(), timeout=timeout, verify=verify, transport=transport
+        )
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes all connections."""
+        self._http.close()
+
+    def send(self, call: calls.Call[T]) -> T:
+        """Sends a request, again where it may be, and reads the answer."""
+        sent = 0
+        while True:
+            outcome: httpx.Response | httpx.TransportError
+            try:
+                outcome = self._http.send(call.request(self._http))
+            except httpx.TransportError as err:
+                outcome = err
+            sent += 1
+            pause = self._retries.wait(call, sent, outcome)
+            if pause is None:
+                return concluded(call, outcome)
+            time.sleep(pause)
+
+    def _run(self, steps: Steps) -> Enrolled:
+        try:
+            call = next(steps)
+            while True:
+                try:
+                    answer = self.send(call)
+                except RecoError as err:
+                    call = steps.throw(err)
+                else:
+                    call = steps.send(answer)
+        except StopIteration as done:
+            enrolled: Enrolled = done.value
+            return enrolled
+
+    def list_people(self, **filters: Unpack[calls.ListOptions]) -> Iterator[answers.Person]:
+        """Everybody who fits, page by page as they are asked for."""
+        token = ""
+        while True:
+            page = self.send(calls.list_people(filters, token))
+            yield from page.people
+            token = page.next_page_token
+            if not token:
+                return
+
+    def get_person(self, person_id: str) -> answers.Person:
+        """One person."""
+        return self.send(calls.get_person(person_id))
+
+    def create_person(
+        self, name: str, photos: Sequence[Picture], request_id: str = "", **options: Unpack[calls.CreateOptions]
+    ) -> answers.Created:
+        """Enrols somebody in one request, all at once or not at all; `enroll` takes more photos than it holds."""
+        return self.send(calls.create_person(name, calls.files_of(photos), calls.request_id_of(request_id), options))
+
+    def enroll(
+        self,
+        name: str,
+        photos: Iterable[Picture],
+        request_id: str = "",
+        progress: Progress | None = None,
+        **options: Unpack[calls.CreateOptions],
+    ) -> Enrolled:
+        """Enrols somebody by any number of photos, in several requests where one does not hold them."""
+        return self._run(enrolment(name, photos, options, request_id, progress))
+
+    def add_photos(
+        self, person_id: str, photos: Iterable[Picture], request_id: str = "", progress: Progress | None = None
+    ) -> tuple[answers.PhotoReport, ...]:
+        """Adds any number of photos; says of each what became of it."""
+        return self._run(enrolment("", photos, {}, request_id, progress, answers.Person(person_id))).photos
+
+    def update_person(self, person_id: str, **changes: Unpack[calls.Changes]) -> answers.Person:
+        """Changes what is named, and nothing else."""
+        return self.send(calls.update_person(person_id, changes))
+
+    def delete_person(self, person_id: str) -> bool:
+        """Erases somebody; False where there was nobody."""
+        return self.send(calls.delete_person(person_id)).existed
+
+    def list_photos(self, person_id: str) -> tuple[answers.Photo, ...]:
+        """The faces that a person is known by."""
+        return self.send(calls.list_photos(person_id)).photos
+
+    def get_photo(self, person_id: str, photo_id: str) -> answers.Photo:
+        """One photo."""
+        return self.send(calls.get_photo(person_id, photo_id))
+
+    def photo_image(self, person_id: str, photo_id: str) -> bytes:
+        """The picture itself, as it is kept: PNG."""
+        return self.send(calls.photo_image(person_id, photo_id))
+
+    def delete_photo(self, person_id: str, photo_id: str, delete_person: bool = False) -> bool:
+        """Deletes a photo, the last one only with `delete_person`; True where the person went with it."""
+        return self.send(calls.delete_photo(person_id, photo_id, delete_person)).person_deleted
+
+    def detect(self, image: Picture, **options: Unpack[calls.DetectOptions]) -> answers.Detected:
+        """Where faces are in a picture, and how good they are."""
+        return self.send(calls.detect(image, options))
+
+    def compare(self, image: Picture, other: Picture, **options: Unpack[calls.MatchOptions]) -> answers.Compared:
+        """Whether two pictures show one person."""
+        return self.send(calls.compare(image, other, options))
+
+    def identify(self, image: Picture, **options: Unpack[calls.IdentifyOptions]) -> answers.Identified:
+        """Who the faces of a picture are."""
+        return self.send(calls.identify(image, options))
+
+    def verify(self, person_id: str, image: Picture, **options: Unpack[calls.VerifyOptions]) -> answers.Verified:
+        """Whether a picture shows that person."""
+        return self.send(calls.verify(person_id, image, options))
+
+    def info(self) -> answers.Info:
+        """What the installation is and takes."""
+        return self.send(calls.info())
