@@ -469,8 +469,8 @@ def test_176_a_broken_env_is_reported_key_by_key(system: System, mariadb: MariaD
     [
         ("GET", "/verify", 405),
         ("PUT", "/upload_imgs?id=RECO_ID_1", 405),
-        ("GET", "/", 404),
-        ("POST", "/nowhere", 404),
+        ("GET", "/nowhere", 404),
+        ("POST", "/", 405),
         ("POST", "/reco.gateway.v1.LegacyService/Verify", 404),
         ("POST", "/v1/uploads", 400),
     ],

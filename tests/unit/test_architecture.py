@@ -18,6 +18,7 @@ ADAPTERS = (
     "services/common/server.py",
     "services/embedder/search/milvus/index.py",
     "services/gateway/api/authorisation.py",
+    "services/gateway/api/console.py",
     "services/gateway/api/faces.py",
     "services/gateway/api/form_messages.py",
     "services/gateway/api/grpc.py",

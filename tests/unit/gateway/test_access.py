@@ -158,6 +158,15 @@ def test_what_each_role_may_by_method(table: KeyTable, decide: Callable[..., Adm
     assert passing == MAY_BY_METHOD[method, path]
 
 
+def test_the_consoles_files_are_shown_to_all_and_nothing_beside_them(decide: Callable[..., Admission]):
+    for path in ("/", "/console/main.js", "/console/pages/try.js"):
+        assert decide(path, "", "GET") is Admission.PASSES
+    assert decide("/reco.gateway.v1.ConsoleService/GetFile", "wrong") is Admission.PASSES
+    for path in ("/consoles", "/console", "//", "/console\n/x"):
+        assert decide(path, "", "GET") is not Admission.PASSES
+    assert decide("/console/main.js", "", "DELETE") is not Admission.PASSES
+
+
 def test_every_path_of_the_table_is_one_that_there_is():
     modules = (gateway_pb2, legacy_pb2, people_pb2, faces_pb2, info_pb2, health_pb2)
     files = [module.DESCRIPTOR for module in modules]
