@@ -161,7 +161,21 @@ def test_people_by_the_command_line(client: Client, line: Line, portrait: Path):
     assert line.ask("info")[1]["version"]
 
 
-def test_an_enrolment_that_is_killed_goes_on(client: Client, line: Line, tmp_path: Path):
+def test_who_is_enrolled_twice_is_told_and_merged(client: Client, line: Line, portrait: Path):
+    assert line.ask("conflicts") == (1, [])
+    for number, labels in ((1, ["a"]), (2, ["b"])):
+        client.create_person(f"Ann {number}", [portrait], person_id=f"RECO_ID_{number}", labels=labels)
+    (pair,) = client.list_conflicts(max_fmr=1e-5)
+    assert (pair.person.person_id, pair.other.person_id) == ("RECO_ID_2", "RECO_ID_1") and pair.similarity > 99
+    status, shown = line.run("conflicts")
+    assert status == 0 and "Ann 2" in shown
+    assert line.run("people", "merge", "RECO_ID_1", "RECO_ID_2", typed="n\n")[0] == 1
+    assert line.ask("people", "merge", "RECO_ID_1", "RECO_ID_2", "--yes")[1]["labels"] == ["a", "b"]
+    assert len(client.list_photos("RECO_ID_1")) == 2 and not list(client.list_conflicts())
+    assert line.run("people", "merge", "RECO_ID_1", "RECO_ID_2", "--yes")[0] == 3
+
+
+def test_an_enrollment_that_is_killed_goes_on(client: Client, line: Line, tmp_path: Path):
     folder = variants(tmp_path / "people", STRANGERS)
     command = [*MODULE, "enroll", str(folder), "--workers", "1"]
     process = subprocess.Popen(command, env=line.environment, stdout=subprocess.DEVNULL)

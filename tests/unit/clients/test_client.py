@@ -187,7 +187,7 @@ def test_what_changes_nothing_twice_is_sent_again(failure: httpx.Response, ask: 
     )
 
 
-def test_an_enrolment_sent_again_has_the_same_request_id():
+def test_an_enrollment_sent_again_has_the_same_request_id():
     server = Server(told({}, 503), told({"person": PERSON}))
     with server.client() as client:
         client.create_person("Ann", [b"picture"])

@@ -103,7 +103,7 @@ def test_a_pattern_that_cannot_be_read_is_told():
 
 
 class FakeReco:
-    """Enrols whoever is sent, by request_id, as RECO does; ends after some requests, or refuses all."""
+    """Enrolls whoever is sent, by request_id, as RECO does; ends after some requests, or refuses all."""
 
     def __init__(self) -> None:
         self.people: dict[str, str] = {}

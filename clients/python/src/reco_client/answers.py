@@ -120,6 +120,27 @@ class PhotoDeleted:
 
 
 @dataclass(frozen=True)
+class ConflictingPeople:
+    """Two people whose photos match; `person` was enrolled after `other`. `similarity` is 0 to 100."""
+
+    person: Person
+    other: Person
+    distance: float = 0.0
+    threshold: float = 0.0
+    similarity: float = 0.0
+    fmr: float = 0.0
+    model: str = ""
+
+
+@dataclass(frozen=True)
+class ConflictPage:
+    """Some of the pairs, maybe none; `next_page_token` is empty on the last page."""
+
+    conflicts: tuple[ConflictingPeople, ...] = ()
+    next_page_token: str = ""
+
+
+@dataclass(frozen=True)
 class Point:
     """In pixels of the upright picture, (0, 0) at the top left."""
 

@@ -8,7 +8,7 @@ from typing import TypeVar, Unpack
 import httpx
 
 from . import answers, calls
-from .enrolling import Enrolled, Progress, Steps, enrolment
+from .enrolling import Enrolled, Progress, Steps, enrollment
 from .errors import RecoError
 from .pictures import Picture
 from .sending import Retries, Target, concluded
@@ -103,7 +103,7 @@ class AsyncClient:
     async def create_person(
         self, name: str, photos: Sequence[Picture], request_id: str = "", **options: Unpack[calls.CreateOptions]
     ) -> answers.Created:
-        """Enrols somebody in one request, all at once or not at all; `enroll` takes more photos than it holds."""
+        """Enrolls somebody in one request, all at once or not at all; `enroll` takes more photos than it holds."""
         return await self.send(
             calls.create_person(name, calls.files_of(photos), calls.request_id_of(request_id), options)
         )
@@ -116,14 +116,14 @@ class AsyncClient:
         progress: Progress | None = None,
         **options: Unpack[calls.CreateOptions],
     ) -> Enrolled:
-        """Enrols somebody by any number of photos, in several requests where one does not hold them."""
-        return await self._run(enrolment(name, photos, options, request_id, progress))
+        """Enrolls somebody by any number of photos, in several requests where one does not hold them."""
+        return await self._run(enrollment(name, photos, options, request_id, progress))
 
     async def add_photos(
         self, person_id: str, photos: Iterable[Picture], request_id: str = "", progress: Progress | None = None
     ) -> tuple[answers.PhotoReport, ...]:
         """Adds any number of photos; says of each what became of it."""
-        return (await self._run(enrolment("", photos, {}, request_id, progress, answers.Person(person_id)))).photos
+        return (await self._run(enrollment("", photos, {}, request_id, progress, answers.Person(person_id)))).photos
 
     async def update_person(self, person_id: str, **changes: Unpack[calls.Changes]) -> answers.Person:
         """Changes what is named, and nothing else."""
@@ -132,6 +132,21 @@ class AsyncClient:
     async def delete_person(self, person_id: str) -> bool:
         """Erases somebody; False where there was nobody."""
         return (await self.send(calls.delete_person(person_id))).existed
+
+    async def list_conflicts(self, max_fmr: float = 0.0) -> AsyncIterator[answers.ConflictingPeople]:
+        """Pairs of people whose photos match, page by page: who may be enrolled twice."""
+        token = ""
+        while True:
+            page = await self.send(calls.list_conflicts(max_fmr, token))
+            for conflict in page.conflicts:
+                yield conflict
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def merge_person(self, person_id: str, other_person_id: str) -> answers.Person:
+        """Gives a person the other's photos and labels, and erases the other."""
+        return await self.send(calls.merge_person(person_id, other_person_id))
 
     async def list_photos(self, person_id: str) -> tuple[answers.Photo, ...]:
         """The faces that a person is known by."""

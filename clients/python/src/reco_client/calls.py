@@ -117,7 +117,7 @@ def get_person(person_id: str) -> Call[answers.Person]:
 def create_person(
     name: str, photos: Sequence[PhotoFile], request_id: str, options: CreateOptions
 ) -> Call[answers.Created]:
-    """Enrols somebody; may be sent again because it has a `request_id`."""
+    """Enrolls somebody; may be sent again because it has a `request_id`."""
     fields: dict[str, Any] = {**options, "display_name": name, "request_id": request_id}
     fields["on_conflict"] = "REJECT" if fields.pop("reject_similar", False) else ""
     reader = _reader(answers.Created)
@@ -144,6 +144,19 @@ def update_person(person_id: str, changes: Changes) -> Call[answers.Person]:
 def delete_person(person_id: str) -> Call[answers.PersonErased]:
     """Erases somebody. Not repeated by itself: of the second time the answer would be that there was nobody."""
     return Call("DELETE", _path("people", person_id), _reader(answers.PersonErased), repeatable=False)
+
+
+def list_conflicts(max_fmr: float, page_token: str = "") -> Call[answers.ConflictPage]:
+    """A page of pairs of people who match."""
+    query = _fields({"max_fmr": max_fmr or None, "page_token": page_token})
+    path, reader = "/v1/people:conflicts", _reader(answers.ConflictPage)
+    return Call("GET", path, reader, query={k: str(v) for k, v in query.items()})
+
+
+def merge_person(person_id: str, other_person_id: str) -> Call[answers.Person]:
+    """Makes one person of two. Not repeated by itself: the second time there would be no other."""
+    path, body = _path("people", person_id) + ":merge", {"other_person_id": other_person_id}
+    return Call("POST", path, _reader(answers.Person), repeatable=False, body=body)
 
 
 def list_photos(person_id: str) -> Call[answers.Photos]:

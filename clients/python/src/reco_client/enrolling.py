@@ -1,4 +1,4 @@
-"""Enrolment of a person whose photos may be more than one request holds."""
+"""Enrollment of a person whose photos may be more than one request holds."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Enrolled:
 Steps = Generator[calls.Call[Any], Any, Enrolled]
 
 
-def enrolment(
+def enrollment(
     name: str,
     photos: Iterable[Picture],
     options: calls.CreateOptions,

@@ -55,7 +55,7 @@ class Runner:
     workers: int = 8
 
     def run(self, plan: Plan) -> Iterator[Result]:
-        """Enrols all of a plan; results come as people are done.
+        """Enrolls all of a plan; results come as people are done.
 
         Raises:
             Unavailable, NotAllowed, Limited: nothing more can be done now; who has been enrolled stays so.

@@ -140,7 +140,7 @@ class Summary:
 
 
 def carry_out(client: Client, plan: Plan, summary: Summary, journal: Path, how: tuple[int, bool, bool]) -> None:
-    """Enrols a plan, with a bar where somebody looks on; says what was done also where it has to stop.
+    """Enrolls a plan, with a bar where somebody looks on; says what was done also where it has to stop.
 
     Args:
         how: people at a time, whether similar ones are left out, whether nothing but JSON is to be printed.

@@ -1,4 +1,4 @@
-"""Commands about people: list, show, rename, label, delete."""
+"""Commands about people: list, show, rename, label, merge, delete, and conflicts between them."""
 
 from itertools import islice
 from typing import Annotated
@@ -104,6 +104,56 @@ def delete(
     else:
         show(f"{person_id} is erased" if existed else f"{person_id} is not enrolled")
     finish(Status.YES if existed else Status.NO)
+
+
+@people.command()
+def merge(
+    context: typer.Context,
+    person_id: PersonId,
+    other_id: Annotated[str, typer.Argument(metavar="OTHER")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give somebody the photos and labels of OTHER, who is erased. Asks first."""
+    session: Session = context.obj
+    with told(as_json), session.client() as client:
+        if not yes:
+            kept, gone = (client.get_person(one).display_name for one in (person_id, other_id))
+            question = (
+                f"Merge {printable(gone)} ({printable(other_id)}) into {printable(kept)} ({printable(person_id)})?"
+            )
+            typer.confirm(question, abort=True, err=True)
+        merged = client.merge_person(person_id, other_id)
+    _show_changed(merged, as_json)
+
+
+@app.command()
+def conflicts(
+    context: typer.Context,
+    max_fmr: Annotated[
+        float, typer.Option(help="A false match rate, 1e-7 to 0.1; that of searches if not given.")
+    ] = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Pairs of people whose photos match: who may be enrolled twice. Status 1: there are none."""
+    session: Session = context.obj
+    with told(as_json), session.client() as client:
+        found = list(client.list_conflicts(max_fmr))
+    if as_json:
+        show_json(found)
+    elif found:
+        rows = [
+            (
+                one.person.person_id,
+                one.person.display_name,
+                one.other.person_id,
+                one.other.display_name,
+                f"{one.similarity:.0f}",
+            )
+            for one in found
+        ]
+        show_table(("ID", "name", "is like", "name", "similarity"), rows)
+    finish(Status.YES if found else Status.NO)
 
 
 def _show_changed(person: Person, as_json: bool) -> None:
