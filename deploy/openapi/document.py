@@ -13,8 +13,8 @@ from deploy.openapi import contract
 from deploy.openapi.comments import Comments
 from deploy.openapi.examples import EXAMPLES
 from deploy.openapi.schemas import Schema, Schemas
-from services.common.version import VERSION
 from services.gateway.access.roles import needed_role
+from services.gateway.version import VERSION
 
 HTTP_BODY = "google.api.HttpBody"
 #: The one that comes as forms what other services take as JSON, and the one whose bodies protos cannot tell.

@@ -9,12 +9,12 @@ from reco.gateway.v1 import info_pb2 as pb
 from reco.gateway.v1 import info_pb2_grpc
 
 from services.common.limits import MAX_GRPC_BYTES, MAX_JSON_BYTES
-from services.common.version import VERSION
 from services.gateway.api.people import MAX_PAGE_SIZE
 from services.gateway.env import Env
 from services.gateway.pipeline.upload import MAX_PHOTO_BYTES, MAX_PHOTOS
 from services.gateway.stages.types import EmbedderStage, Measure, RecogniserFacts
 from services.gateway.storage.types import Workspaces
+from services.gateway.version import VERSION
 
 
 class InfoServicer(info_pb2_grpc.InfoServiceServicer):

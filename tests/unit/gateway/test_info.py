@@ -4,7 +4,7 @@ import tomllib
 
 from reco.gateway.v1 import info_pb2
 
-from services.common.version import VERSION
+from services.gateway.version import VERSION
 from tests.machine import ROOT
 from tests.unit.gateway.fake_gateway import CONTEXT, FakeGateway
 
