@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import grpc
@@ -222,19 +223,38 @@ def test_what_is_no_json_or_too_large_is_refused(api: Api):
         assert connection.getresponse().status == 413, "before the body comes"
 
 
-def test_a_newcomers_lines(api: Api, portrait: bytes, mirrored: bytes, tmp_path: Path):
-    """Those of docs/api.md, as they stand there, but for the port."""
-    page = (ROOT / "docs" / "api.md").read_text()
-    (lines,) = re.findall(r"^```sh\n(.*?)^```", page[: page.index("\n## People")], re.MULTILINE | re.DOTALL)
-    (tmp_path / "ann.jpg").write_bytes(portrait)
-    (tmp_path / "two.jpg").write_bytes(mirrored)
+def answers_of(api: Api, page: str, folder: Path) -> list[Any]:
+    """What the lines of a document answer, as they stand there, but for the port."""
+    (lines,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     script = lines.replace("localhost:8001", f"localhost:{api.system.port}").replace("curl -s", "curl -sf -w '\\n'")
     script = script.replace("$(curl -sf -w '\\n'", "$(curl -sf")
-    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, timeout=120)
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, capture_output=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    answers = [json.loads(line) for line in done.stdout.decode().splitlines() if line]
+    return [json.loads(line) for line in done.stdout.decode().splitlines() if line]
+
+
+@pytest.fixture
+def newcomer(portrait: bytes, mirrored: bytes, tmp_path: Path) -> Path:
+    """A folder with two photos of one person."""
+    (tmp_path / "ann.jpg").write_bytes(portrait)
+    (tmp_path / "two.jpg").write_bytes(mirrored)
+    return tmp_path
+
+
+def test_the_first_lines_of_all(api: Api, newcomer: Path):
+    ready, created, identified, verified, erased = answers_of(
+        api, (ROOT / "docs" / "quickstart.md").read_text(), newcomer
+    )
+    assert ready["ready"] and created["photos"][0]["outcome"] == "OUTCOME_ENROLLED"
+    assert identified["faces"][0]["candidates"][0]["person"] == created["person"]
+    assert verified["verified"] and erased == {"existed": True}
+
+
+def test_a_newcomers_lines(api: Api, newcomer: Path):
+    page = (ROOT / "docs" / "api.md").read_text()
+    answers = answers_of(api, page[: page.index("\n## People")], newcomer)
     info, created, listed, person, changed, added, deleted, erased = answers
     assert info["version"] and created["person"] == person == listed["people"][0]
     assert changed["labels"] == ["berlin", "staff"] and added["photos"][0]["outcome"] == "OUTCOME_ENROLLED"
     assert (deleted, erased) == ({"person_deleted": False}, {"existed": True})
-    assert (tmp_path / "face.png").read_bytes().startswith(PNG)
+    assert (newcomer / "face.png").read_bytes().startswith(PNG)
