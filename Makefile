@@ -29,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi clean
+.PHONY: help run check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi release clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -54,6 +54,7 @@ help:
 	@echo "make vulnerabilities  ask whether a pinned package is known to be vulnerable"
 	@echo "make proto     make the stubs and Envoy's descriptor set"
 	@echo "make console-shots  take the documents' pictures of the console"
+	@echo "make release   note what later versions of the protos may not break"
 	@echo "make openapi   make services/gateway/openapi.json of the protos"
 
 run: $(VENV)/.run gen/reco.pb .env
@@ -139,6 +140,11 @@ rotate-key: $(VENV)/.run gen/reco.pb .env
 	@$(PY) -m deploy.local.rotate_key
 
 proto: gen/reco.pb
+
+# What later versions of the protos may not break: to be made, and committed, with each release.
+release: gen/reco.pb
+	@site=$$($(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))') && \
+	$(PY) -m grpc_tools.protoc -I protos -I "$$site" --include_imports --descriptor_set_out=protos/released.binpb $(sort $(PROTOS))
 
 # A test wants it to be what this makes.
 openapi: gen/reco.pb
