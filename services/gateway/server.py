@@ -28,7 +28,7 @@ from services.common.private import keep_files_private
 from services.common.server import Server, run
 from services.common.tracing import open_tracing
 from services.gateway.access.attempts import Attempts
-from services.gateway.access.audit import AuditFile
+from services.gateway.access.audit import AuditFile, Event
 from services.gateway.access.decision import Access
 from services.gateway.access.keyring import AccessKeys, Tables
 from services.gateway.access.open import ADVICE, MAKE_KEY
@@ -44,8 +44,9 @@ from services.gateway.api.people import PeopleServicer
 from services.gateway.api.readiness import ReadinessServicer
 from services.gateway.api.receiving import Receiver, UploadBounds
 from services.gateway.api.rest import LegacyServicer
+from services.gateway.events.webhook import Webhook
 from services.gateway.metrics import GatewayMetrics
-from services.gateway.pipeline.audited import audited
+from services.gateway.pipeline.audited import Audit, audited
 from services.gateway.pipeline.directory import Directory
 from services.gateway.pipeline.draft import Drafter
 from services.gateway.pipeline.duplicates import Duplicates
@@ -107,7 +108,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
     database = Database(env_file.root)
-    access, audit = open_access(settings, env_file, database), AuditFile(env_file, settings.audit_log).record
+    access = open_access(settings, env_file, database)
+    audit = told(AuditFile(env_file, settings.audit_log).record, settings.webhook)
     workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
     attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
     stages = Stages(detector, liveness, embedder)
@@ -146,6 +148,19 @@ def _typed_services(
         "reco.gateway.v1.FormService": partial(faces_pb2_grpc.add_FormServiceServicer_to_server, forms),
         "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
     }
+
+
+def told(audit: Audit, webhook: Webhook | None) -> Audit:
+    """Writes events to the audit log, and has them told if there is a webhook, which begins to tell."""
+    if webhook is None:
+        return audit
+    threading.Thread(target=webhook.run, name="webhook", daemon=True).start()
+
+    def both(event: Event) -> None:
+        audit(event)
+        webhook.tell(event)
+
+    return both
 
 
 def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Access:

@@ -8,6 +8,7 @@ from pathlib import Path
 from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
 from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
+from services.gateway.events.webhook import Webhook, webhook_of_environment
 from services.gateway.storage.limits import UploadLimits, parse_days, parse_duration, parse_size
 
 
@@ -29,6 +30,7 @@ class Settings:
         uploads: limits of the upload folder.
         keyring: encrypts what is stored.
         person_days: without use, after which people are erased; 0 for never.
+        webhook: is told what happens to people.
     """
 
     server: ServerOptions
@@ -45,6 +47,7 @@ class Settings:
     uploads: UploadLimits = UploadLimits()
     keyring: Keyring = field(default_factory=Keyring, repr=False)
     person_days: int = 0
+    webhook: Webhook | None = None
 
     @classmethod
     def from_environment(cls) -> "Settings":
@@ -72,6 +75,7 @@ class Settings:
             ),
             keyring=keyring_of_environment(),
             person_days=_parsed("RECO_PERSON_TTL", "0", parse_days),
+            webhook=webhook_of_environment(),
         )
 
 

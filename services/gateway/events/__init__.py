@@ -1,0 +1,1 @@
+"""What happened to people, told to a receiver of the operator's: a webhook."""
