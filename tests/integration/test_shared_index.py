@@ -19,7 +19,7 @@ from services.embedder.search.follow import LocalIndexes
 from services.embedder.search.index import Hit, IndexUnavailable
 from services.embedder.search.milvus.collections import CollectionTable
 from tests.indexes import new_exact_index
-from tests.milvus import LiteServer, RealServer, require_milvus
+from tests.milvus import LiteServer, require_milvus
 
 D = "Dlib:1"
 NO_LIMIT = 1e9
@@ -326,14 +326,13 @@ def test_an_epoch_that_ends_while_a_collection_is_filled(gallery, milvus, shared
     assert len(in_milvus(milvus)) == len(Names(gallery).all()) == 1
 
 
-def test_an_outage_loses_nothing_and_heals(gallery, tmp_path, url):
-    """Of Milvus Lite behind an address beside SQLite, of a real server beside MariaDB."""
+def test_an_outage_loses_nothing_and_heals(gallery, tmp_path):
+    """Of Milvus Lite behind an address; a real server's is in tests/e2e/test_milvus.py."""
     from services.embedder.search.milvus.index import Milvus
 
-    kind = LiteServer if url.startswith("sqlite") else RealServer
-    if kind.missing:
-        pytest.skip(kind.missing)
-    with kind(tmp_path) as server:
+    if LiteServer.missing:
+        pytest.skip(LiteServer.missing)
+    with LiteServer(tmp_path) as server:
         indexes = embedder(gallery, Milvus(server.uri))
         enroll(gallery, "anna", vectors(1))
         assert found(indexes, 1) == ["anna"]
