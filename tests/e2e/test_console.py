@@ -174,6 +174,20 @@ def test_photos_and_folders_become_people(tab: Tab, portrait: Path, landscape: P
     assert Api(system).ask("DELETE", f"/v1/people/{found['person_id']}")[0] == 200
 
 
+def test_more_photos_than_a_request_holds_come_in_several(tab: Tab, tmp_path: Path, system: System):
+    large = cv2.resize(astronaut(), (1600, 1600), interpolation=cv2.INTER_CUBIC)
+    photos = [picture(tmp_path / f"{number}.jpg", large[: 1600 - number]) for number in range(20)]
+    page = tab.open("enroll")
+    page.locator("main input[type=file]").nth(0).set_input_files(photos)
+    page.get_by_label("Name", exact=True).fill("Large Ann")
+    with page.expect_request("**/photos"):
+        page.get_by_role("button", name="Enroll", exact=True).click()
+    expect(page.locator("tbody tr")).to_contain_text("enrolled: RECO_ID_")
+    (found,) = Api(system).get("/v1/people?name_prefix=large")["people"]
+    assert len(Api(system).get(f"/v1/people/{found['person_id']}/photos")["photos"]) == 20
+    assert Api(system).ask("DELETE", f"/v1/people/{found['person_id']}")[0] == 200
+
+
 def test_the_camera_guides(tab: Tab):
     """The clip looks straight at the camera: after that pose another one is asked for."""
     page = tab.open("enroll")

@@ -1,6 +1,6 @@
 // Photos become people: one by name, many by their folders, or somebody in front of the camera.
 
-import { request } from "../api.js";
+import { personPath, request } from "../api.js";
 import { button, element, field, live } from "../dom.js";
 import { guide } from "../guide.js";
 import { attempt } from "../notice.js";
@@ -8,7 +8,7 @@ import { read, release } from "../pictures.js";
 import { texts } from "../texts.js";
 import { labelsOf } from "./person.js";
 
-//: People who are enrolled at a time, and characters of base64 that a request may hold.
+//: People who are enrolled at a time, and characters of base64 that a request holds.
 const AT_A_TIME = 2;
 const MOST = 7_000_000;
 
@@ -71,16 +71,14 @@ export function enrollPage() {
 async function enroll(person, shared) {
   person.state.replaceChildren(texts.enroll.working);
   try {
-    const photos = [];
-    let size = 0;
-    for (const picture of person.pictures) {
-      const { base64, name } = picture.base64 ? picture : await read(picture).then((one) => (release(one), one)).catch(() => ({ base64: "", name: picture.name }));
-      size += base64.length;
-      if (size > MOST) break;
-      photos.push({ name, image: base64 });
+    let answer = null;
+    for await (const photos of batches(person.pictures)) {
+      if (answer) answer.photos.push(...await added(answer.person.person_id, photos));
+      else {
+        const who = { person_id: person.id.value.trim(), display_name: person.name.value, request_id: person.requestId };
+        answer = await request("POST", "/v1/people", { ...who, ...shared, photos });
+      }
     }
-    const body = { person_id: person.id.value.trim(), display_name: person.name.value, photos, request_id: person.requestId, ...shared };
-    const answer = await request("POST", "/v1/people", body);
     person.done = true;
     person.state.replaceChildren(...enrolled(answer));
   } catch (error) {
@@ -89,11 +87,48 @@ async function enroll(person, shared) {
   }
 }
 
+/** The photos, as many at a time as a request holds. */
+async function* batches(pictures) {
+  let photos = [];
+  let size = 0;
+  for (const picture of pictures) {
+    const { base64, name } = picture.base64 ? picture : await encoded(picture);
+    if (photos.length && size + base64.length > MOST) {
+      yield photos;
+      [photos, size] = [[], 0];
+    }
+    photos.push({ name, image: base64 });
+    size += base64.length;
+  }
+  yield photos;
+}
+
+/** What cannot be read here is sent as nothing, and told as such with the others. */
+async function encoded(file) {
+  try {
+    const picture = await read(file);
+    release(picture);
+    return picture;
+  } catch {
+    return { base64: "", name: file.name };
+  }
+}
+
+/** What became of photos of somebody who is enrolled. */
+async function added(id, photos) {
+  try {
+    return (await request("POST", personPath(id, "photos"), { photos, request_id: crypto.randomUUID() })).photos;
+  } catch (error) {
+    if (error.reason !== "NO_USABLE_PHOTO") throw error;
+    return photos.map(({ name }) => ({ name, outcome: "" }));
+  }
+}
+
 function enrolled({ person, photos, similar_people: similar }) {
   const refused = photos.filter((photo) => photo.outcome !== "OUTCOME_ENROLLED");
   return [
     element("a", { href: `#/people/${encodeURIComponent(person.person_id)}` }, `${texts.enroll.done}: ${person.person_id}`),
-    ...refused.map((photo) => element("div", { class: "hint" }, `${photo.name}: ${texts.enroll.outcome[photo.outcome]}`)),
+    ...refused.map((photo) => element("div", { class: "hint" }, `${photo.name}: ${texts.enroll.outcome[photo.outcome] ?? texts.enroll.refused}`)),
     ...(similar.length ? [element("div", { class: "complaint" }, texts.enroll.similar(similar.map((one) => one.person.display_name).join(", ")))] : []),
   ];
 }
