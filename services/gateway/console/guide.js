@@ -9,9 +9,9 @@ import { texts } from "./texts.js";
 
 const words = texts.enroll.guide;
 
-//: Degrees of yaw, from and to, by pose; above 0 is towards the picture's right edge.
+// Degrees of yaw, from and to, by pose; above 0 is towards the picture's right edge.
 const POSES = [["straight", -10, 10], ["left", -35, -12], ["right", 12, 35]];
-//: Milliseconds between frames, and pixels of a frame's longer side.
+// Milliseconds between frames, and pixels of a frame's longer side.
 const PAUSE = 400;
 const LONGEST = 960;
 

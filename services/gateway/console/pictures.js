@@ -2,7 +2,7 @@
 
 import { texts } from "./texts.js";
 
-//: Pixels of the longer side; JPEG's quality. Three such pictures fit into a request of 8 MiB.
+// Pixels of the longer side, and JPEG's quality.
 const LONGEST = 1600;
 const QUALITY = 0.92;
 

@@ -65,13 +65,22 @@ class Webhook:
         """Tells all that waits, for ever."""
         pause = FIRST_PAUSE
         while True:
-            with self._outbox.sending() as ours:
-                sent = not ours or self.tell_waiting()
-            pause = FIRST_PAUSE if sent else min(2 * pause, LONGEST_PAUSE)
-            self._news.wait(LOOK if sent else 0)
-            self._news.clear()
-            if not sent:
+            if self._is_all_told():
+                pause = FIRST_PAUSE
+                self._news.wait(LOOK)
+                self._news.clear()
+            else:
                 time.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _is_all_told(self) -> bool:
+        """Whether nothing waits any more, or another gateway is telling it."""
+        try:
+            with self._outbox.sending() as ours:
+                return not ours or self.tell_waiting()
+        except OSError as err:
+            log.error("the events that wait for the webhook cannot be read: %s", err)
+            return False
 
     def tell_waiting(self) -> bool:
         """Tells what waits; False where one was not received, and is to be told again."""

@@ -8,7 +8,7 @@ import { read, release } from "../pictures.js";
 import { texts } from "../texts.js";
 import { labelsOf } from "./person.js";
 
-//: People who are enrolled at a time, and characters of base64 that a request holds.
+// People who are enrolled at a time, and characters of base64 that a request holds.
 const AT_A_TIME = 2;
 const MOST = 7_000_000;
 
