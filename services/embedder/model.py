@@ -9,6 +9,7 @@ import numpy as np
 from services.common import call
 from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
+from services.embedder.gallery.models import drop_others
 from services.embedder.gallery.population import Population
 from services.embedder.gallery.store import Gallery, StoredPhoto
 from services.embedder.gallery.templates import Template, check_vectors, model_key
@@ -82,7 +83,8 @@ class Embedder:
             StoredPhoto(photo.photo_id, photo.augmented, dict(zip(keys, vectors, strict=True)))
             for photo, *vectors in zip(enrollment.photos, *columns, strict=True)
         ]
-        return self._gallery.enroll(enrollment.person_id, photos, enrollment.keep_photo_ids)
+        changing = keys if enrollment.keep_other_models else ()
+        return self._gallery.enroll(enrollment.person_id, photos, enrollment.keep_photo_ids, changing)
 
     def remove(self, person_id: str) -> int:
         """Forgets a person; returns how many photos they had.
@@ -175,10 +177,15 @@ class Embedder:
                 found += [criterion.match(hit.person_id, hit.photo_id, hit.distance, 0) for hit in others]
         return {person_id: one_a_person(found)[:MOST_SIMILAR] for person_id, found in matches.items()}
 
-    def drop_templates(self) -> int:
-        """Forgets everybody, and all that was made of their templates; returns how many templates there were."""
-        dropped = self._gallery.drop_all()
-        self._indexes.forget()
+    def drop_templates(self, keep_models: Sequence[str] = ()) -> int:
+        """Forgets everybody, and all that was made of their templates; returns how many templates there were.
+
+        Args:
+            keep_models: names of models whose templates stay; none where all go.
+        """
+        dropped = drop_others(self._gallery, keep_models) if keep_models else self._gallery.drop_all()
+        if dropped or not keep_models:
+            self._indexes.forget()
         return dropped
 
     def rebuild_index(self, models: Sequence[str]) -> list[IndexSize]:

@@ -67,7 +67,8 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     def EnrollFaces(self, request: pb.EnrollFacesRequest, context: grpc.ServicerContext) -> pb.EnrollFacesResponse:
         photos = tuple(_to_photo(photo) for photo in _limited("photos", request.photos, MAX_PHOTOS))
         keep = frozenset(request.keep_photo_ids)
-        stored = self._embedder.enroll(Enrollment(request.person_id, tuple(request.models), photos, keep))
+        models, others = tuple(request.models), request.keep_other_models
+        stored = self._embedder.enroll(Enrollment(request.person_id, models, photos, keep, others))
         return pb.EnrollFacesResponse(stored_photos=stored)
 
     def RemovePerson(self, request: pb.RemovePersonRequest, context: grpc.ServicerContext) -> pb.RemovePersonResponse:
@@ -134,7 +135,7 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     def DropTemplates(
         self, request: pb.DropTemplatesRequest, context: grpc.ServicerContext
     ) -> pb.DropTemplatesResponse:
-        return pb.DropTemplatesResponse(dropped_templates=self._embedder.drop_templates())
+        return pb.DropTemplatesResponse(dropped_templates=self._embedder.drop_templates(request.keep_models))
 
     def RebuildIndex(self, request: pb.RebuildIndexRequest, context: grpc.ServicerContext) -> pb.RebuildIndexResponse:
         sizes = self._embedder.rebuild_index(request.models)

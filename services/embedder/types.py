@@ -33,12 +33,17 @@ class GalleryPhoto:
 
 @dataclass(frozen=True)
 class Enrollment:
-    """What is to be stored of a person: `photos`, and of those stored earlier the ones in `keep_photo_ids`."""
+    """What is to be stored of a person: `photos`, and of those stored earlier the ones in `keep_photo_ids`.
+
+    Attributes:
+        keep_other_models: whether `photos` keep what is stored of them by other models.
+    """
 
     person_id: str
     models: tuple[str, ...]
     photos: tuple[GalleryPhoto, ...]
     keep_photo_ids: frozenset[str] = frozenset()
+    keep_other_models: bool = False
 
 
 @dataclass(frozen=True)

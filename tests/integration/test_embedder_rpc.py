@@ -204,6 +204,19 @@ def test_a_model_that_is_new_asks_for_enrollment(embedder):
     assert list(embedder.FindUnenrolled(request).person_ids) == ["bob"]
 
 
+def test_templates_of_another_model_are_added_and_dropped(embedder):
+    enroll(embedder, "anna", photo("1.png", 1))
+    request = pb.EnrollFacesRequest(person_id="anna", models=["ArcFace"], photos=[photo("1.png", 1)])
+    request.keep_other_models = True
+    assert embedder.EnrollFaces(request).stored_photos == 1
+    both = pb.FindUnenrolledRequest(person_ids=["anna"], models=["Dlib", "ArcFace"])
+    assert list(embedder.FindUnenrolled(both).person_ids) == []
+    assert embedder.DropTemplates(pb.DropTemplatesRequest(keep_models=["ArcFace"])).dropped_templates == 1
+    assert list(embedder.FindUnenrolled(both).person_ids) == ["anna"]
+    assert verify(embedder, "anna", [probe(1)], models=("ArcFace",)).verified
+    assert not verify(embedder, "anna", [probe(1)]).verified
+
+
 def test_only_templates_of_one_version_are_compared(serve, embedder):
     enroll(embedder, "anna", photo("1.png", 1))
     with serve(FakeRecogniser("Dlib", version="2")) as newer:

@@ -12,6 +12,7 @@ from services.common.database import open_engine
 from services.common.encryption import CannotDecrypt, Keyring
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.embedder.gallery.buckets import bucket_of
+from services.embedder.gallery.models import drop_others
 from services.embedder.gallery.renewal import renew
 from services.embedder.gallery.store import Gallery, StoredPhoto
 from services.embedder.gallery.tables import metadata, people, templates
@@ -188,6 +189,36 @@ def test_dropping_everything_begins_a_new_epoch(gallery):
     assert photos_of(gallery.everything(D)) == {}
     assert gallery.unenrolled(["person 7"], [D]) == ["person 7"]
     assert gallery.drop_all() == 0
+
+
+def test_a_model_is_added_to_photos_that_stay(gallery):
+    gallery.enroll("anna", [photo("1"), photo("2"), photo("3")], ())
+    assert gallery.enroll("anna", [photo("1", 5, (A,)), photo("2", 6, (A,))], (), changing=[A]) == 2
+    stored = gallery.templates_of("anna", D)
+    assert stored.photo_ids == ("1", "2")
+    assert (stored.vectors[0] == photo("1").vectors[D]).all()
+    assert gallery.templates_of("anna", A).photo_ids == ("1", "2")
+    assert gallery.unenrolled(["anna"], [D, A]) == []
+    gallery.enroll("anna", [photo("1", 7, (A,))], {"2"}, changing=[A])  # once more: that template alone is another
+    assert (gallery.templates_of("anna", A).vectors[0] == photo("1", 7, (A,)).vectors[A]).all()
+    assert gallery.templates_of("anna", D).photo_ids == ("1", "2")
+
+
+def test_templates_of_models_that_are_used_no_more_are_dropped(gallery):
+    for number in range(450):
+        gallery.enroll(f"person {number}", [photo("1", models=(D, A)), photo("2", models=(D, A))], ())
+    gallery.enroll("nobody of the other", [photo("1")], ())
+    index = LocalIndexes(gallery, new_exact_index)
+    assert len(index.current(A, 128)) == 900
+    before = gallery.revision()
+    assert drop_others(gallery, ["Dlib"]) == 900
+    assert photos_of(gallery.everything(A)) == {}
+    assert len(index.current(A, 128)) == 0
+    assert len(index.current(D, 128)) == 901
+    assert gallery.unenrolled(["person 7"], [D]) == []
+    assert gallery.unenrolled(["person 7"], [D, A]) == ["person 7"]
+    assert gallery.revision().epoch == before.epoch
+    assert drop_others(gallery, ["Dlib"]) == 0
 
 
 def test_many_templates_stream_in_batches(gallery):

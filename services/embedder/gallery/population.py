@@ -1,6 +1,7 @@
 """How many people are enrolled, near enough: counting a million takes longer than searching them."""
 
-from services.embedder.gallery.store import Gallery, Revision
+from services.embedder.gallery.changes import Revision
+from services.embedder.gallery.store import Gallery
 
 #: The count is taken anew after changes to so many of those counted, as a share.
 CHANGED = 0.1

@@ -24,6 +24,7 @@ from sqlalchemy.schema import CreateTable
 from services.common.database import reading, writing
 from services.common.encryption import Keyring
 from services.common.errors import DatabaseRefused
+from services.embedder.gallery.changes import THIS_ROW, Revision, advance, count_photos, note_change, revision_in
 from services.embedder.gallery.removals import MAX_VALUES, absent_in, note_removal, pieces, removals_between
 from services.embedder.gallery.tables import metadata, people, removals, revisions, templates
 from services.embedder.gallery.templates import Templates, no_templates
@@ -34,16 +35,6 @@ FETCH_ROWS = 4096
 Query = Select[*tuple[Any, ...]]
 
 VECTOR_DTYPE = np.dtype("<f4")
-THIS_ROW = revisions.c.id == 1
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A state of the gallery. Of two states of one epoch, the one with the higher number is the newer; states of
-    different epochs have nothing in common."""
-
-    epoch: int
-    number: int
 
 
 @dataclass(frozen=True)
@@ -80,33 +71,45 @@ class Gallery:
         with self.transaction(reading) as connection:
             return revision_in(connection)
 
-    def enroll(self, person_id: str, photos: Sequence[StoredPhoto], keep_photo_ids: Collection[str]) -> int:
+    def enroll(
+        self,
+        person_id: str,
+        photos: Sequence[StoredPhoto],
+        keep_photo_ids: Collection[str],
+        changing: Collection[str] = (),
+    ) -> int:
         """Sets what is stored of a person: `photos` and, of those stored already, the ones to keep.
+
+        Args:
+            changing: the models (keys) of which `photos` are set; none where of all.
 
         Returns:
             How many photos the person has now.
         """
         ours = templates.c.person_id == person_id
         with self.transaction(writing) as connection:
-            number = _advance(connection)
+            number = advance(connection)
             stored = set(connection.scalars(select(templates.c.photo_id).where(ours).distinct()))
-            gone = stored - (set(keep_photo_ids) - {photo.photo_id for photo in photos})
-            for some in pieces(sorted(gone)):
+            given = {photo.photo_id for photo in photos}
+            for some in pieces(sorted(stored - given - set(keep_photo_ids))):
                 connection.execute(delete(templates).where(ours, templates.c.photo_id.in_(some)))
+            theirs = (ours, templates.c.model.in_(changing)) if changing else (ours,)
+            for some in pieces(sorted(stored & given)):
+                connection.execute(delete(templates).where(*theirs, templates.c.photo_id.in_(some)))
             rows = [row for photo in photos for row in self._rows(person_id, photo)]
             if rows:
                 connection.execute(insert(templates), rows)
-            return _note_change(connection, person_id, number)
+            return note_change(connection, person_id, number)
 
     def remove(self, person_id: str) -> int:
         """Forgets a person; returns how many photos they had."""
         ours = templates.c.person_id == person_id
         with self.transaction(writing) as connection:
-            number = _advance(connection)
-            photos = _count_photos(connection, person_id)
+            number = advance(connection)
+            photos = count_photos(connection, person_id)
             if photos:
                 connection.execute(delete(templates).where(ours))
-                _note_change(connection, person_id, number)
+                note_change(connection, person_id, number)
             return photos
 
     def removals_since(self, number: int) -> list[int]:
@@ -178,7 +181,7 @@ class Gallery:
     def drop_all(self) -> int:
         """Forgets everybody; returns how many templates there were."""
         with self.transaction(writing) as connection:
-            _advance(connection)
+            advance(connection)
             connection.execute(update(revisions).where(THIS_ROW).values(epoch=_new_epoch()))
             query = select(people.c.person_id).order_by(people.c.person_id).limit(MAX_VALUES)
             dropped = 0
@@ -251,43 +254,12 @@ def _forget_removed(connection: Connection) -> None:
     """Earlier versions have kept the row of a person who was removed."""
     theirs = select(templates.c.person_id).where(templates.c.person_id == people.c.person_id).exists()
     for person_id in connection.scalars(select(people.c.person_id).where(people.c.models == "", ~theirs)).all():
-        note_removal(connection, person_id, _advance(connection))
+        note_removal(connection, person_id, advance(connection))
 
 
 def _new_epoch() -> int:
     """Drawn, not counted: a database that was restored or created anew is not taken for the one seen before."""
     return secrets.randbits(62)
-
-
-def revision_in(connection: Connection) -> Revision:
-    """The present state, as this transaction sees it."""
-    return Revision(*connection.execute(select(revisions.c.epoch, revisions.c.number).where(THIS_ROW)).one())
-
-
-def _advance(connection: Connection) -> int:
-    """Begins a change: takes the lock that orders changes, and returns the revision that the change makes."""
-    connection.execute(update(revisions).where(THIS_ROW).values(number=revisions.c.number + 1))
-    return revision_in(connection).number
-
-
-def _note_change(connection: Connection, person_id: str, number: int) -> int:
-    """Writes the person's row after a change, and returns how many photos they have."""
-    ours = templates.c.person_id == person_id
-    photos = _count_photos(connection, person_id)
-    if not photos:
-        note_removal(connection, person_id, number)
-        return 0
-    counts = connection.execute(select(templates.c.model, func.count()).where(ours).group_by(templates.c.model))
-    complete = "\n".join(sorted(model for model, count in counts if count == photos))
-    values = {"revision": number, "models": complete}
-    if not connection.execute(update(people).where(people.c.person_id == person_id).values(values)).rowcount:
-        connection.execute(insert(people).values(person_id=person_id, **values))
-    return photos
-
-
-def _count_photos(connection: Connection, person_id: str) -> int:
-    query = select(func.count(templates.c.photo_id.distinct())).where(templates.c.person_id == person_id)
-    return connection.scalars(query).one()
 
 
 def _all_of(model: str) -> Query:

@@ -59,6 +59,11 @@ def model_key(name: str, version: str) -> str:
     return f"{name}:{version}"
 
 
+def name_of(model: str) -> str:
+    """The name of a model (key)."""
+    return model.partition(":")[0]
+
+
 def check_vectors(vectors: np.ndarray) -> None:
     """Raises InvalidRequest unless every row of float32 (n, d) is finite and of a length that can be computed with."""
     squares = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)

@@ -3,7 +3,8 @@
 import threading
 from collections.abc import Callable
 
-from services.embedder.gallery.store import Gallery, Revision
+from services.embedder.gallery.changes import Revision
+from services.embedder.gallery.store import Gallery
 from services.embedder.gallery.templates import no_templates
 from services.embedder.search.index import Index
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from services.embedder.gallery.changes import Revision
 from services.embedder.gallery.population import Population
-from services.embedder.gallery.store import Revision
 from services.embedder.matching import Metric
 from services.embedder.recognition import catalogue
 from services.embedder.recognition.calibration import Scores, TooLittle, calibrated, fit, read, write

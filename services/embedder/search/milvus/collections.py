@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from sqlalchemy import and_, delete, insert, select, update
 
 from services.common.database import reading, writing
+from services.embedder.gallery.changes import THIS_ROW, Revision, revision_in
 from services.embedder.gallery.removals import absent_in, removals_between
-from services.embedder.gallery.store import (
-    THIS_ROW,
-    Gallery,
-    Revision,
-    revision_in,
-)
+from services.embedder.gallery.store import Gallery
 from services.embedder.gallery.tables import collections, revisions
 from services.embedder.gallery.templates import no_templates
 from services.embedder.search.index import Index

@@ -10,7 +10,8 @@ from typing import TypeVar
 import numpy as np
 
 from services.common.errors import RecoError
-from services.embedder.gallery.store import Gallery, Revision
+from services.embedder.gallery.changes import Revision
+from services.embedder.gallery.store import Gallery
 from services.embedder.matching import Metric
 from services.embedder.search.index import Hit, IndexUnavailable, Searchable
 from services.embedder.search.milvus.collections import Collection, CollectionTable
