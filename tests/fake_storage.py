@@ -79,6 +79,9 @@ class FakeRecords:
     def rows_of(self, record_ids: Sequence[int]) -> dict[int, PersonRecord]:
         return {number: self.rows[number] for number in record_ids if number in self.rows}
 
+    def count(self) -> int:
+        return len(self.rows)
+
     def commit(self, record: PersonRecord, entry: JournalEntry | None, details: Details | None = None) -> PersonRecord:
         self._steps.reach("records.commit")
         if not record.record_id:

@@ -242,14 +242,29 @@ class FakeEmbedder:
         return [self._templates(models, crop) for crop in crops]
 
     def enroll(
-        self, person_id: str, models: Sequence[str], photos: Sequence[stages.EnrollmentPhoto], keep: Sequence[str]
+        self,
+        person_id: str,
+        models: Sequence[str],
+        photos: Sequence[stages.EnrollmentPhoto],
+        keep: Sequence[str],
+        keep_other_models: bool = False,
     ) -> None:
         self._steps.reach("embedder.enroll")
-        stored = {name: photo for name, photo in self.stored.get(person_id, {}).items() if name in keep}
+        before = self.stored.get(person_id, {})
+        stored = {name: photo for name, photo in before.items() if name in keep}
         for photo in photos:
             templates = photo.templates or self._templates(models, photo.crop)
+            if keep_other_models and photo.photo_id in before:
+                others = before[photo.photo_id].templates
+                templates += tuple(one for one in others if one.model not in models)
             stored[photo.photo_id] = FakeStored(photo.augmented, templates)
         self.stored[person_id] = stored
+
+    def drop_others(self, models: Sequence[str]) -> None:
+        self._steps.reach("embedder.drop_others")
+        for photos in self.stored.values():
+            for name, photo in photos.items():
+                photos[name] = replace(photo, templates=tuple(one for one in photo.templates if one.model in models))
 
     def remove(self, person_id: str) -> None:
         self._steps.reach("embedder.remove")

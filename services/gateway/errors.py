@@ -138,6 +138,19 @@ class PhotoUnknown(Refused):
     reason = "PHOTO_UNKNOWN"
 
 
+class OperationUnknown(Refused):
+    """There is no such operation."""
+
+    status = "NOT_FOUND"
+    reason = "OPERATION_UNKNOWN"
+
+
+class OperationNeeded(Refused):
+    """The operation cannot be cancelled: the settings ask for it."""
+
+    reason = "OPERATION_NEEDED"
+
+
 class LastPhoto(Refused):
     """It is the person's last photo, and nobody said that they are to go with it."""
 

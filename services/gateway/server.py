@@ -1,9 +1,7 @@
 """Puts the gateway together."""
 
-import logging
 import sys
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -21,7 +19,6 @@ from reco.gateway.v1 import (
 
 from services.common.database import Database
 from services.common.env import EnvFile
-from services.common.errors import RecoError
 from services.common.log import attach, log_to_stdout
 from services.common.metrics import CallMetrics, Metrics
 from services.common.private import keep_files_private
@@ -44,6 +41,7 @@ from services.gateway.api.people import PeopleServicer
 from services.gateway.api.readiness import ReadinessServicer
 from services.gateway.api.receiving import Receiver, UploadBounds
 from services.gateway.api.rest import LegacyServicer
+from services.gateway.background import begin_background_work
 from services.gateway.events.webhook import Webhook
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.audited import Audit, audited
@@ -54,13 +52,14 @@ from services.gateway.pipeline.enroll import Enroller
 from services.gateway.pipeline.examine import Examiner
 from services.gateway.pipeline.faces import FaceReader
 from services.gateway.pipeline.last_uses import LastUses
-from services.gateway.pipeline.pipeline import Pipeline, Shows
-from services.gateway.pipeline.rebuild import Rebuilder
+from services.gateway.pipeline.operations.runner import Operations
+from services.gateway.pipeline.pipeline import Pipeline
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Registrar
 from services.gateway.pipeline.retention import Retention
 from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.pipeline.similar import Searcher
+from services.gateway.pipeline.upkeep import Rebuilder
 from services.gateway.pipeline.upload import Uploader
 from services.gateway.pipeline.verify import Verifier
 from services.gateway.settings import Settings
@@ -69,15 +68,7 @@ from services.gateway.stages.clients import DetectorClient, EmbedderClient, Live
 from services.gateway.stages.health import StageHealth
 from services.gateway.stages.types import Stages
 from services.gateway.storage.log_file import SharedFileHandler
-from services.gateway.storage.types import Workspace, Workspaces
 from services.gateway.storage.workspace import EnvWorkspaces
-
-log = logging.getLogger("reco")
-
-#: Seconds between searches for enrollments and erasures that were committed and not finished, and between those for
-#: uploads to be deleted.
-RECONCILE_INTERVAL = 3.0
-SWEEP_INTERVAL = 60.0
 
 
 def main() -> None:
@@ -115,8 +106,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     stages = Stages(detector, liveness, embedder)
     pipeline = audited(build_pipeline(stages, executor, attempts, uses, settings.fused), audit)
     retention = Retention(pipeline.enroller, uses, settings.person_days)
-    reconciling = (workspaces, pipeline.reconciler, pipeline.directory, retention)
-    threading.Thread(target=_reconcile, args=reconciling, name="reconcile", daemon=True).start()
+    begin_background_work(workspaces, pipeline, retention)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
@@ -195,6 +185,7 @@ def build_pipeline(
     attempts, uses = attempts or Attempts(0), uses or LastUses(enabled=False)
     reconciler = Reconciler(detector, embedder, executor)
     people, drafter = EnrolledPeople(embedder, reconciler), Drafter(detector, embedder, reconciler, uses)
+    operations = Operations(embedder, reconciler)
     enroller, examiner = Enroller(drafter, reconciler, executor), Examiner(detector, drafter, executor)
     return Pipeline(
         uploader=Uploader(detector, executor),
@@ -204,33 +195,7 @@ def build_pipeline(
         duplicates=Duplicates(embedder, drafter, reconciler),
         verifier=Verifier(stages, people, executor, attempts, uses, fused),
         faces=FaceReader(stages, people, executor, attempts, uses),
-        rebuilder=Rebuilder(embedder, reconciler),
+        operations=operations,
+        rebuilder=Rebuilder(operations),
         reconciler=reconciler,
     )
-
-
-def _reconcile(workspaces: Workspaces, reconciler: Reconciler, directory: Shows, retention: Retention) -> None:
-    """Finishes or deletes what processes that died have left; a request that comes first does it for its own person.
-    Erases who is not used any more."""
-    cleaned: Workspace | None = None
-    swept = 0.0
-    complaint = ""
-    while True:
-        try:
-            workspace = workspaces.open()
-            if workspace is not cleaned:
-                reconciler.clean_up(workspace)
-                reconciler.embed_all_missing(workspace)
-                cleaned = workspace
-            if time.monotonic() > swept + SWEEP_INTERVAL:
-                reconciler.sweep(workspace)
-                swept = time.monotonic()
-            reconciler.finish_all(workspace)
-            directory.follow(workspace)
-            retention.sweep(workspace)
-            complaint = ""
-        except (RecoError, OSError) as err:
-            if str(err) != complaint:
-                log.warning("not everything could be reconciled, it is tried again: %s", err)
-            complaint = str(err)
-        time.sleep(RECONCILE_INTERVAL)

@@ -32,8 +32,9 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
         return resources.files("services.gateway").joinpath("openapi.json").read_bytes()
 
     def GetInfo(self, request: pb.GetInfoRequest, context: grpc.ServicerContext) -> pb.GetInfoResponse:
-        env = self._workspaces.open().env
-        models = self._embedder.describe(Measure(env.selected_models, env.sim_func))
+        workspace = self._workspaces.open()
+        env = workspace.env
+        models = self._embedder.describe(Measure(workspace.models.answering, env.sim_func))
         return pb.GetInfoResponse(
             version=VERSION,
             models=map(_model, models),

@@ -94,7 +94,7 @@ class Drafter:
         enrollment_id = new_enrollment_id(person_id)
         photos = _face_photos(enrollment_id, [shot.face for shot in shots])
         crops = [crop for shot in shots for crop in (shot.face.crop, *shot.face.augmented)]
-        templates = self._embedder.embed(workspace.env.selected_models, crops)
+        templates = self._embedder.embed(workspace.models.made, crops)
         by_name = {photo.name: template for photo, template in zip(photos, templates, strict=True)}
         names = [photo.name for photo in photos if not photo.augmented]
         facts = tuple(replace(shot.facts, name=name) for name, shot in zip(names, shots, strict=True))

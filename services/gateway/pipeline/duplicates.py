@@ -65,7 +65,7 @@ class Duplicates:
         """
         self._reconciler.finish_enrollments(workspace)
         self._reconciler.embed_all_missing(workspace)
-        measure = Measure(workspace.env.selected_models, workspace.env.sim_func, wanted.limit)
+        measure = Measure(workspace.models.answering, workspace.env.sim_func, wanted.limit)
         last, until, pairs = after[1] if after else 0, time.monotonic() + PATIENCE, list[Conflict]()
         while rows := workspace.records.after(last, BATCH):
             pairs += self._conflicts(workspace, measure, rows)

@@ -165,7 +165,7 @@ class FaceReader:
         second = submit(self._executor, self._embedded, workspace, other, largest_only, "other_image")
         faces, probes = self._embedded(workspace, image, largest_only)
         others, templates = second.result()
-        measure = Measure(workspace.env.selected_models, workspace.env.sim_func, limit)
+        measure = Measure(workspace.models.answering, workspace.env.sim_func, limit)
         pairs = self._embedder.compare(measure, probes, templates)
         return Likeness(faces, others, tuple(sorted(pairs, key=lambda pair: pair.distance / pair.threshold)))
 
@@ -215,7 +215,7 @@ class FaceReader:
         if liveness:
             judged = zip(probes, liveness, strict=True)
             probes = [probe for probe, one in judged if one.verdict is Verdict.REAL]
-        measure = Measure(workspace.env.selected_models, workspace.env.sim_func, claim.limit)
+        measure = Measure(workspace.models.answering, workspace.env.sim_func, claim.limit)
         decision = self._embedder.verify(person_id, measure, probes, (), (1, 1))
         person = profile_of(workspace, record) if decision.verified else None
         if person:
@@ -242,7 +242,7 @@ class FaceReader:
         return self._liveness.check(found.image, boxes, [face.quarter_turns for face in found.faces])
 
     def _embed(self, workspace: Workspace, faces: Sequence[FoundFace]) -> list[tuple[FaceTemplate, ...]]:
-        return self._embedder.embed(workspace.env.selected_models, [face.crop for face in faces])
+        return self._embedder.embed(workspace.models.answering, [face.crop for face in faces])
 
     def _embedded(
         self, workspace: Workspace, image: bytes, largest_only: bool, field: str = "image"

@@ -9,9 +9,10 @@ from services.gateway.pipeline.duplicates import ConflictFilter, Conflicts
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
 from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFaces, IdentifyOptions, Likeness, Sight
-from services.gateway.pipeline.rebuild import Rebuilder
+from services.gateway.pipeline.operations.runner import Operations
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
+from services.gateway.pipeline.upkeep import Rebuilder
 from services.gateway.pipeline.upload import NamedPhoto, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.stages.types import Limit
@@ -106,5 +107,6 @@ class Pipeline:
     directory: Shows
     duplicates: Merges
     faces: Reads
+    operations: Operations
     rebuilder: Rebuilder
     reconciler: Reconciler

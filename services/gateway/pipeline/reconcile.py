@@ -7,7 +7,7 @@ original, is embedded when first needed.
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -137,7 +137,7 @@ class Reconciler:
             Whether there was anybody.
         """
         env = workspace.env
-        generation = generation or self._embedder.generation(env.selected_models)
+        generation = generation or self._embedder.generation(workspace.models.answering)
         if not self._lock.acquire(timeout=seconds_left()):
             raise Busy("templates are being made of people who had none")
         try:
@@ -149,7 +149,7 @@ class Reconciler:
         last, anybody = self._embedded.get(key, 0), False
         while page := workspace.records.after(last, PAGE):
             ids = [record.person_id for record in page]
-            lacking = set(self._embedder.unenrolled(ids, workspace.env.selected_models))
+            lacking = set(self._embedder.unenrolled(ids, workspace.models.answering))
             for record in page:
                 if record.person_id in lacking:
                     self.embed_missing(workspace, record)
@@ -160,13 +160,14 @@ class Reconciler:
 
     def embed_locked(self, workspace: Workspace, record: PersonRecord) -> None:
         """Makes all templates of a person anew from the photos, unless they were erased or changed since `record`."""
-        now = workspace.records.find(record.person_id)
-        if now is None or replace(now, name=record.name) != record:  # another name changes nothing about templates
-            return
-        if not workspace.photos.has(record.folder):
-            log.warning("the folder of row %d is gone; it has no templates", record.record_id)
-            return
-        self._enroll(workspace, record.person_id, record.folder, {}, frozenset())
+        if self._is_current(workspace, record):
+            self._enroll(workspace, record.person_id, record.folder, {}, frozenset())
+
+    def embed_by_locked(self, workspace: Workspace, record: PersonRecord, models: Sequence[str]) -> None:
+        """Makes those of these models, and leaves those of others as they are."""
+        if self._is_current(workspace, record):
+            photos = self._with_crops(workspace, workspace.photos.read(record.folder), {})
+            self._embedder.enroll(record.person_id, models, photos, (), keep_other_models=True)
 
     def remove_orphaned(self, workspace: Workspace, person_id: str) -> None:
         """Deletes the templates of someone whose row is gone."""
@@ -174,17 +175,33 @@ class Reconciler:
             if workspace.records.find(person_id) is None:
                 self._embedder.remove(person_id)
 
+    @staticmethod
+    def _is_current(workspace: Workspace, record: PersonRecord) -> bool:
+        """Whether the person is still there as they were, and so are their photos."""
+        now = workspace.records.find(record.person_id)
+        if now is None or replace(now, name=record.name) != record:  # another name changes nothing about templates
+            return False
+        if not workspace.photos.has(record.folder):
+            log.warning("the folder of row %d is gone; it has no templates", record.record_id)
+            return False
+        return True
+
     def _lacks_templates(self, workspace: Workspace, record: PersonRecord) -> bool:
-        return bool(self._embedder.unenrolled([record.person_id], workspace.env.selected_models))
+        return bool(self._embedder.unenrolled([record.person_id], workspace.models.answering))
 
     def _enroll(
         self, workspace: Workspace, person_id: str, folder: str, templates: Templates, keep: frozenset[str]
     ) -> None:
         """Makes the photos in the folder the person's; those in `keep` have templates already."""
-        photos = [photo for photo in workspace.photos.read(folder) if photo.name not in keep]
-        found = map_parallel(self._executor, lambda photo: self._with_crop(workspace, photo, templates), photos)
-        wanted = [photo for photo in found if photo is not None]
-        self._embedder.enroll(person_id, workspace.env.selected_models, wanted, sorted(keep))
+        photos = (photo for photo in workspace.photos.read(folder) if photo.name not in keep)
+        wanted = self._with_crops(workspace, photos, templates)
+        self._embedder.enroll(person_id, workspace.models.made, wanted, sorted(keep))
+
+    def _with_crops(
+        self, workspace: Workspace, photos: Iterable[FacePhoto], templates: Templates
+    ) -> list[EnrollmentPhoto]:
+        found = map_parallel(self._executor, lambda photo: self._with_crop(workspace, photo, templates), list(photos))
+        return [photo for photo in found if photo is not None]
 
     def _with_crop(self, workspace: Workspace, photo: FacePhoto, templates: Templates) -> EnrollmentPhoto | None:
         if photo.landmarks is not None:

@@ -61,7 +61,7 @@ class EnrolledPeople:
             top_k: see EmbedderStage.identify.
         """
         self._reconciler.finish_enrollments(workspace)
-        measure = Measure(workspace.env.selected_models, workspace.env.sim_func, limit)
+        measure = Measure(workspace.models.answering, workspace.env.sim_func, limit)
         while True:
             identified = self._embedder.identify(measure, probes, top_k)
             embedded = self._reconciler.embed_all_missing(workspace, identified.generation)

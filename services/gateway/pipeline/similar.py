@@ -40,7 +40,7 @@ class Searcher:
             self._reconciler.finish_enrollments(workspace)
             self._reconciler.embed_all_missing(workspace)
         probes = [draft.templates[facts.name] for facts in draft.facts][:MAX_PROBES]
-        measure = Measure(workspace.env.selected_models, workspace.env.sim_func)
+        measure = Measure(workspace.models.answering, workspace.env.sim_func)
         found = []
         for match in self._embedder.identify(measure, probes).matches:
             record = workspace.records.find(match.person_id) if match.person_id != draft.person_id else None

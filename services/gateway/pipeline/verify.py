@@ -164,7 +164,7 @@ class Verifier:
         faces = [
             (photo.image, number, face.crop) for photo in photos for number, face in enumerate(photo.detection.faces)
         ]
-        templates = self._embedder.embed(workspace.env.selected_models, [crop for _, _, crop in faces])
+        templates = self._embedder.embed(workspace.models.answering, [crop for _, _, crop in faces])
         return [_Probe(image, number, made) for (image, number, _), made in zip(faces, templates, strict=True)]
 
     def _start_liveness(self, photos: Sequence[_Photo]) -> list[Future[list[FaceLiveness]]]:
@@ -197,7 +197,7 @@ class Verifier:
     def _compare(self, workspace: Workspace, record: PersonRecord, probes: Sequence[_Probe]) -> ClaimDecision:
         """The faces as photographed are compared first, augmented ones made of them only where those do not suffice."""
         env = workspace.env
-        measure, needed = Measure(env.selected_models, env.sim_func), (env.ver_tol, env.ver_tol_aug)
+        measure, needed = Measure(workspace.models.answering, env.sim_func), (env.ver_tol, env.ver_tol_aug)
         templates = [probe.templates for probe in probes]
         decision = self._embedder.verify(record.person_id, measure, templates, (), needed)
         if self._fused and decision.fusion:

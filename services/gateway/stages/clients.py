@@ -123,12 +123,21 @@ class EmbedderClient:
         return templates
 
     def enroll(
-        self, person_id: str, models: Sequence[str], photos: Sequence[EnrollmentPhoto], keep: Sequence[str]
+        self,
+        person_id: str,
+        models: Sequence[str],
+        photos: Sequence[EnrollmentPhoto],
+        keep: Sequence[str],
+        keep_other_models: bool = False,
     ) -> None:
         made = iter(self.embed(models, [photo.crop for photo in photos if not photo.templates]))
         embedded = [photo if photo.templates else replace(photo, templates=next(made)) for photo in photos]
         request = embedder_pb2.EnrollFacesRequest(
-            person_id=person_id, models=models, photos=[_from_photo(photo) for photo in embedded], keep_photo_ids=keep
+            person_id=person_id,
+            models=models,
+            photos=[_from_photo(photo) for photo in embedded],
+            keep_photo_ids=keep,
+            keep_other_models=keep_other_models,
         )
         ask(self._stub.EnrollFaces, request)
 
@@ -211,6 +220,9 @@ class EmbedderClient:
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         answer = ask(self._stub.RebuildIndex, embedder_pb2.RebuildIndexRequest(models=models))
         return [index.model for index in answer.indexes]
+
+    def drop_others(self, models: Sequence[str]) -> None:
+        ask(self._stub.DropTemplates, embedder_pb2.DropTemplatesRequest(keep_models=models))
 
     def describe(self, measure: Measure) -> list[RecogniserFacts]:
         request = embedder_pb2.DescribeModelsRequest(models=measure.models, distance=DISTANCES[measure.distance])

@@ -222,9 +222,18 @@ class EmbedderStage(Protocol):
         """The templates of each face, in the order of `models`. Stores nothing."""
 
     def enroll(
-        self, person_id: str, models: Sequence[str], photos: Sequence[EnrollmentPhoto], keep: Sequence[str]
+        self,
+        person_id: str,
+        models: Sequence[str],
+        photos: Sequence[EnrollmentPhoto],
+        keep: Sequence[str],
+        keep_other_models: bool = False,
     ) -> None:
-        """Sets what is stored of a person: `photos`, and of those stored earlier the ones in `keep`. Idempotent."""
+        """Sets what is stored of a person: `photos`, and of those stored earlier the ones in `keep`. Idempotent.
+
+        Args:
+            keep_other_models: whether `photos` keep what is stored of them by other models.
+        """
 
     def remove(self, person_id: str) -> None:
         """Deletes what is stored of a person. Idempotent."""
@@ -263,6 +272,9 @@ class EmbedderStage(Protocol):
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""
+
+    def drop_others(self, models: Sequence[str]) -> None:
+        """Deletes all templates of models of other names. Idempotent."""
 
     def describe(self, measure: Measure) -> list[RecogniserFacts]:
         """What the models are, in their order."""

@@ -44,7 +44,7 @@ class PeopleTables:
         """`people_table`: the one that they stand beside; another one has others."""
         metadata = MetaData()
         self.profiles = Table(
-            _name(people_table, "profiles"),
+            table_name(people_table, "profiles"),
             metadata,
             Column("record_id", RowId, primary_key=True, autoincrement=False),
             Column("person_id", String(255), nullable=False),
@@ -59,14 +59,14 @@ class PeopleTables:
             **MYSQL,
         )
         self.labels = Table(
-            _name(people_table, "labels"),
+            table_name(people_table, "labels"),
             metadata,
             Column("label", String(255), primary_key=True),
             Column("record_id", RowId, primary_key=True, autoincrement=False, index=True),
             **MYSQL,
         )
         self.photos = Table(
-            _name(people_table, "photos"),
+            table_name(people_table, "photos"),
             metadata,
             Column("record_id", RowId, primary_key=True, autoincrement=False),
             Column("name", String(255), primary_key=True),
@@ -149,7 +149,7 @@ def _from_facts(record_id: int, facts: PhotoFacts) -> dict[str, Any]:
     }
 
 
-def _name(people_table: str, suffix: str) -> str:
+def table_name(people_table: str, suffix: str) -> str:
     """Of one of our tables."""
     name = f"{people_table}_{suffix}"
     if len(name) <= MAX_TABLE_NAME:

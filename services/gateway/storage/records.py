@@ -4,8 +4,6 @@ The table's and its columns' names come from `.env`; the first column is the row
 transaction that writes the person's row: whoever finds one finishes that enrollment before going on with the person.
 """
 
-import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +16,6 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    Text,
     delete,
     func,
     insert,
@@ -30,6 +27,7 @@ from sqlalchemy import (
 from services.common.database import purge, reading, writing
 from services.common.errors import DatabaseRefused
 from services.gateway.env import Env
+from services.gateway.storage.journal import entry_from_json, entry_to_json, journal_table
 from services.gateway.storage.people_tables import MYSQL, PeopleTables, chunks
 from services.gateway.storage.profiles import Details
 from services.gateway.storage.types import Erased, JournalEntry, PersonRecord
@@ -41,7 +39,7 @@ class SqlRecords:
     def __init__(self, engine: Engine, env: Env):
         self._engine = engine
         self._names = (env.sql_table, env.id_col, env.name_col, env.path_col)
-        self._journal = _journal_table()
+        self._journal = journal_table()
         self._uses = _uses_table()
         self._people: Table | None = None
         self._details = PeopleTables(env.sql_table)
@@ -69,6 +67,12 @@ class SqlRecords:
                 found += map(_record, connection.execute(select(*people.columns).where(row_id.in_(ids))))
         return {record.record_id: record for record in found}
 
+    def count(self) -> int:
+        """How many rows there are."""
+        people = self._table()
+        with reading(self._engine) as connection:
+            return connection.scalar(select(func.count()).select_from(people)) or 0
+
     def commit(self, record: PersonRecord, entry: JournalEntry | None, details: Details | None = None) -> PersonRecord:
         """The commit point: writes the row (inserted where record_id is 0), the journal and the details, or nothing."""
         people = self._table()
@@ -82,7 +86,7 @@ class SqlRecords:
         if person_id is not None:
             query = query.where(self._journal.c.person_id == person_id)
         with reading(self._engine) as connection:
-            return [_from_json(details) for (details,) in connection.execute(query)]
+            return [entry_from_json(details) for (details,) in connection.execute(query)]
 
     def delete_entry(self, enrollment_id: str) -> None:
         """Deletes the journal entry of what is finished. Idempotent."""
@@ -164,7 +168,7 @@ class SqlRecords:
         self._write_entry(connection, entry)
 
     def _write_entry(self, connection: Connection, entry: JournalEntry) -> None:
-        row = {"enrolment_id": entry.enrollment_id, "person_id": entry.person_id, "details": _to_json(entry)}
+        row = {"enrolment_id": entry.enrollment_id, "person_id": entry.person_id, "details": entry_to_json(entry)}
         connection.execute(insert(self._journal).values(row))
 
     def _table(self) -> Table:
@@ -187,48 +191,6 @@ class SqlRecords:
         with writing(self._engine) as connection:
             metadata.create_all(connection)
             self._details.create(connection)
-
-
-def _to_json(entry: JournalEntry) -> str:
-    """The column `details`. Its keys are fixed: an entry may be finished by another version than wrote it."""
-    fields: dict[str, object] = {
-        "enrolment_id": entry.enrollment_id,
-        "person_id": entry.person_id,
-        "upload_id": entry.upload_id,
-        "folder": entry.folder,
-        "keep": entry.keep,
-        "drop_folder": entry.drop_folder,
-        "drop": entry.drop,
-    }
-    if entry.erases is not None:  # earlier versions delete the photos, the templates and the entry, but no uploads
-        fields |= {"erases": entry.erases, "committed_at": entry.committed_at}
-    return json.dumps(fields, ensure_ascii=True)
-
-
-def _from_json(details: str) -> JournalEntry:
-    fields = json.loads(details)
-    return JournalEntry(
-        enrollment_id=fields["enrolment_id"],
-        person_id=fields["person_id"],
-        upload_id=fields["upload_id"],
-        folder=fields["folder"],
-        keep=tuple(fields["keep"]),
-        drop_folder=fields["drop_folder"],
-        drop=tuple(fields["drop"]),
-        erases=tuple(fields["erases"]) if "erases" in fields else None,
-        committed_at=fields.get("committed_at", math.inf),
-    )
-
-
-def _journal_table() -> Table:
-    return Table(
-        "reco_enrolments",
-        MetaData(),
-        Column("enrolment_id", String(64), primary_key=True),
-        Column("person_id", String(255), nullable=False, index=True),
-        Column("details", Text, nullable=False),
-        **MYSQL,
-    )
 
 
 def _uses_table() -> Table:

@@ -11,6 +11,7 @@ from typing import Protocol
 from services.gateway.env import Env
 from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.profiles import Details, PeopleStore
+from services.gateway.storage.work import Models, OperationStore
 
 #: Locks that person IDs are spread over: a fixed number, so that no lock files are left behind.
 STRIPES = 256
@@ -133,6 +134,9 @@ class RecordStore(Protocol):
 
     def rows_of(self, record_ids: Sequence[int]) -> dict[int, PersonRecord]:
         """The rows of these numbers, by number."""
+
+    def count(self) -> int:
+        """How many rows there are."""
 
     def commit(self, record: PersonRecord, entry: JournalEntry | None, details: Details | None = None) -> PersonRecord:
         """The commit point: writes the row (inserted where record_id is 0), the journal and the details, or nothing.
@@ -297,11 +301,17 @@ class Workspace:
     uploads: UploadStore
     locks: PersonLocks
     people: PeopleStore
+    operations: OperationStore
 
     @property
     def crop_size(self) -> tuple[int, int]:
         """Width and height of stored faces, pixels."""
         return self.env.target_width, self.env.target_height
+
+    @property
+    def models(self) -> Models:
+        """Which models answer, and which are wanted."""
+        return self.operations.models()
 
     def lock(self, person_id: str) -> AbstractContextManager[None]:
         """Holds the lock of a person, see PersonLocks.hold."""

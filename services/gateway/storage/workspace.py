@@ -9,6 +9,7 @@ from services.gateway.env import Env
 from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.locks import LockFiles
 from services.gateway.storage.log_file import SharedFileHandler
+from services.gateway.storage.operations import SqlOperations
 from services.gateway.storage.people import SqlPeople
 from services.gateway.storage.photos import PhotoFolders
 from services.gateway.storage.records import SqlRecords
@@ -48,5 +49,6 @@ class EnvWorkspaces:
                     photos=PhotoFolders(env.db_path, self._keyring),
                     uploads=UploadFolders(env.upload_folder, self._limits, self._keyring),
                     locks=LockFiles(env.db_path),
+                    operations=SqlOperations(self._database.engine(env.sql), env.sql_table, env.selected_models),
                 )
             return self._opened

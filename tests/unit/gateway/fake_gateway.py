@@ -27,6 +27,7 @@ from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.server import build_pipeline
 from services.gateway.stages.types import Stages
 from services.gateway.storage.types import Workspace
+from tests.fake_operations import FakeOperations
 from tests.fake_people import FakePeople
 from tests.fake_storage import ENV, FakeLocks, FakePhotos, FakeRecords, FakeUploads, FakeWorkspaces
 from tests.fakes import FakeDetector, FakeEmbedder, FakeLiveness, Steps
@@ -48,7 +49,8 @@ class FakeGateway:
         self.people = FakePeople()
         self.records, self.photos = FakeRecords(self.steps, self.people), FakePhotos(self.steps)
         self.uploads, self.embedder = FakeUploads(self.steps), FakeEmbedder(self.steps)
-        workspace = Workspace(ENV, self.records, self.photos, self.uploads, FakeLocks(), self.people)
+        self.operations = FakeOperations(self.steps, ENV.selected_models)
+        workspace = Workspace(ENV, self.records, self.photos, self.uploads, FakeLocks(), self.people, self.operations)
         self.workspaces = FakeWorkspaces(workspace)
         self._executor = executor
         self.restart()
@@ -74,6 +76,11 @@ class FakeGateway:
     def set_env(self, **settings: Any) -> None:
         """Changes settings, named as in Env."""
         self.workspaces.workspace = replace(self.workspace, env=replace(ENV, **settings))
+
+    def select(self, *models: str) -> None:
+        """Sets SELECTED_MODELS: other models than answer now."""
+        self.operations.wanted = models
+        self.set_env(selected_models=models)
 
     def upload(self, *photos: bytes, person: str = PERSON) -> str:
         """Stores photos whatever their score; gives the upload's ID."""

@@ -183,7 +183,7 @@ def test_a_rebuild_makes_all_templates_from_the_photos(gateway: FakeGateway):
     with pytest.raises(Killed):
         gateway.enroll(fake_photo("bob"), person="RECO_ID_2")
     gateway.restart()
-    assert gateway.pipeline.rebuilder.rebuild(gateway.workspace) == ["Dlib"]
+    assert gateway.pipeline.rebuilder.rebuild(gateway.workspace) == ("Dlib",)
     gateway.check_agreement()
 
 
