@@ -139,7 +139,7 @@ def _operation(route: Route, schemas: Schemas, comments: Comments) -> dict[str, 
     if route.body:
         schema = _body(route, schemas)
         content: dict[str, Any] = {"schema": schema}
-        if example := EXAMPLES.get(method.name, {}).get("body"):
+        if (example := EXAMPLES.get(method.name, {}).get("body")) is not None:
             content["example"] = example
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
     operation["responses"] = {

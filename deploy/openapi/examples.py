@@ -6,6 +6,7 @@ from typing import Any
 PICTURE = "<base64 of a JPEG file>"
 
 _PERSON = {"person_id": "RECO_ID_000023"}
+_OPERATION = {"operation_id": "0642a1fb0c2d11-9f3c07aa"}
 _PHOTO = {**_PERSON, "photo_id": "4f1c2ab09d3e-001"}
 
 EXAMPLES: dict[str, dict[str, Any]] = {
@@ -33,6 +34,14 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "CompareFaces": {"body": {"image": PICTURE, "other_image": PICTURE}},
     "IdentifyFaces": {"body": {"image": PICTURE, "top_k": 3, "labels": ["staff"]}},
     "VerifyFace": {"path": _PERSON, "body": {"image": PICTURE, "skip_liveness": True}},
+    "ListOperations": {},
+    "StartRebuild": {"body": {}},
+    "GetOperation": {"path": _OPERATION},
+    "CancelOperation": {"path": _OPERATION, "body": {}},
+    "ListKeys": {},
+    "CreateKey": {"body": {"name": "door", "role": "verify", "lifetime": "90d"}},
+    "RevokeKey": {"path": {"name": "door"}, "body": {}},
+    "ListAuditEntries": {"query": {"page_size": 20}},
     "UploadPhotos": {"body": {**_PERSON, "photos": [{"name": "ann.jpg", "image": PICTURE}]}},
     "EnrollPerson": {"body": {"upload_id": "RECO_ID_000023-482019384756102938", "name": "Ann McLee"}},
     "VerifyPerson": {"body": {"upload_id": "RECO_ID_000023-482019384756102938", "skip_liveness": True}},

@@ -60,30 +60,46 @@ class Boundary(grpc.ServerInterceptor):
             stream = handler.stream_unary
             guarded = self._guard(lambda requests, context: stream(map(_readable, requests), context), details)
             return grpc.stream_unary_rpc_method_handler(guarded, decode, encode)
+        if handler.unary_stream:
+            many = handler.unary_stream
+            answers = self._guard_stream(lambda request, context: many(_readable(request), context), details)
+            return grpc.unary_stream_rpc_method_handler(answers, decode, encode)
         return handler
 
     def _guard(self, method: Method, details: grpc.HandlerCallDetails) -> Method:
         def guarded(request: Any, context: grpc.ServicerContext) -> Any:
-            metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
-            key = metadata.get(call.KEY_NAME_HEADER, "anonymous")
-            caller = call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining(), key)
-            if not context.add_callback(caller.leave):  # which is called when the call has ended, too
-                caller.leave()
-            with self._observed(details.method, metadata) as outcome:
-                try:
-                    return method(request, context)
-                except RecoError as err:
-                    outcome.code, outcome.why = err.status, f" {err.reason}: {err}"
-                    context.abort_with_status(_answer(err))
-                except Exception:
-                    if not context.is_active():  # reading what a client sends fails where that has gone
-                        outcome.code = "CANCELLED"
-                        raise
-                    outcome.code = "INTERNAL"
-                    log.exception("%s failed", details.method)
-                    context.abort(grpc.StatusCode.INTERNAL, f"internal error; request id {call.request_id.get()}")
+            with self._boundary(details, context):
+                return method(request, context)
 
         return guarded
+
+    def _guard_stream(self, method: Method, details: grpc.HandlerCallDetails) -> Method:
+        def guarded(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+            with self._boundary(details, context):
+                yield from method(request, context)
+
+        return guarded
+
+    @contextmanager
+    def _boundary(self, details: grpc.HandlerCallDetails, context: grpc.ServicerContext) -> Iterator[None]:
+        metadata = {key: value for key, value in details.invocation_metadata or () if isinstance(value, str)}
+        key = metadata.get(call.KEY_NAME_HEADER, "anonymous")
+        caller = call.begin(call.accept_id(metadata.get("x-request-id", "")), context.time_remaining(), key)
+        if not context.add_callback(caller.leave):  # which is called when the call has ended, too
+            caller.leave()
+        with self._observed(details.method, metadata) as outcome:
+            try:
+                yield
+            except RecoError as err:
+                outcome.code, outcome.why = err.status, f" {err.reason}: {err}"
+                context.abort_with_status(_answer(err))
+            except Exception:
+                if not context.is_active():  # reading what a client sends fails where that has gone
+                    outcome.code = "CANCELLED"
+                    raise
+                outcome.code = "INTERNAL"
+                log.exception("%s failed", details.method)
+                context.abort(grpc.StatusCode.INTERNAL, f"internal error; request id {call.request_id.get()}")
 
     @contextmanager
     def _observed(self, path: str, metadata: Mapping[str, str]) -> Iterator["_Outcome"]:

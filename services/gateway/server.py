@@ -9,10 +9,13 @@ from functools import partial
 import grpc
 from reco.access.v1 import ext_authz_pb2_grpc
 from reco.gateway.v1 import (
+    access_pb2_grpc,
     console_pb2_grpc,
+    events_pb2_grpc,
     faces_pb2_grpc,
     gateway_pb2_grpc,
     info_pb2_grpc,
+    operations_pb2_grpc,
     people_pb2_grpc,
     readiness_pb2_grpc,
 )
@@ -31,17 +34,21 @@ from services.gateway.access.keyring import AccessKeys, Tables
 from services.gateway.access.open import ADVICE, MAKE_KEY
 from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
+from services.gateway.api.access import AccessBooks, AccessServicer
 from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.api.console import ConsoleServicer
+from services.gateway.api.events import EventsServicer
 from services.gateway.api.faces import FacesServicer
 from services.gateway.api.form_messages import FormServicer
 from services.gateway.api.grpc import GatewayServicer
 from services.gateway.api.info import InfoServicer
+from services.gateway.api.operations import OperationsServicer
 from services.gateway.api.people import PeopleServicer
 from services.gateway.api.readiness import ReadinessServicer
 from services.gateway.api.receiving import Receiver, UploadBounds
 from services.gateway.api.rest import LegacyServicer
 from services.gateway.background import begin_background_work
+from services.gateway.events.watchers import Watchers
 from services.gateway.events.webhook import Webhook
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.audited import Audit, audited
@@ -100,7 +107,9 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     env_file = EnvFile(settings.env_file)
     database = Database(env_file.root)
     access = open_access(settings, env_file, database)
-    audit = told(AuditFile(env_file, settings.audit_log).record, settings.webhook)
+    audit_file, watchers = AuditFile(env_file, settings.audit_log), Watchers()
+    audit = told(audit_file.record, watchers, settings.webhook)
+    books = AccessBooks(Tables(env_file, database).open, lambda: audit_file.path, audit)
     workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
     attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
     stages = Stages(detector, liveness, embedder)
@@ -113,6 +122,12 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     services: dict[str, Callable[[grpc.Server], None]] = {
         legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
         **_typed_services(workspaces, pipeline, counted, embedder),
+        "reco.gateway.v1.AccessService": partial(
+            access_pb2_grpc.add_AccessServiceServicer_to_server, AccessServicer(books)
+        ),
+        "reco.gateway.v1.EventsService": partial(
+            events_pb2_grpc.add_EventsServiceServicer_to_server, EventsServicer(watchers)
+        ),
         "reco.gateway.v1.ConsoleService": partial(
             console_pb2_grpc.add_ConsoleServiceServicer_to_server, ConsoleServicer()
         ),
@@ -131,26 +146,32 @@ def _typed_services(
     typed = GatewayServicer(workspaces, pipeline, counted)
     people, faces = PeopleServicer(workspaces, pipeline), FacesServicer(workspaces, pipeline)
     forms, info = FormServicer(faces, people), InfoServicer(workspaces, embedder)
+    operations = OperationsServicer(workspaces, pipeline.operations)
     return {
         "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
         "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
         "reco.gateway.v1.FacesService": partial(faces_pb2_grpc.add_FacesServiceServicer_to_server, faces),
         "reco.gateway.v1.FormService": partial(faces_pb2_grpc.add_FormServiceServicer_to_server, forms),
+        "reco.gateway.v1.OperationsService": partial(
+            operations_pb2_grpc.add_OperationsServiceServicer_to_server, operations
+        ),
         "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
     }
 
 
-def told(audit: Audit, webhook: Webhook | None) -> Audit:
-    """Writes events to the audit log, and has them told if there is a webhook, which begins to tell."""
-    if webhook is None:
-        return audit
-    threading.Thread(target=webhook.run, name="webhook", daemon=True).start()
+def told(audit: Audit, watchers: Watchers, webhook: Webhook | None) -> Audit:
+    """Writes events to the audit log, and has them told to who watches, and if there is a webhook to that, which begins to
+    tell."""
+    if webhook:
+        threading.Thread(target=webhook.run, name="webhook", daemon=True).start()
 
-    def both(event: Event) -> None:
+    def all_of_them(event: Event) -> None:
         audit(event)
-        webhook.tell(event)
+        watchers.tell(event)
+        if webhook:
+            webhook.tell(event)
 
-    return both
+    return all_of_them
 
 
 def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Access:

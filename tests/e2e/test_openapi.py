@@ -17,6 +17,7 @@ import pytest
 
 from deploy.local.demo import astronaut, jpeg
 from deploy.openapi.examples import EXAMPLES, PICTURE
+from tests.e2e.keys import access
 from tests.e2e.system import System
 
 PHOTOS = [jpeg(astronaut()), jpeg(cv2.flip(astronaut(), 1))]
@@ -30,6 +31,7 @@ class Documented:
 
     def __init__(self, system: System):
         self.system = system
+        self.key = access(system.folder, "new", "--name", "boss", "--role", "admin")
         self.asked: set[str] = set()
         self.document = json.loads(self._send("GET", "/openapi.json")[1])
         self.operations = {
@@ -52,9 +54,8 @@ class Documented:
         if query := example.get("query"):
             path = f"{path}?{urlencode({key: str(value).lower() for key, value in query.items()})}"
         body = {key: changes.get(key, value) for key, value in example["body"].items()} if "body" in example else None
-        text = (
-            json.dumps(body).replace(PICTURE, base64.b64encode(PHOTOS[name == "AddPhotos"]).decode()) if body else None
-        )
+        picture = base64.b64encode(PHOTOS[name == "AddPhotos"]).decode()
+        text = None if body is None else json.dumps(body).replace(PICTURE, picture)
         status, answer, content_type = self._send(verb.upper(), path, text)
         assert status == 200, answer
         ((documented, content),) = operation["responses"]["200"]["content"].items()
@@ -68,7 +69,7 @@ class Documented:
         return read
 
     def _send(self, method: str, path: str, body: str | None = None) -> tuple[int, bytes, str]:
-        headers = {"content-type": "application/json"} if body else {}
+        headers = {"x-api-key": self.key} | ({"content-type": "application/json"} if body else {})
         url = f"http://localhost:{self.system.port}{path}"
         request = urllib.request.Request(url, body.encode() if body else None, headers, method=method)
         try:
@@ -109,6 +110,10 @@ def test_every_example_is_answered_as_documented(documented: Documented):
     assert ask("GetPhoto", photo_id=photo) and ask("GetPhotoImage", photo_id=photo)
     assert ask("DeletePhoto", photo_id=photo) == {"person_deleted": False}
     assert ask("DeletePerson") == {"existed": True}
+    operation = ask("StartRebuild")["operation_id"]  # type: ignore[index]
+    assert ask("ListOperations") and ask("GetOperation", operation_id=operation)
+    ask("CancelOperation", operation_id=operation)
+    assert ask("CreateKey") and ask("ListKeys") and ask("RevokeKey") and ask("ListAuditEntries")
     assert set(documented.operations) - documented.asked == {"UploadImgs", "UploadDb", "Verify"}, (
         "whose answers test_contract.py has"
     )
@@ -118,6 +123,7 @@ def test_odd_requests_are_answered_as_documented(documented: Documented):
     """Made by schemathesis; `make fuzz` sends odder ones."""
     url = f"http://localhost:{documented.system.port}/openapi.json"
     command = [sys.executable, "-m", "schemathesis.cli", "run", url, "--checks", CHECKS, "--max-examples", "50"]
+    command += ["-H", f"x-api-key: {documented.key}"]
     command += ["--seed", "16", "--phases", "fuzzing", "--request-timeout", "30", "--generation-database", "none"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]

@@ -7,8 +7,9 @@ from google.protobuf import descriptor_pb2
 
 from tests.load.run import ENROLMENTS, HERE, ROOT
 
-#: Methods that are loaded over REST, where clients are, or not at all: readiness is looked up once a second at most.
-OVER_REST = {"LegacyService", "FormService", "ReadinessService"}
+#: Methods that are loaded over REST, where clients are, or not at all: readiness is looked up once a second at most, and
+#: administrators ask now and then.
+OVER_REST = {"LegacyService", "FormService", "ReadinessService", "OperationsService", "AccessService", "EventsService"}
 
 
 def configurations() -> dict[str, dict]:

@@ -121,6 +121,35 @@ def entries(path: Path) -> Iterator[Entry]:
             yield entry
 
 
+def latest(path: Path, before: int | None, most: int) -> tuple[list[Entry], int]:
+    """The last entries of the file, or of its first bytes, the latest first; what they follow from is not checked.
+
+    Args:
+        before: so many bytes of it; None for all.
+        most: entries.
+
+    Returns:
+        Them, and the byte at which the earliest of them begins. No file has no entries.
+    """
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            end = size if before is None else min(before, size)
+            start = max(0, end - (most + 1) * MAX_LINE)
+            file.seek(start)
+            lines = file.read(end - start).splitlines(keepends=True)
+    except FileNotFoundError:
+        return [], 0
+    taken = lines[-most:] if start == 0 or len(lines) > most else lines[1:]
+    begin = end - sum(map(len, taken))
+    return [_unchecked(line) for line in reversed(taken)], begin
+
+
+def _unchecked(line: bytes) -> Entry:
+    entry = _read(0, line, START)
+    return entry if entry.event is None else Entry(0, entry.time, entry.event, entry.hash)
+
+
 def _read(number: int, line: bytes, previous: str) -> Entry:
     try:
         fields = json.loads(line)

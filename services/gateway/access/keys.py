@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, func, insert, inspect, select, update
 
 from services.common.database import reading, writing
-from services.common.errors import InvalidRequest
+from services.common.errors import InvalidRequest, RecoError
 from services.gateway.access.roles import Role
 
 #: What all keys begin with, so that one that got into a text or a repository is recognised as what it is.
@@ -37,6 +37,13 @@ class KeyRefused(InvalidRequest):
     """A key cannot be made or revoked so; the message says what fits."""
 
     reason = "KEY_REFUSED"
+
+
+class KeyNeeded(RecoError):
+    """Only who has a key may do that."""
+
+    status = "PERMISSION_DENIED"
+    reason = "KEY_NEEDED"
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,8 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
     def GetInfo(self, request: pb.GetInfoRequest, context: grpc.ServicerContext) -> pb.GetInfoResponse:
         workspace = self._workspaces.open()
         env = workspace.env
-        models = self._embedder.describe(Measure(workspace.models.answering, env.sim_func))
+        used = workspace.models
+        models = self._embedder.describe(Measure(used.answering, env.sim_func))
         return pb.GetInfoResponse(
             version=VERSION,
             models=map(_model, models),
@@ -47,6 +48,7 @@ class InfoServicer(info_pb2_grpc.InfoServiceServicer):
                 max_grpc_bytes=MAX_GRPC_BYTES,
                 max_page_size=MAX_PAGE_SIZE,
             ),
+            next_models=used.wanted if used.are_changing else (),
         )
 
 

@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 from hashlib import blake2b
 
 from services.gateway.errors import InvalidField
@@ -17,13 +17,23 @@ MAX_TOKEN = 4096
 MAX_NUMBER = (1 << 63) - 1
 
 
-def write_token(position: Position, wanted: PeopleFilter | ConflictFilter) -> str:
+@dataclass(frozen=True)
+class AuditFilter:
+    """Of the audit log all entries, from its end on."""
+
+    order: Order = Order.TIME
+
+
+Wanted = PeopleFilter | ConflictFilter | AuditFilter
+
+
+def write_token(position: Position, wanted: Wanted) -> str:
     """The token of the page that begins behind a place in a list."""
     content = json.dumps([_digest(wanted), *position], ensure_ascii=False)
     return base64.urlsafe_b64encode(content.encode()).decode()
 
 
-def read_token(field: str, token: str, wanted: PeopleFilter | ConflictFilter) -> Position | None:
+def read_token(field: str, token: str, wanted: Wanted) -> Position | None:
     """The place behind which a page begins; None for the first one, which has no token.
 
     Raises:
@@ -46,5 +56,5 @@ def _is_number(value: object) -> bool:
     return type(value) is int and 0 <= value <= MAX_NUMBER
 
 
-def _digest(wanted: PeopleFilter | ConflictFilter) -> str:
-    return blake2b(json.dumps(astuple(wanted)).encode(), digest_size=8).hexdigest()
+def _digest(wanted: Wanted) -> str:
+    return blake2b(json.dumps(astuple(wanted), default=str).encode(), digest_size=8).hexdigest()

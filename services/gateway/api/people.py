@@ -161,7 +161,8 @@ def _moment(field: str, time: Timestamp) -> int:
     return moment
 
 
-def _time(moment: int) -> Timestamp | None:
+def from_moment(moment: int) -> Timestamp | None:
+    """Microseconds since 1970; None for 0, where it is not known."""
     return Timestamp(seconds=moment // 1_000_000, nanos=moment % 1_000_000 * 1000) if moment else None
 
 
@@ -176,8 +177,8 @@ def from_profile(profile: Profile) -> pb.Person:
         display_name=profile.display_name,
         external_id=profile.external_id,
         labels=profile.labels,
-        create_time=_time(profile.created_at),
-        update_time=_time(profile.updated_at),
+        create_time=from_moment(profile.created_at),
+        update_time=from_moment(profile.updated_at),
     )
 
 
@@ -212,7 +213,7 @@ def _photo(facts: PhotoFacts) -> pb.EnrolledPhoto:
         photo_id=facts.name.removesuffix(PNG),
         quality=from_quality(facts.quality),
         source=SOURCES[facts.source],
-        create_time=_time(facts.created_at),
+        create_time=from_moment(facts.created_at),
     )
 
 

@@ -18,6 +18,7 @@ from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.stages.types import Limit
 from services.gateway.storage.profiles import PeopleFilter, PhotoFacts, Position, Profile
 from services.gateway.storage.types import Workspace
+from services.gateway.storage.work import Operation
 
 
 class Uploads(Protocol):
@@ -94,6 +95,18 @@ class Reads(Protocol):
     ) -> IdentifiedFaces: ...
 
     def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict: ...
+
+
+class RunsOperations(Protocol):
+    """What Operations does for clients."""
+
+    def all(self, workspace: Workspace) -> Sequence[Operation]: ...
+
+    def get(self, workspace: Workspace, operation_id: str) -> Operation: ...
+
+    def rebuild(self, workspace: Workspace) -> Operation: ...
+
+    def cancel(self, workspace: Workspace, operation_id: str) -> Operation: ...
 
 
 @dataclass(frozen=True)

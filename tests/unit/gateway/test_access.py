@@ -140,6 +140,10 @@ MAY_BY_METHOD = {
     ("GET", "/v1/people:conflicts"): {Role.ADMIN},
     ("POST", "/v1/people/RECO_ID_1:merge"): {Role.ADMIN},
     ("POST", "/v1/people/RECO_ID_1"): {Role.ADMIN},
+    ("GET", "/v1/operations"): {Role.ADMIN},
+    ("POST", "/v1/keys"): {Role.ADMIN},
+    ("GET", "/v1/audit"): {Role.ADMIN},
+    ("POST", "/reco.gateway.v1.EventsService/WatchEvents"): {Role.ADMIN},
     ("get", "/v1/people"): {Role.ADMIN},
 }
 

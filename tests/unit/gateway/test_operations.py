@@ -4,10 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from reco.gateway.v1 import info_pb2
+from reco.gateway.v1 import operations_pb2 as pb
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
 from services.common.errors import DatabaseUnavailable, ModelUnavailable
+from services.gateway.api.operations import OperationsServicer
 from services.gateway.errors import OperationNeeded, OperationUnknown
 from services.gateway.pipeline.verify import VerificationOutcome
 from services.gateway.storage.operations import KEPT, SqlOperations
@@ -15,7 +18,8 @@ from services.gateway.storage.work import OperationKind, OperationState
 from tests.fake_operations import FakeOperations
 from tests.fakes import Killed, Steps, fake_photo
 from tests.operations_contract import Open, OperationsContract
-from tests.unit.gateway.fake_gateway import FakeGateway
+from tests.unit.gateway.fake_gateway import CONTEXT, FakeGateway
+from tests.unit.gateway.people_requests import refusal
 
 ANN, BOB = fake_photo("ann"), fake_photo("bob")
 
@@ -199,3 +203,29 @@ def test_a_rebuild_can_be_cancelled(gateway: FakeGateway):
     assert not gateway.pipeline.operations.advance(gateway.workspace, "us")
     with pytest.raises(OperationUnknown):
         gateway.pipeline.operations.get(gateway.workspace, "1")
+
+
+def test_operations_by_the_typed_api(two: FakeGateway):
+    api = OperationsServicer(two.workspaces, two.pipeline.operations)
+    two.pipeline.operations.follow_models(two.workspace)
+    (running,) = api.ListOperations(pb.ListOperationsRequest(), CONTEXT).operations
+    assert (running.kind, running.state) == (pb.Operation.KIND_REEMBED, pb.Operation.STATE_RUNNING)
+    assert (running.models, running.total_people, running.started_by) == (["ArcFace"], 2, "settings")
+    assert not running.HasField("end_time")
+    cancel = pb.CancelOperationRequest(operation_id=running.operation_id)
+    assert refusal(lambda: api.CancelOperation(cancel, CONTEXT)) == ("FAILED_PRECONDITION", "OPERATION_NEEDED", [])
+    rebuild = api.StartRebuild(pb.StartRebuildRequest(), CONTEXT)
+    assert api.StartRebuild(pb.StartRebuildRequest(), CONTEXT) == rebuild
+    run(two)
+    ended = api.GetOperation(pb.GetOperationRequest(operation_id=rebuild.operation_id), CONTEXT)
+    assert (ended.state, ended.done_people) == (pb.Operation.STATE_SUCCEEDED, 2) and ended.HasField("end_time")
+    unknown = pb.GetOperationRequest(operation_id="x")
+    assert refusal(lambda: api.GetOperation(unknown, CONTEXT)) == ("NOT_FOUND", "OPERATION_UNKNOWN", [])
+
+
+def test_info_tells_which_models_come(two: FakeGateway):
+    info = two.info_api.GetInfo(info_pb2.GetInfoRequest(), CONTEXT)
+    assert ([one.name for one in info.models], info.next_models) == (["Dlib"], ["ArcFace"])
+    run(two)
+    info = two.info_api.GetInfo(info_pb2.GetInfoRequest(), CONTEXT)
+    assert ([one.name for one in info.models], info.next_models) == (["ArcFace"], [])
