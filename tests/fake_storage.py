@@ -16,6 +16,7 @@ from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.profiles import Details
 from services.gateway.storage.types import (
     STRIPES,
+    Commitment,
     Erased,
     FacePhoto,
     JournalEntry,
@@ -93,6 +94,11 @@ class FakeRecords:
         if entry:
             self.entries[entry.enrollment_id] = entry
         return record
+
+    def commit_all(self, commitments: Sequence[Commitment]) -> None:
+        self._steps.reach("records.commit_all")
+        for one in commitments:
+            self.commit(one.record, one.entry, one.details)
 
     def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
         self._steps.reach("records.erase")

@@ -135,7 +135,8 @@ def fake_photo(*faces: FakeFace | str, score: float = 9.0, factor: int = 1) -> b
 
 def _read(image: bytes) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(image[image.find(b"{") :])  # after what any format begins with
+        text = image[image.find(b"{") :].decode("latin-1")  # after what any format begins with, and before how it ends
+        content: dict[str, Any] = json.JSONDecoder().raw_decode(text)[0]
     except ValueError as err:
         raise InvalidImage("this is no fake photo") from err
     return content
@@ -259,6 +260,14 @@ class FakeEmbedder:
                 templates += tuple(one for one in others if one.model not in models)
             stored[photo.photo_id] = FakeStored(photo.augmented, templates)
         self.stored[person_id] = stored
+
+    def templates_of(self, models: Sequence[str], person_ids: Sequence[str]) -> stages.PhotoTemplates:
+        self._steps.reach("embedder.templates_of")
+        return {
+            (person_id, name): tuple(one for one in photo.templates if one.model in models)
+            for person_id in person_ids
+            for name, photo in self.stored.get(person_id, {}).items()
+        }
 
     def drop_others(self, models: Sequence[str]) -> None:
         self._steps.reach("embedder.drop_others")

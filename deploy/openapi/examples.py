@@ -5,6 +5,9 @@ from typing import Any
 #: Stands for the base64 of a picture: real ones are long.
 PICTURE = "<base64 of a JPEG file>"
 
+#: The same of a face as it is kept.
+FACE = "<base64 of a PNG file>"
+
 _PERSON = {"person_id": "RECO_ID_000023"}
 _OPERATION = {"operation_id": "0642a1fb0c2d11-9f3c07aa"}
 _PHOTO = {**_PERSON, "photo_id": "4f1c2ab09d3e-001"}
@@ -34,6 +37,17 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "CompareFaces": {"body": {"image": PICTURE, "other_image": PICTURE}},
     "IdentifyFaces": {"body": {"image": PICTURE, "top_k": 3, "labels": ["staff"]}},
     "VerifyFace": {"path": _PERSON, "body": {"image": PICTURE, "skip_liveness": True}},
+    "ExportPeople": {"query": {"include_templates": True}},
+    "ImportPeople": {
+        "body": {
+            "people": [
+                {
+                    "person": {"person_id": "RECO_ID_000025", "display_name": "Eve Lee"},
+                    "photos": [{"photo_id": "4f1c2ab09d3e-001", "image": FACE}],
+                }
+            ]
+        }
+    },
     "ListOperations": {},
     "StartRebuild": {"body": {}},
     "GetOperation": {"path": _OPERATION},

@@ -96,6 +96,16 @@ class Embedder:
         self._indexes.erase()  # also where they are gone already: the last time may have been interrupted
         return photos
 
+    def stored(self, person_ids: Sequence[str], models: Sequence[str]) -> dict[tuple[str, str], tuple[Template, ...]]:
+        """What is stored of people: (person id, photo id) → templates of the models as they are now."""
+        found: dict[tuple[str, str], tuple[Template, ...]] = {}
+        for recogniser in self._get(models):
+            for person_id, templates in self._gallery.templates_of_all(person_ids, _key(recogniser)).items():
+                for photo_id, vector in zip(templates.photo_ids, templates.vectors, strict=True):
+                    template = Template(recogniser.name, recogniser.version, vector)
+                    found[person_id, photo_id] = (*found.get((person_id, photo_id), ()), template)
+        return found
+
     def find_unenrolled(self, person_ids: Sequence[str], models: Sequence[str]) -> list[str]:
         """Those who have no photos here, or lack a template of one of the models as it is now."""
         return self._gallery.unenrolled(person_ids, [_key(recogniser) for recogniser in self._get(models)])

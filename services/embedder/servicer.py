@@ -42,6 +42,7 @@ MAX_PEOPLE = 10_000
 MAX_COMPARED = 64
 MAX_TOP = 100
 MAX_SIMILAR = 100
+MAX_LISTED = 1000
 #: What a rate may lose as a float32.
 FLOAT_ROUNDING = 1e-6
 
@@ -132,6 +133,18 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         ]
         return pb.FindSimilarPeopleResponse(pairs=pairs)
 
+    def ListTemplates(
+        self, request: pb.ListTemplatesRequest, context: grpc.ServicerContext
+    ) -> pb.ListTemplatesResponse:
+        people = _limited("person_ids", request.person_ids, MAX_LISTED)
+        photos = [
+            pb.ListTemplatesResponse.PhotoTemplates(
+                person_id=person_id, photo_id=photo_id, templates=map(_from_template, templates)
+            )
+            for (person_id, photo_id), templates in self._embedder.stored(people, request.models).items()
+        ]
+        return pb.ListTemplatesResponse(photos=photos)
+
     def DropTemplates(
         self, request: pb.DropTemplatesRequest, context: grpc.ServicerContext
     ) -> pb.DropTemplatesResponse:
@@ -212,8 +225,11 @@ def _limited(field: str, values: Sequence[Item], most: int) -> Sequence[Item]:
 
 
 def _from_templates(templates: Sequence[Template]) -> pb.EmbedFacesResponse.FaceTemplates:
-    protos = [pb.Template(model=one.model, model_version=one.version, vector=one.vector) for one in templates]
-    return pb.EmbedFacesResponse.FaceTemplates(templates=protos)
+    return pb.EmbedFacesResponse.FaceTemplates(templates=map(_from_template, templates))
+
+
+def _from_template(template: Template) -> pb.Template:
+    return pb.Template(model=template.model, model_version=template.version, vector=template.vector)
 
 
 def _from_facts(facts: ModelFacts) -> pb.DescribeModelsResponse.Model:

@@ -18,6 +18,7 @@ from reco.gateway.v1 import (
     operations_pb2_grpc,
     people_pb2_grpc,
     readiness_pb2_grpc,
+    transfer_pb2_grpc,
 )
 
 from services.common.database import Database
@@ -47,6 +48,7 @@ from services.gateway.api.people import PeopleServicer
 from services.gateway.api.readiness import ReadinessServicer
 from services.gateway.api.receiving import Receiver, UploadBounds
 from services.gateway.api.rest import LegacyServicer
+from services.gateway.api.transfer import TransferServicer
 from services.gateway.background import begin_background_work
 from services.gateway.events.watchers import Watchers
 from services.gateway.events.webhook import Webhook
@@ -66,6 +68,7 @@ from services.gateway.pipeline.registrar import Registrar
 from services.gateway.pipeline.retention import Retention
 from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.pipeline.similar import Searcher
+from services.gateway.pipeline.transfer import Transfers
 from services.gateway.pipeline.upkeep import Rebuilder
 from services.gateway.pipeline.upload import Uploader
 from services.gateway.pipeline.verify import Verifier
@@ -147,6 +150,7 @@ def _typed_services(
     people, faces = PeopleServicer(workspaces, pipeline), FacesServicer(workspaces, pipeline)
     forms, info = FormServicer(faces, people), InfoServicer(workspaces, embedder)
     operations = OperationsServicer(workspaces, pipeline.operations)
+    transfers = TransferServicer(workspaces, pipeline.transfers)
     return {
         "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
         "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
@@ -155,6 +159,7 @@ def _typed_services(
         "reco.gateway.v1.OperationsService": partial(
             operations_pb2_grpc.add_OperationsServiceServicer_to_server, operations
         ),
+        "reco.gateway.v1.TransferService": partial(transfer_pb2_grpc.add_TransferServiceServicer_to_server, transfers),
         "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
     }
 
@@ -216,6 +221,7 @@ def build_pipeline(
         duplicates=Duplicates(embedder, drafter, reconciler),
         verifier=Verifier(stages, people, executor, attempts, uses, fused),
         faces=FaceReader(stages, people, executor, attempts, uses),
+        transfers=Transfers(embedder, drafter, reconciler, executor),
         operations=operations,
         rebuilder=Rebuilder(operations),
         reconciler=reconciler,

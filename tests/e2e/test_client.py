@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import pytest
 
 from deploy.local.demo import astronaut, jpeg
 from reco_client import Client, Conflict, NotAllowed, NotFound, Retries, Unavailable
+from reco_client.archive import ArchiveWriter
+from tests.e2e.keys import access
 from tests.e2e.system import System
 from tests.machine import ROOT
 from tests.mariadb import MariaDB
@@ -295,3 +297,95 @@ def test_the_wheel_builds_and_runs_by_itself(tmp_path: Path):
     assert shown.startswith(str(tmp_path)) and shown.endswith("True\n")
     shown = subprocess.check_output([tmp_path / "venv" / "bin" / "reco", "--help"], env=environment, text=True)
     assert "enroll" in shown
+
+
+# Administrators
+
+
+def test_everybody_moves_in_an_archive(
+    system: System, client: Client, line: Line, portrait: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+):
+    client.create_person("Ann McLee", [portrait], person_id="RECO_ID_1", labels=["staff"], external_id="7")
+    client.create_person("Bob", [cv2.flip(cv2.imread(str(portrait)), 1)[:, :, ::-1]], person_id="RECO_ID_2")
+    secret, archive = tmp_path / "passphrase", tmp_path / "people.tar"
+    secret.write_text("correct horse\n")
+    assert line.run("export", archive) == (2, "")  # nobody is there to be asked for a passphrase
+    assert line.ask("export", archive, "--passphrase-file", secret)[1]["people"] == 2
+    assert b"RECO_ID_1" not in archive.read_bytes()
+    with System(tmp_path_factory.mktemp("other"), SCORE_TOL="1.000", NUM_AUG="0") as other:
+        there = Line(f"http://localhost:{other.port}")
+        assert there.run("import", archive) == (2, "")
+        status, report = there.ask("import", archive, "--passphrase-file", secret)
+        assert (status, report) == (0, {"imported": 2, "refusals": []})
+        assert there.ask("import", archive, "--passphrase-file", secret)[1] == {"unchanged": 2, "refusals": []}
+        with Client(f"http://localhost:{other.port}", key="") as theirs:
+            came, were = list(theirs.list_people()), list(client.list_people())
+            assert [(one.person_id, one.display_name, one.labels, one.create_time) for one in came] == [
+                (one.person_id, one.display_name, one.labels, one.create_time) for one in were
+            ]
+            assert theirs.list_photos("RECO_ID_1") == client.list_photos("RECO_ID_1")
+            (photo,) = client.list_photos("RECO_ID_1")
+            assert theirs.photo_image("RECO_ID_1", photo.photo_id) == client.photo_image("RECO_ID_1", photo.photo_id)
+            assert theirs.verify("RECO_ID_1", portrait, skip_liveness=True).person
+            theirs.delete_person("RECO_ID_1")
+            theirs.create_person("Eve", [portrait], person_id="RECO_ID_1")
+        status, printed = there.run("import", archive, "--passphrase-file", secret)
+        assert status == 1 and "RECO_ID_1: person_id: another person has it" in printed
+
+
+def test_an_import_that_is_killed_goes_on(client: Client, line: Line, portrait: Path, tmp_path: Path):
+    client.create_person("Ann McLee", [portrait], person_id="RECO_ID_1")
+    (page,) = client.export_people()
+    archive = tmp_path / "people.tar"
+    with ArchiveWriter(archive) as writer:
+        for number in range(40):
+            page[0]["person"]["person_id"] = f"RECO_ID_{number + 100}"
+            writer.add(page)
+    command = [*MODULE, "import", str(archive)]
+    notes = tmp_path / ".people.tar.imported"
+    with subprocess.Popen(command, env=line.environment, cwd="/", stdout=subprocess.PIPE) as importing:
+        while not notes.exists():
+            time.sleep(0.01)
+        importing.send_signal(signal.SIGKILL)
+    pages = json.loads(notes.read_text())["pages"]
+    assert 0 < pages < 40
+    status, report = line.ask("import", archive)
+    assert status == 0 and report.get("imported", 0) + report.get("unchanged", 0) == 40 - pages
+    assert len(list(client.list_people())) == 41 and not notes.exists()
+
+
+def test_operations_and_the_audit_log(client: Client, line: Line, portrait: Path):
+    client.create_person("Ann McLee", [portrait], person_id="RECO_ID_1")
+    status, begun = line.ask("operations", "rebuild")
+    assert (status, begun["kind"]) == (0, "KIND_REBUILD")
+    while client.get_operation(begun["operation_id"]).state == "STATE_RUNNING":
+        time.sleep(0.1)
+    assert line.ask("operations", "list")[1][0]["state"] == "STATE_SUCCEEDED"
+    assert line.ask("operations", "cancel", begun["operation_id"])[1]["state"] == "STATE_SUCCEEDED"
+    assert "rebuild by MobileFaceNet" in line.run("operations", "list")[1]
+    assert any(one["action"] == "enroll" for one in line.ask("audit", "--limit", 5)[1])
+    assert "enroll" in line.run("audit")[1]
+
+
+def test_keys_are_made_where_there_is_one(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("keys")
+    with System(folder, SCORE_TOL="1.000", NUM_AUG="0") as other:
+        nobody = Line(f"http://localhost:{other.port}")
+        assert nobody.run("keys", "make", "door", "--role", "verify")[0] == 3
+        boss = Line(nobody.environment["RECO_URL"], access(folder, "new", "--name", "boss", "--role", "admin"))
+        made = eventually(lambda: boss.ask("keys", "make", "door", "--role", "verify", "--lifetime", "90d"))
+        door = Line(nobody.environment["RECO_URL"], made["secret"])
+        assert eventually(lambda: door.ask("info"))
+        assert door.run("keys", "list")[0] == 3
+        assert [one["name"] for one in boss.ask("keys", "list")[1]] == ["boss", "door"]
+        assert boss.run("keys", "revoke", "door") == (0, "door is revoked\n")
+        assert "revoked" in boss.run("keys", "list")[1]
+
+
+def eventually(ask: Callable[[], tuple[int, Any]]) -> Any:
+    """What is answered once the key is known, which takes a second."""
+    until = time.monotonic() + 20
+    while (answer := ask())[0] != 0:
+        assert time.monotonic() < until, answer
+        time.sleep(0.2)
+    return answer[1]

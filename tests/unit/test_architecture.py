@@ -31,6 +31,7 @@ ADAPTERS = (
     "services/gateway/api/problems.py",
     "services/gateway/api/readiness.py",
     "services/gateway/api/rest.py",
+    "services/gateway/api/transfer.py",
     "services/gateway/stages/channels.py",
     "services/gateway/stages/clients.py",
     "services/gateway/stages/health.py",

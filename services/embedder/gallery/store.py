@@ -138,6 +138,16 @@ class Gallery:
         with self.transaction(reading) as connection:
             return self._templates(connection.execute(query.order_by(templates.c.photo_id)).all(), person_id, model)
 
+    def templates_of_all(self, person_ids: Sequence[str], model: str) -> dict[str, Templates]:
+        """The templates that these people have of one model (key), by person; of who has none, nothing."""
+        found: dict[str, Templates] = {}
+        with self.transaction(reading) as connection:
+            for some in pieces(person_ids):
+                rows = connection.execute(_all_of(model).where(templates.c.person_id.in_(some)))
+                for person_id, group in groupby(rows, attrgetter("person_id")):
+                    found[person_id] = self._templates(list(group), person_id, model)
+        return found
+
     def changes_since(self, number: int, model: str) -> Iterator[dict[str, Templates]]:
         """What the people changed after revision `number` have of a model (key) now, in batches.
 

@@ -24,7 +24,14 @@ class AuditFilter:
     order: Order = Order.TIME
 
 
-Wanted = PeopleFilter | ConflictFilter | AuditFilter
+@dataclass(frozen=True)
+class ExportFilter:
+    """All people with their photos, by rows and names of photos."""
+
+    order: Order = Order.NAME
+
+
+Wanted = PeopleFilter | ConflictFilter | AuditFilter | ExportFilter
 
 
 def write_token(position: Position, wanted: Wanted) -> str:

@@ -37,6 +37,8 @@ MAX_FILTER = 255
 #: The end of the year 9999, in microseconds since 1970: no later moment can be written in JSON.
 LAST_MOMENT = 253_402_300_799_999_999
 
+COMPONENTS = results_pb2.Quality.Components.DESCRIPTOR.fields
+
 CHANGEABLE = ("display_name", "external_id", "labels")
 
 OUTCOMES = {
@@ -103,10 +105,10 @@ class PeopleServicer(people_pb2_grpc.PeopleServiceServicer):
 
     def ListPhotos(self, request: pb.ListPhotosRequest, context: grpc.ServicerContext) -> pb.ListPhotosResponse:
         photos = self._pipeline.directory.photos(self._workspaces.open(), request.person_id)
-        return pb.ListPhotosResponse(photos=map(_photo, photos))
+        return pb.ListPhotosResponse(photos=map(from_facts, photos))
 
     def GetPhoto(self, request: pb.GetPhotoRequest, context: grpc.ServicerContext) -> pb.EnrolledPhoto:
-        return _photo(self._pipeline.directory.photo(self._workspaces.open(), request.person_id, request.photo_id))
+        return from_facts(self._pipeline.directory.photo(self._workspaces.open(), request.person_id, request.photo_id))
 
     def GetPhotoImage(self, request: pb.GetPhotoImageRequest, context: grpc.ServicerContext) -> httpbody_pb2.HttpBody:
         png = self._pipeline.directory.image(self._workspaces.open(), request.person_id, request.photo_id)
@@ -148,13 +150,13 @@ def _filter(request: pb.ListPeopleRequest) -> PeopleFilter:
         name_prefix=" ".join(request.name_prefix.split()),
         label=request.label.strip(),
         external_id=request.external_id.strip(),
-        created_from=_moment("created_after", request.created_after),
-        created_before=_moment("created_before", request.created_before),
+        created_from=to_moment("created_after", request.created_after),
+        created_before=to_moment("created_before", request.created_before),
     )
 
 
-def _moment(field: str, time: Timestamp) -> int:
-    """Microseconds since 1970; 0 where it is not given."""
+def to_moment(field: str, time: Timestamp) -> int:
+    """Microseconds since 1970; 0 where it is not given. Raises InvalidField."""
     moment = time.seconds * 1_000_000 + time.nanos // 1000
     if not 0 <= moment <= LAST_MOMENT:
         raise InvalidField(field, "a time from 1970 to 9999 is wanted")
@@ -203,18 +205,30 @@ def _report(report: PhotoReport) -> pb.PhotoReport:
     return pb.PhotoReport(
         name=report.name,
         outcome=OUTCOMES[report.outcome],
-        photo=_photo(report.facts) if report.facts else None,
+        photo=from_facts(report.facts) if report.facts else None,
         quality=from_quality(report.quality),
     )
 
 
-def _photo(facts: PhotoFacts) -> pb.EnrolledPhoto:
+def from_facts(facts: PhotoFacts) -> pb.EnrolledPhoto:
+    """What is known of a photo as a message."""
     return pb.EnrolledPhoto(
         photo_id=facts.name.removesuffix(PNG),
         quality=from_quality(facts.quality),
         source=SOURCES[facts.source],
         create_time=from_moment(facts.created_at),
     )
+
+
+def to_facts(field: str, proto: pb.EnrolledPhoto) -> PhotoFacts:
+    """What a message says of a photo, but for its name. Raises InvalidField."""
+    sources = {value: source for source, value in SOURCES.items()}
+    quality = None
+    if proto.HasField("quality"):
+        components = {one.name: getattr(proto.quality.components, one.name) for one in COMPONENTS}
+        quality = PhotoQuality(proto.quality.score, components)
+    source = sources.get(proto.source, Source.UNKNOWN)
+    return PhotoFacts("", source, to_moment(f"{field}.create_time", proto.create_time), quality)
 
 
 def from_quality(quality: PhotoQuality | None) -> results_pb2.Quality | None:

@@ -11,12 +11,25 @@ from services.gateway.access.keys import RETENTION
 from services.gateway.pipeline.enroll import EnrollmentResult
 from services.gateway.pipeline.examine import PhotoReport
 from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFaces, IdentifyOptions
-from services.gateway.pipeline.pipeline import Enrolls, Merges, Pipeline, Reads, Registers, Shows, Uploads, Verifies
+from services.gateway.pipeline.pipeline import (
+    Enrolls,
+    Merges,
+    MovesPeople,
+    Pipeline,
+    Reads,
+    Registers,
+    Shows,
+    Uploads,
+    Verifies,
+)
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
+from services.gateway.pipeline.transfer import ExportPage, Imported, ImportOutcome, KeptPerson
 from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import Workspace, split_upload_id
+
+IMPORTED = {ImportOutcome.IMPORTED: "created", ImportOutcome.ADDED: "added"}
 
 #: Writes an event to the audit log.
 Audit = Callable[[Event], None]
@@ -33,6 +46,7 @@ def audited(pipeline: Pipeline, audit: Audit) -> Pipeline:
         directory=AuditedDirectory(pipeline.directory, audit),
         duplicates=AuditedDuplicates(pipeline.duplicates, audit),
         faces=AuditedFaces(pipeline.faces, audit),
+        transfers=AuditedTransfers(pipeline.transfers, audit),
     )
 
 
@@ -196,6 +210,30 @@ class AuditedDuplicates:
             merged = self._duplicates.merge(workspace, person_id, other_id)
             ended.outcome = erased.outcome = "merged"
             return merged
+
+
+class AuditedTransfers:
+    """Reads people for another installation, and enrolls those of another: each of them."""
+
+    def __init__(self, transfers: MovesPeople, audit: Audit):
+        self._audit = audit
+        self._transfers = transfers
+
+    def read(self, workspace: Workspace, after: tuple[str, int] | None, templates: bool) -> ExportPage:
+        """See Transfers."""
+        with _audited(self._audit, "export", "") as ended:
+            page = self._transfers.read(workspace, after, templates)
+            ended.outcome = f"{len(page.people)} people"
+            return page
+
+    def write(self, workspace: Workspace, people: Sequence[KeptPerson]) -> list[Imported]:
+        """See Transfers; whom a failure leaves enrolled is told when they come again."""
+        done = self._transfers.write(workspace, people)
+        for one in done:
+            if outcome := IMPORTED.get(one.outcome):
+                with _audited(self._audit, "enroll", one.person_id) as ended:
+                    ended.outcome = outcome
+        return done
 
 
 @dataclass

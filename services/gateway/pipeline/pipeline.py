@@ -12,6 +12,7 @@ from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFa
 from services.gateway.pipeline.operations.runner import Operations
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
+from services.gateway.pipeline.transfer import ExportPage, Imported, KeptPerson
 from services.gateway.pipeline.upkeep import Rebuilder
 from services.gateway.pipeline.upload import NamedPhoto, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
@@ -97,6 +98,14 @@ class Reads(Protocol):
     def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict: ...
 
 
+class MovesPeople(Protocol):
+    """What Transfers does."""
+
+    def read(self, workspace: Workspace, after: tuple[str, int] | None, templates: bool) -> ExportPage: ...
+
+    def write(self, workspace: Workspace, people: Sequence[KeptPerson]) -> list[Imported]: ...
+
+
 class RunsOperations(Protocol):
     """What Operations does for clients."""
 
@@ -120,6 +129,7 @@ class Pipeline:
     directory: Shows
     duplicates: Merges
     faces: Reads
+    transfers: MovesPeople
     operations: Operations
     rebuilder: Rebuilder
     reconciler: Reconciler

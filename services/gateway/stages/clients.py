@@ -30,6 +30,7 @@ from services.gateway.stages.types import (
     Measure,
     PersonMatch,
     PhotoQuality,
+    PhotoTemplates,
     RecogniserFacts,
 )
 
@@ -220,6 +221,13 @@ class EmbedderClient:
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         answer = ask(self._stub.RebuildIndex, embedder_pb2.RebuildIndexRequest(models=models))
         return [index.model for index in answer.indexes]
+
+    def templates_of(self, models: Sequence[str], person_ids: Sequence[str]) -> PhotoTemplates:
+        request = embedder_pb2.ListTemplatesRequest(person_ids=person_ids, models=models)
+        return {
+            (photo.person_id, photo.photo_id): tuple(map(_to_template, photo.templates))
+            for photo in ask(self._stub.ListTemplates, request).photos
+        }
 
     def drop_others(self, models: Sequence[str]) -> None:
         ask(self._stub.DropTemplates, embedder_pb2.DropTemplatesRequest(keep_models=models))

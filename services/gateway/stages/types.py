@@ -68,6 +68,10 @@ class FaceTemplate:
     vector: tuple[float, ...] = field(repr=False)
 
 
+#: (person id, photo id) → templates.
+PhotoTemplates = dict[tuple[str, str], tuple[FaceTemplate, ...]]
+
+
 @dataclass(frozen=True)
 class EnrollmentPhoto:
     """A photo to be enrolled; its templates where they are known already, else they are made from the crop."""
@@ -272,6 +276,9 @@ class EmbedderStage(Protocol):
 
     def rebuild_index(self, models: Sequence[str]) -> list[str]:
         """Builds the search indexes now; returns the models that have one."""
+
+    def templates_of(self, models: Sequence[str], person_ids: Sequence[str]) -> PhotoTemplates:
+        """What is stored of people (at most 1000) by these models."""
 
     def drop_others(self, models: Sequence[str]) -> None:
         """Deletes all templates of models of other names. Idempotent."""

@@ -62,12 +62,16 @@ class PhotoFolders:
         """Writes photos for a person's folder where nobody reads them yet, safe from a power cut; raises OSError."""
         staging = self._folder / STAGING / enrollment_id
         staging.parent.mkdir(FOLDER_MODE, exist_ok=True)
-        for path in (staging, staging / FACES, staging / AUGMENTED):
-            path.mkdir(FOLDER_MODE)
+        staging.mkdir(FOLDER_MODE)
+        parts = set[Path]()
         for photo in photos:
             sealed = self._keyring.seal(_put_landmarks(photo), "photo", folder, photo.name)
-            write_synced(self._photo_path(staging, photo.name, photo.augmented), sealed)
-        for path in (staging / FACES, staging / AUGMENTED, staging, staging.parent):
+            path = self._photo_path(staging, photo.name, photo.augmented)
+            if path.parent not in parts:
+                path.parent.mkdir(FOLDER_MODE)
+                parts.add(path.parent)
+            write_synced(path, sealed)
+        for path in (*sorted(parts), staging, staging.parent):
             _sync_folder(path)
 
     def publish(self, enrollment_id: str, folder: str) -> None:
@@ -76,9 +80,10 @@ class PhotoFolders:
         person.mkdir(FOLDER_MODE, exist_ok=True)
         for part in (FACES, AUGMENTED):
             (person / part).mkdir(FOLDER_MODE, exist_ok=True)
-            for path in (staging / part).glob("*.png"):
-                path.replace(person / part / path.name)
-            _sync_folder(person / part)
+            if (staging / part).is_dir():
+                for path in (staging / part).glob("*.png"):
+                    path.replace(person / part / path.name)
+                _sync_folder(person / part)
         self.unstage(enrollment_id)
 
     def unstage(self, enrollment_id: str) -> list[str]:

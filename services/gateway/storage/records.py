@@ -30,7 +30,7 @@ from services.gateway.env import Env
 from services.gateway.storage.journal import entry_from_json, entry_to_json, journal_table
 from services.gateway.storage.people_tables import MYSQL, PeopleTables, chunks
 from services.gateway.storage.profiles import Details
-from services.gateway.storage.types import Erased, JournalEntry, PersonRecord
+from services.gateway.storage.types import Commitment, Erased, JournalEntry, PersonRecord
 
 
 class SqlRecords:
@@ -78,6 +78,13 @@ class SqlRecords:
         people = self._table()
         with writing(self._engine) as connection:
             return self._commit(connection, people, record, entry, details)
+
+    def commit_all(self, commitments: Sequence[Commitment]) -> None:
+        """`commit` of several people: all, or nothing."""
+        people = self._table()
+        with writing(self._engine) as connection:
+            for one in commitments:
+                self._commit(connection, people, one.record, one.entry, one.details)
 
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
         """Committed enrollments and erasures that are not finished yet: of one person, or all."""

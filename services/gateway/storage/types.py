@@ -77,6 +77,15 @@ class Erased:
 
 
 @dataclass(frozen=True)
+class Commitment:
+    """What RecordStore.commit takes."""
+
+    record: PersonRecord
+    entry: JournalEntry | None
+    details: Details | None = None
+
+
+@dataclass(frozen=True)
 class FacePhoto:
     """A face's picture as it is stored.
 
@@ -146,6 +155,9 @@ class RecordStore(Protocol):
             details: what is to be known of the person from then on, facts of photos being added to those that are
                 there, but for the entry's dropped ones; None leaves all as it is.
         """
+
+    def commit_all(self, commitments: Sequence[Commitment]) -> None:
+        """`commit` of several people: all, or nothing."""
 
     def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
         """The commit point of an erasure: deletes the person's row, if any, and its details; journals what remains.

@@ -20,7 +20,7 @@ from services.gateway.pipeline.new_id import TRIES, made_ids
         r"[0-9a-f-]{36}",
         r"(AB|AC)?\d+",
         r"K[0-9]",
-        r"[A-Z]{2}\d{4}",
+        r"[A-Z]{2}\d{9}",
     ],
 )
 def test_they_match_as_a_whole_and_differ(pattern: str):

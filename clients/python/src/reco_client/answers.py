@@ -1,7 +1,8 @@
 """What is answered: the messages of docs/api.md, under their names there. Enums are text, as the API writes them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,102 @@ class ConflictPage:
     """Some of the pairs, maybe none; `next_page_token` is empty on the last page."""
 
     conflicts: tuple[ConflictingPeople, ...] = ()
+    next_page_token: str = ""
+
+
+@dataclass(frozen=True)
+class ExportPage:
+    """Some of the people with all that is kept of them, as JSON; `next_page_token` is empty on the last page."""
+
+    people: tuple[dict[str, Any], ...] = ()
+    next_page_token: str = ""
+
+
+@dataclass(frozen=True)
+class ImportedPerson:
+    """What became of somebody who was imported: OUTCOME_IMPORTED, _ADDED (photos), _UNCHANGED or _REFUSED, and why."""
+
+    person_id: str = ""
+    outcome: str = ""
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """Of each, in the order in which they were sent."""
+
+    people: tuple[ImportedPerson, ...] = ()
+
+
+@dataclass(frozen=True)
+class Operation:
+    """Long work: KIND_REEMBED or KIND_REBUILD; STATE_RUNNING, _SUCCEEDED or _CANCELLED; `problem`: what hinders it now."""
+
+    operation_id: str = ""
+    kind: str = ""
+    state: str = ""
+    models: tuple[str, ...] = ()
+    total_people: int = 0
+    done_people: int = 0
+    problem: str = ""
+    started_by: str = ""
+    create_time: datetime | None = None
+    update_time: datetime | None = None
+    end_time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The latest first."""
+
+    operations: tuple[Operation, ...] = ()
+
+
+@dataclass(frozen=True)
+class Key:
+    """A client's key: STATE_VALID, _EXPIRED or _REVOKED; its role is verify, enroll or admin."""
+
+    name: str = ""
+    role: str = ""
+    state: str = ""
+    create_time: datetime | None = None
+    expire_time: datetime | None = None
+    last_use_time: datetime | None = None
+    revoke_time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The oldest first."""
+
+    keys: tuple[Key, ...] = ()
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key that was just made; `secret` is the key itself, which is shown this once."""
+
+    key: Key = Key()
+    secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class AuditEntry:
+    """Who did what to whom."""
+
+    time: datetime | None = None
+    key: str = ""
+    action: str = ""
+    person_id: str = ""
+    outcome: str = ""
+    request_id: str = ""
+
+
+@dataclass(frozen=True)
+class AuditPage:
+    """Some of them, the latest first; `next_page_token` is empty on the last page."""
+
+    entries: tuple[AuditEntry, ...] = ()
     next_page_token: str = ""
 
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Sequence
-from typing import TypeVar, Unpack
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, TypeVar, Unpack
 
 import httpx
 
@@ -147,6 +147,59 @@ class AsyncClient:
     async def merge_person(self, person_id: str, other_person_id: str) -> answers.Person:
         """Gives a person the other's photos and labels, and erases the other."""
         return await self.send(calls.merge_person(person_id, other_person_id))
+
+    async def export_people(self, include_templates: bool = True) -> AsyncIterator[tuple[dict[str, Any], ...]]:
+        """Everybody with all that is kept of them, page by page, as JSON: for `import_people`, and `archive`."""
+        token = ""
+        while True:
+            page = await self.send(calls.export_people(include_templates, token))
+            yield page.people
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def import_people(self, people: Sequence[Mapping[str, Any]]) -> tuple[answers.ImportedPerson, ...]:
+        """Enrolls a page of an export, nobody twice."""
+        return (await self.send(calls.import_people(people))).people
+
+    async def list_operations(self) -> tuple[answers.Operation, ...]:
+        """Long work that runs, and the latest that has ended."""
+        return (await self.send(calls.list_operations())).operations
+
+    async def get_operation(self, operation_id: str) -> answers.Operation:
+        """One of them."""
+        return await self.send(calls.get_operation(operation_id))
+
+    async def start_rebuild(self) -> answers.Operation:
+        """Has all templates and search indexes made anew from the stored photos."""
+        return await self.send(calls.start_rebuild())
+
+    async def cancel_operation(self, operation_id: str) -> answers.Operation:
+        """Ends an operation."""
+        return await self.send(calls.cancel_operation(operation_id))
+
+    async def list_keys(self) -> tuple[answers.Key, ...]:
+        """Every key that was ever made."""
+        return (await self.send(calls.list_keys())).keys
+
+    async def create_key(self, name: str, role: str, lifetime: str = "") -> answers.NewKey:
+        """Makes a key (verify, enroll or admin), for ever or for a time such as `90d`."""
+        return await self.send(calls.create_key(name, role, lifetime))
+
+    async def revoke_key(self, name: str) -> answers.Key:
+        """Makes a key worthless, for ever."""
+        return await self.send(calls.revoke_key(name))
+
+    async def list_audit_entries(self) -> AsyncIterator[answers.AuditEntry]:
+        """The audit log, the latest first, page by page as it is asked for."""
+        token = ""
+        while True:
+            page = await self.send(calls.list_audit_entries(token))
+            for entry in page.entries:
+                yield entry
+            token = page.next_page_token
+            if not token:
+                return
 
     async def list_photos(self, person_id: str) -> tuple[answers.Photo, ...]:
         """The faces that a person is known by."""

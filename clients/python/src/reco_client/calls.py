@@ -159,6 +159,60 @@ def merge_person(person_id: str, other_person_id: str) -> Call[answers.Person]:
     return Call("POST", path, _reader(answers.Person), repeatable=False, body=body)
 
 
+def export_people(include_templates: bool, page_token: str = "") -> Call[answers.ExportPage]:
+    """A page of people with all that is kept of them."""
+    query = _fields({"include_templates": include_templates, "page_token": page_token})
+    path, reader = "/v1/people:export", _reader(answers.ExportPage)
+    return Call("GET", path, reader, query={k: str(v) for k, v in query.items()})
+
+
+def import_people(people: Sequence[Mapping[str, Any]]) -> Call[answers.ImportReport]:
+    """Enrolls a page of them; the same again enrolls nobody twice."""
+    return Call("POST", "/v1/people:import", _reader(answers.ImportReport), body={"people": list(people)})
+
+
+def list_operations() -> Call[answers.Operations]:
+    """Long work."""
+    return Call("GET", "/v1/operations", _reader(answers.Operations))
+
+
+def get_operation(operation_id: str) -> Call[answers.Operation]:
+    """One of them."""
+    return Call("GET", _path("operations", operation_id), _reader(answers.Operation))
+
+
+def start_rebuild() -> Call[answers.Operation]:
+    """Begins one, or tells the one that runs."""
+    return Call("POST", "/v1/operations:rebuild", _reader(answers.Operation), body={})
+
+
+def cancel_operation(operation_id: str) -> Call[answers.Operation]:
+    """Ends one; one that has ended stays as it is."""
+    return Call("POST", _path("operations", operation_id) + ":cancel", _reader(answers.Operation), body={})
+
+
+def list_keys() -> Call[answers.Keys]:
+    """All keys."""
+    return Call("GET", "/v1/keys", _reader(answers.Keys))
+
+
+def create_key(name: str, role: str, lifetime: str) -> Call[answers.NewKey]:
+    """Makes one. Not repeated by itself: the second time the name would be taken."""
+    body = {"name": name, "role": role, "lifetime": lifetime}
+    return Call("POST", "/v1/keys", _reader(answers.NewKey), repeatable=False, body=body)
+
+
+def revoke_key(name: str) -> Call[answers.Key]:
+    """Makes one worthless. Not repeated by itself: the second time it would be so already."""
+    return Call("POST", _path("keys", name) + ":revoke", _reader(answers.Key), repeatable=False, body={})
+
+
+def list_audit_entries(page_token: str = "") -> Call[answers.AuditPage]:
+    """A page of the audit log."""
+    query = {"page_size": "200", **({"page_token": page_token} if page_token else {})}
+    return Call("GET", "/v1/audit", _reader(answers.AuditPage), query=query)
+
+
 def list_photos(person_id: str) -> Call[answers.Photos]:
     """A person's photos."""
     return Call("GET", _path("people", person_id, "photos"), _reader(answers.Photos))

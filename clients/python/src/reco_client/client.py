@@ -2,8 +2,8 @@
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeVar, Unpack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, Unpack
 
 import httpx
 
@@ -143,6 +143,58 @@ class Client:
     def merge_person(self, person_id: str, other_person_id: str) -> answers.Person:
         """Gives a person the other's photos and labels, and erases the other."""
         return self.send(calls.merge_person(person_id, other_person_id))
+
+    def export_people(self, include_templates: bool = True) -> Iterator[tuple[dict[str, Any], ...]]:
+        """Everybody with all that is kept of them, page by page, as JSON: for `import_people`, and `archive`."""
+        token = ""
+        while True:
+            page = self.send(calls.export_people(include_templates, token))
+            yield page.people
+            token = page.next_page_token
+            if not token:
+                return
+
+    def import_people(self, people: Sequence[Mapping[str, Any]]) -> tuple[answers.ImportedPerson, ...]:
+        """Enrolls a page of an export, nobody twice."""
+        return self.send(calls.import_people(people)).people
+
+    def list_operations(self) -> tuple[answers.Operation, ...]:
+        """Long work that runs, and the latest that has ended."""
+        return self.send(calls.list_operations()).operations
+
+    def get_operation(self, operation_id: str) -> answers.Operation:
+        """One of them."""
+        return self.send(calls.get_operation(operation_id))
+
+    def start_rebuild(self) -> answers.Operation:
+        """Has all templates and search indexes made anew from the stored photos."""
+        return self.send(calls.start_rebuild())
+
+    def cancel_operation(self, operation_id: str) -> answers.Operation:
+        """Ends an operation."""
+        return self.send(calls.cancel_operation(operation_id))
+
+    def list_keys(self) -> tuple[answers.Key, ...]:
+        """Every key that was ever made."""
+        return self.send(calls.list_keys()).keys
+
+    def create_key(self, name: str, role: str, lifetime: str = "") -> answers.NewKey:
+        """Makes a key (verify, enroll or admin), for ever or for a time such as `90d`."""
+        return self.send(calls.create_key(name, role, lifetime))
+
+    def revoke_key(self, name: str) -> answers.Key:
+        """Makes a key worthless, for ever."""
+        return self.send(calls.revoke_key(name))
+
+    def list_audit_entries(self) -> Iterator[answers.AuditEntry]:
+        """The audit log, the latest first, page by page as it is asked for."""
+        token = ""
+        while True:
+            page = self.send(calls.list_audit_entries(token))
+            yield from page.entries
+            token = page.next_page_token
+            if not token:
+                return
 
     def list_photos(self, person_id: str) -> tuple[answers.Photo, ...]:
         """The faces that a person is known by."""

@@ -21,8 +21,8 @@ from services.gateway.storage.work import Models, Operation, OperationKind, Oper
 
 log = logging.getLogger("reco")
 
-#: Seconds that a piece may take, with the search indexes that are built at the end.
-LEASE = 120.0
+#: Seconds. A piece that takes longer, as building the indexes of a large gallery may, can be begun by another one as well.
+LEASE = 30.0
 
 #: Whose the operations are that a change of the settings begins.
 SETTINGS = "settings"

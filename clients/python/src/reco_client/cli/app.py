@@ -77,6 +77,6 @@ def finish(status: Status) -> None:
     raise typer.Exit(status)
 
 
-from . import faces, folders, people  # noqa: E402  they add their commands
+from . import administration, archives, faces, folders, people  # noqa: E402  they add their commands
 
-__all__ = ["app", "faces", "folders", "people"]
+__all__ = ["administration", "app", "archives", "faces", "folders", "people"]

@@ -1,0 +1,340 @@
+"""People with all that is kept of them, from one installation to another: read page by page, and enrolled from such pages.
+
+A page of people is committed in one transaction, as one enrollment is (draft.py): each is there whole, or not at all.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from enum import Enum
+from hashlib import sha256
+
+from services.common.errors import DatabaseRefused, InvalidRequest
+from services.gateway.errors import InvalidField, RecordRefused
+from services.gateway.pipeline.directory import PNG
+from services.gateway.pipeline.draft import Drafter, new_enrollment_id, now
+from services.gateway.pipeline.parallel import map_parallel
+from services.gateway.pipeline.people import check_person_id, normalise_name
+from services.gateway.pipeline.profile import check_display_name, check_external_id, check_labels, profile_of
+from services.gateway.pipeline.reconcile import Reconciler, Templates
+from services.gateway.stages.types import EmbedderStage, FaceTemplate, Measure, PhotoTemplates
+from services.gateway.storage.profiles import Details, PhotoFacts, Profile
+from services.gateway.storage.types import (
+    NO_UPLOAD,
+    Commitment,
+    FacePhoto,
+    JournalEntry,
+    PersonRecord,
+    Workspace,
+    stripe_of,
+)
+
+#: People read at a time, and bytes of pictures after which a page ends.
+PAGE = 100
+PAGE_BYTES = 3 << 20
+
+#: Of a picture; faces are kept in a few hundred pixels.
+MAX_IMAGE_BYTES = 4 << 20
+
+#: Names of photos that are kept as they are; others are derived from what they were.
+PHOTO_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
+AUGMENTED = re.compile(r"(?P<of>.*?)(?P<number>-aug\d{1,4})?", re.DOTALL)
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class KeptPhoto:
+    """A photo with what is known of it; `facts` of one that is not augmented."""
+
+    photo: FacePhoto
+    facts: PhotoFacts | None = None
+    templates: tuple[FaceTemplate, ...] = ()
+
+
+@dataclass(frozen=True)
+class KeptPerson:
+    """A person with photos: all, or of somebody with many a part."""
+
+    profile: Profile
+    photos: tuple[KeptPhoto, ...]
+
+
+@dataclass(frozen=True)
+class ExportPage:
+    """A page of people, and where the next one begins: behind a photo (`_place`) of whoever comes after a row's number.
+
+    There is no such place on the last.
+    """
+
+    people: tuple[KeptPerson, ...]
+    after: tuple[str, int] | None
+
+
+class ImportOutcome(Enum):
+    """What became of somebody who came."""
+
+    IMPORTED = 1
+    ADDED = 2
+    UNCHANGED = 3
+    REFUSED = 4
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Somebody who came; `problem` in words where they were refused."""
+
+    person_id: str
+    outcome: ImportOutcome
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class _Arrival:
+    """Somebody who is to be enrolled, or gets photos."""
+
+    number: int
+    commitment: Commitment
+    photos: tuple[FacePhoto, ...]
+    templates: Templates
+
+    @property
+    def entry(self) -> JournalEntry:
+        assert self.commitment.entry is not None
+        return self.commitment.entry
+
+    @property
+    def outcome(self) -> ImportOutcome:
+        return ImportOutcome.ADDED if self.commitment.record.record_id else ImportOutcome.IMPORTED
+
+
+class Transfers:
+    """Reads people for another installation, and enrolls those of another."""
+
+    def __init__(self, embedder: EmbedderStage, drafter: Drafter, reconciler: Reconciler, executor: Executor):
+        self._embedder = embedder
+        self._drafter = drafter
+        self._reconciler = reconciler
+        self._executor = executor
+
+    def read(self, workspace: Workspace, after: tuple[str, int] | None, templates: bool) -> ExportPage:
+        """A page of people in the order of their rows, with templates if they are wanted."""
+        if after is None:
+            self._reconciler.finish_enrollments(workspace)
+        behind, last = after or ("", 0)
+        rows = workspace.records.after(last, PAGE)
+        known = self._known(workspace, rows) if templates else {}
+        people, left = list[KeptPerson](), PAGE_BYTES
+        for row in rows:
+            photos = list[KeptPhoto]()
+            for photo in _photos(workspace, row, behind, known):
+                left -= len(photo.photo.png)
+                if left < 0 and (people or photos):
+                    part = [KeptPerson(profile_of(workspace, row), tuple(photos))] if photos else []
+                    ended = photos[-1].photo if photos else None
+                    return ExportPage(
+                        (*people, *part), (_place(ended.name, ended.augmented) if ended else behind, last)
+                    )
+                photos.append(photo)
+            people.append(KeptPerson(profile_of(workspace, row), tuple(photos)))
+            behind, last = "", row.record_id
+        return ExportPage(tuple(people), ("", last) if len(rows) == PAGE else None)
+
+    def write(self, workspace: Workspace, people: Sequence[KeptPerson]) -> list[Imported]:
+        """Enrolls people under their IDs; who is there already gets the photos that are missing.
+
+        Returns:
+            What became of each, in their order.
+
+        Raises:
+            RecoError: the database or the embedder is away, or there is no room; some may be enrolled already.
+        """
+        results: dict[int, Imported] = {}
+        checked = [(number, one) for number, one in enumerate(people) if self._fits(workspace, number, one, results)]
+        while checked:
+            first: dict[str, tuple[int, KeptPerson]] = {}  # part of each, who may be there in several
+            for number, one in checked:
+                first.setdefault(one.profile.person_id, (number, one))
+            self._write(workspace, list(first.values()), results)
+            done = {number for number, _ in first.values()}
+            checked = [(number, one) for number, one in checked if number not in done]
+        return [results[number] for number in range(len(people))]
+
+    @staticmethod
+    def _fits(workspace: Workspace, number: int, person: KeptPerson, results: dict[int, Imported]) -> bool:
+        try:
+            _check(workspace, person)
+        except InvalidRequest as err:
+            results[number] = Imported(person.profile.person_id, ImportOutcome.REFUSED, str(err))
+            return False
+        return True
+
+    def _write(
+        self, workspace: Workspace, batch: Sequence[tuple[int, KeptPerson]], results: dict[int, Imported]
+    ) -> None:
+        versions = self._versions(workspace)
+        with ExitStack() as held:
+            for stripe in sorted({stripe_of(one.profile.person_id) for _, one in batch}):
+                held.enter_context(workspace.locks.hold(stripe))
+            unfinished = {entry.person_id for entry in workspace.records.journal()}
+            arrivals = list[_Arrival]()
+            for number, one in batch:
+                if one.profile.person_id in unfinished:
+                    self._reconciler.finish_locked_person(workspace, one.profile.person_id)
+                try:
+                    arrival = self._arrival(workspace, number, one, versions)
+                except InvalidRequest as err:
+                    results[number] = Imported(one.profile.person_id, ImportOutcome.REFUSED, str(err))
+                    continue
+                results[number] = Imported(
+                    one.profile.person_id, arrival.outcome if arrival else ImportOutcome.UNCHANGED
+                )
+                arrivals += [arrival] if arrival else []
+            self._enroll(workspace, arrivals, results)
+
+    def _enroll(self, workspace: Workspace, arrivals: Sequence[_Arrival], results: dict[int, Imported]) -> None:
+        """All at once; where one is refused by the database, one by one, so that the others are not."""
+        try:
+            self._commit(workspace, arrivals)
+        except RecordRefused as err:
+            if len(arrivals) == 1:
+                (one,) = arrivals
+                results[one.number] = Imported(one.entry.person_id, ImportOutcome.REFUSED, str(err))
+                return
+            for one in arrivals:
+                self._enroll(workspace, [one], results)
+
+    def _commit(self, workspace: Workspace, arrivals: Sequence[_Arrival]) -> None:
+        try:
+            map_parallel(self._executor, lambda one: _stage(workspace, one), arrivals)
+            workspace.records.commit_all([one.commitment for one in arrivals])
+        except (DatabaseRefused, OSError) as err:
+            for one in arrivals:
+                workspace.photos.unstage(one.entry.enrollment_id)
+            raise RecordRefused(f"it could not be written: {err}") from err
+        for one in arrivals:  # not side by side: each works on its photos on the executor
+            self._drafter.finish(workspace, one.entry, one.templates)
+
+    def _arrival(
+        self, workspace: Workspace, number: int, person: KeptPerson, versions: set[tuple[str, str]]
+    ) -> _Arrival | None:
+        """Somebody with the photos that they lack; None where they lack none.
+
+        Raises:
+            InvalidRequest: it is somebody else who has the ID.
+        """
+        profile, record = person.profile, workspace.records.find(person.profile.person_id)
+        there = workspace.photos.names(record.folder) if record else {}
+        if record and not _is_same(profile_of(workspace, record), profile):
+            raise InvalidField("person_id", "another person has it: whose name, or time of enrollment, is another one")
+        photos = {name: replace(one.photo, name=name) for one in person.photos if (name := _name(one)) not in there}
+        if record and not photos:
+            return None
+        if not record and all(photo.augmented for photo in photos.values()):
+            raise InvalidField("photos", "one that is not augmented is wanted at least")
+        enrollment_id = new_enrollment_id(profile.person_id)
+        if record:
+            self._reconciler.embed_missing_locked(workspace, record)
+            row, known = record, replace(profile_of(workspace, record), updated_at=now())
+            entry = JournalEntry(enrollment_id, profile.person_id, NO_UPLOAD, record.folder, tuple(there))
+        else:
+            row, entry = _starting(workspace, enrollment_id, profile)
+            known = replace(profile, stored_name=row.name, created_at=profile.created_at or now(), updated_at=now())
+        brought = [(name, one) for one in person.photos if (name := _name(one)) in photos]
+        facts = tuple(replace(one.facts, name=name) for name, one in brought if one.facts and not one.photo.augmented)
+        templates = {name: fitting for name, one in brought if (fitting := _fitting(one.templates, versions))}
+        return _Arrival(number, Commitment(row, entry, Details(known, facts)), tuple(photos.values()), templates)
+
+    def _known(self, workspace: Workspace, rows: Sequence[PersonRecord]) -> PhotoTemplates:
+        if not rows:
+            return {}
+        return self._embedder.templates_of(workspace.models.answering, [row.person_id for row in rows])
+
+    def _versions(self, workspace: Workspace) -> set[tuple[str, str]]:
+        """Models and versions of which whoever is enrolled has templates."""
+        facts = self._embedder.describe(Measure(workspace.models.made, workspace.env.sim_func))
+        return {(one.name, one.version) for one in facts}
+
+
+def _photos(workspace: Workspace, row: PersonRecord, behind: str, known: PhotoTemplates) -> Iterator[KeptPhoto]:
+    """A person's photos behind a place among them."""
+    facts = workspace.people.photos(row.record_id)
+    places = {
+        _place(name, augmented): (name, augmented) for name, augmented in workspace.photos.names(row.folder).items()
+    }
+    for name, augmented in (places[place] for place in sorted(places) if place > behind):
+        try:
+            photo = workspace.photos.read_one(row.folder, name, augmented)
+        except FileNotFoundError:  # deleted meanwhile
+            continue
+        told = None if augmented else facts.get(name) or PhotoFacts(name)
+        yield KeptPhoto(photo, told, known.get((row.person_id, name), ()))
+
+
+def _place(name: str, augmented: bool) -> str:
+    """Of a photo among a person's: augmented ones come last."""
+    return f"{int(augmented)}{name}"
+
+
+def _check(workspace: Workspace, person: KeptPerson) -> None:
+    profile = person.profile
+    check_person_id(profile.person_id, workspace.env.id_regex)
+    check_display_name("display_name", profile.display_name)
+    check_external_id("external_id", profile.external_id)
+    check_labels("labels", profile.labels)
+    for one in person.photos:
+        if len(one.photo.png) > MAX_IMAGE_BYTES or not _is_png(one.photo.png):
+            raise InvalidField("photos", f"{one.photo.name}: it is no whole PNG file of at most 4 MiB")
+
+
+def _is_png(data: bytes) -> bool:
+    """Whether a file is a PNG whose chunks are all there and whole; what is in them is seen when it is decoded."""
+    if not data.startswith(PNG_SIGNATURE):
+        return False
+    place, kind = len(PNG_SIGNATURE), b""
+    while place + 12 <= len(data):
+        (length,) = struct.unpack_from(">I", data, place)
+        kind, end = data[place + 4 : place + 8], place + 8 + length
+        if end + 4 > len(data) or struct.unpack_from(">I", data, end) != (zlib.crc32(data[place + 4 : end]),):
+            return False
+        place = end + 4
+    return kind == b"IEND" and place == len(data)
+
+
+def _name(one: KeptPhoto) -> str:
+    """The file's name here: as it was, or else one that is always derived from what it was."""
+    match = AUGMENTED.fullmatch(one.photo.name.removesuffix(PNG))
+    assert match
+    stem, number = match["of"], match["number"] or ""
+    if not PHOTO_ID.fullmatch(stem):
+        stem = f"{sha256(stem.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}-001"
+    return f"{stem}{number}{PNG}"
+
+
+def _is_same(here: Profile, coming: Profile) -> bool:
+    """Whether a person of the same ID is the one who comes, as far as it was written down."""
+    if here.created_at and coming.created_at:
+        return here.created_at == coming.created_at
+    return here.stored_name == normalise_name(coming.display_name)
+
+
+def _starting(workspace: Workspace, enrollment_id: str, profile: Profile) -> tuple[PersonRecord, JournalEntry]:
+    name = normalise_name(profile.display_name)
+    folder = f"{name}-{profile.person_id}"
+    drop = tuple(workspace.photos.names(folder))  # of a row that was deleted by hand
+    entry = JournalEntry(enrollment_id, profile.person_id, NO_UPLOAD, folder, (), folder, drop)
+    return PersonRecord(0, profile.person_id, name, workspace.photos.path_of(folder)), entry
+
+
+def _fitting(templates: Sequence[FaceTemplate], versions: set[tuple[str, str]]) -> tuple[FaceTemplate, ...]:
+    """Those of the models in use; none where one is missing, for then all are made."""
+    found = tuple(one for one in templates if (one.model, one.version) in versions)
+    return found if len({one.model for one in found}) == len(versions) else ()
+
+
+def _stage(workspace: Workspace, arrival: _Arrival) -> None:
+    workspace.photos.stage(arrival.entry.enrollment_id, arrival.entry.folder, arrival.photos)
