@@ -411,3 +411,15 @@ def test_which_faces_are_refused(embedder):
     for vector in ([1.0] * 31, [0.0] * 32, [float("inf")] * 32, []):
         template = pb.Template(model="Dlib", model_version="1", vector=vector)
         assert refused(identify, embedder, pb.Probe(templates=[template])) == (invalid, "INVALID_REQUEST")
+
+
+def test_what_is_stored_can_be_listed(embedder):
+    enroll(embedder, "anna", photo("1.png", 1), photo("2.png", 1, 1), models=("Dlib", "ArcFace"))
+    enroll(embedder, "bob", photo("1.png", 2))
+    request = pb.ListTemplatesRequest(person_ids=["anna", "bob", "carl"], models=["Dlib"])
+    listed = embedder.ListTemplates(request).photos
+    assert [(one.person_id, one.photo_id) for one in listed] == [("anna", "1.png"), ("anna", "2.png"), ("bob", "1.png")]
+    made = embedder.EmbedFaces(pb.EmbedFacesRequest(models=["Dlib"], faces=[photo("", 1, 1).crop])).faces[0]
+    assert listed[1].templates == made.templates
+    request.models.append("ArcFace")
+    assert [len(one.templates) for one in embedder.ListTemplates(request).photos] == [2, 2, 1]

@@ -194,6 +194,7 @@ def gallery(faces: list[Face]) -> Requests:
         "embedder.FindSimilarPeople": [
             embedder_pb2.FindSimilarPeopleRequest(person_ids=ids[:50], models=MODELS, distance=distance)
         ],
+        "embedder.ListTemplates": [embedder_pb2.ListTemplatesRequest(person_ids=ids, models=MODELS)],
         "embedder.RemovePerson": [embedder_pb2.RemovePersonRequest(person_id=person_id) for person_id in ids],
         "embedder.DescribeModels": [embedder_pb2.DescribeModelsRequest(models=MODELS, distance=distance)],
         "embedder.RebuildIndex": [embedder_pb2.RebuildIndexRequest(models=MODELS)],

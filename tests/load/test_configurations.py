@@ -9,7 +9,9 @@ from tests.load.run import ENROLMENTS, HERE, ROOT
 
 #: Methods that are loaded over REST, where clients are, or not at all: readiness is looked up once a second at most, and
 #: administrators ask now and then.
-OVER_REST = {"LegacyService", "FormService", "ReadinessService", "OperationsService", "AccessService", "EventsService"}
+OVER_REST = {"LegacyService", "FormService", "ReadinessService"} | {
+    f"{name}Service" for name in ("Operations", "Transfer", "Access", "Events")
+}
 
 
 def configurations() -> dict[str, dict]:

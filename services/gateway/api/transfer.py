@@ -68,7 +68,7 @@ def _from_photo(kept: KeptPhoto) -> pb.ExportedPhoto:
         facts=from_facts(kept.facts) if kept.facts else None,
         templates=[
             pb.ExportedTemplate(
-                model=one.model, model_version=one.version, vector=np.array(one.vector, VECTOR).tobytes()
+                model=one.model, model_version=one.version, float32=np.array(one.vector, VECTOR).tobytes()
             )
             for one in kept.templates
         ],
@@ -108,9 +108,9 @@ def _to_photo(field: str, proto: pb.ExportedPhoto) -> KeptPhoto:
 
 
 def _to_template(field: str, proto: pb.ExportedTemplate) -> FaceTemplate:
-    if not proto.vector or len(proto.vector) % VECTOR.itemsize:
-        raise InvalidField(f"{field}.templates.vector", "float32 numbers are wanted")
-    return FaceTemplate(proto.model, proto.model_version, tuple(np.frombuffer(proto.vector, VECTOR).tolist()))
+    if not proto.float32 or len(proto.float32) % VECTOR.itemsize:
+        raise InvalidField(f"{field}.templates.float32", "float32 numbers are wanted")
+    return FaceTemplate(proto.model, proto.model_version, tuple(np.frombuffer(proto.float32, VECTOR).tolist()))
 
 
 def _from_imported(imported: Imported) -> pb.ImportedPerson:

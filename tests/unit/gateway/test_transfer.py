@@ -197,7 +197,7 @@ def test_by_the_typed_api(full: FakeGateway, other: FakeGateway):
         "FIELD_INVALID",
         ["people"],
     )
-    page.people[0].photos[0].templates[0].vector = b"123"
+    page.people[0].photos[0].templates[0].float32 = b"123"
     odd = pb.ImportPeopleRequest(people=page.people)
     assert refusal(lambda: theirs.ImportPeople(odd, CONTEXT))[1] == "FIELD_INVALID"
     assert refusal(lambda: ours.ExportPeople(pb.ExportPeopleRequest(page_token="x"), CONTEXT))[2] == ["page_token"]
