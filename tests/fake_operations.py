@@ -3,7 +3,7 @@
 import time
 from dataclasses import replace
 
-from services.gateway.storage.work import Models, Operation, OperationKind, OperationState
+from services.gateway.storage.work import ModelChoice, Operation, OperationKind, OperationState
 from tests.fakes import Steps
 
 
@@ -23,8 +23,8 @@ class FakeOperations:
         """As if their time were up."""
         self._held.clear()
 
-    def models(self) -> Models:
-        return Models(self.answering, self.wanted)
+    def models(self) -> ModelChoice:
+        return ModelChoice(self.answering, self.wanted)
 
     def settle(self) -> tuple[str, ...]:
         self._steps.reach("operations.settle")

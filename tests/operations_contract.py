@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from services.gateway.storage.work import Models, OperationKind, OperationState, OperationStore
+from services.gateway.storage.work import ModelChoice, OperationKind, OperationState, OperationStore
 
 REBUILD, REEMBED = OperationKind.REBUILD, OperationKind.REEMBED
 
@@ -21,13 +21,13 @@ class OperationsContract:
 
     def test_the_wanted_models_answer_where_none_did_before(self, open_store: Open) -> None:
         store = open_store(("Dlib",))
-        assert store.models() == Models(("Dlib",), ("Dlib",)) and not store.models().are_changing
+        assert store.models() == ModelChoice(("Dlib",), ("Dlib",)) and not store.models().are_changing
         assert store.settle() == ("Dlib",)
 
     def test_the_earlier_models_answer_until_it_is_settled(self, open_store: Open) -> None:
         open_store(("Dlib",)).settle()
         store = open_store(("ArcFace", "Dlib"))
-        assert store.models() == Models(("Dlib",), ("ArcFace", "Dlib"))
+        assert store.models() == ModelChoice(("Dlib",), ("ArcFace", "Dlib"))
         assert store.models().are_changing and store.models().made == ("Dlib", "ArcFace")
         assert store.settle() == ("ArcFace", "Dlib")
         assert store.models().answering == ("ArcFace", "Dlib")

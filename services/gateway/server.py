@@ -68,7 +68,8 @@ from services.gateway.pipeline.registrar import Registrar
 from services.gateway.pipeline.retention import Retention
 from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.pipeline.similar import Searcher
-from services.gateway.pipeline.transfer import Transfers
+from services.gateway.pipeline.transfer.exporting import Exporter
+from services.gateway.pipeline.transfer.importing import Importer
 from services.gateway.pipeline.upkeep import Rebuilder
 from services.gateway.pipeline.upload import Uploader
 from services.gateway.pipeline.verify import Verifier
@@ -76,7 +77,7 @@ from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
 from services.gateway.stages.health import StageHealth
-from services.gateway.stages.types import Stages
+from services.gateway.stages.types import EmbedderStage, Stages
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.workspace import EnvWorkspaces
 
@@ -103,9 +104,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     targets = {"detector": settings.detector, "liveness": settings.liveness, "embedder": settings.embedder}
     identity = settings.server.identity
     channels = {name: open_channel(target, calls, tracing, name, identity) for name, target in targets.items()}
-    detector = DetectorClient(channels["detector"])
-    liveness = LivenessClient(channels["liveness"])
-    embedder = EmbedderClient(channels["embedder"])
+    clients = (DetectorClient(channels["detector"]), LivenessClient(channels["liveness"]))
+    stages = Stages(*clients, EmbedderClient(channels["embedder"]))
     executor = ThreadPoolExecutor(settings.parallel, thread_name_prefix="photo")
     env_file = EnvFile(settings.env_file)
     database = Database(env_file.root)
@@ -115,7 +115,6 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     books = AccessBooks(Tables(env_file, database).open, lambda: audit_file.path, audit)
     workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
     attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
-    stages = Stages(detector, liveness, embedder)
     pipeline = audited(build_pipeline(stages, executor, attempts, uses, settings.fused), audit)
     retention = Retention(pipeline.enroller, uses, settings.person_days)
     begin_background_work(workspaces, pipeline, retention)
@@ -124,7 +123,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     asked = AuthorizationServicer(access, audit)
     services: dict[str, Callable[[grpc.Server], None]] = {
         legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
-        **_typed_services(workspaces, pipeline, counted, embedder),
+        **_typed_services(workspaces, pipeline, counted, stages.embedder),
         "reco.gateway.v1.AccessService": partial(
             access_pb2_grpc.add_AccessServiceServicer_to_server, AccessServicer(books)
         ),
@@ -143,14 +142,14 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
 
 
 def _typed_services(
-    workspaces: EnvWorkspaces, pipeline: Pipeline, counted: GatewayMetrics, embedder: EmbedderClient
+    workspaces: EnvWorkspaces, pipeline: Pipeline, counted: GatewayMetrics, embedder: EmbedderStage
 ) -> dict[str, Callable[[grpc.Server], None]]:
     """What adds each service of the typed API to a server, by its name."""
     typed = GatewayServicer(workspaces, pipeline, counted)
     people, faces = PeopleServicer(workspaces, pipeline), FacesServicer(workspaces, pipeline)
     forms, info = FormServicer(faces, people), InfoServicer(workspaces, embedder)
     operations = OperationsServicer(workspaces, pipeline.operations)
-    transfers = TransferServicer(workspaces, pipeline.transfers)
+    transfers = TransferServicer(workspaces, pipeline)
     return {
         "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
         "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
@@ -221,7 +220,8 @@ def build_pipeline(
         duplicates=Duplicates(embedder, drafter, reconciler),
         verifier=Verifier(stages, people, executor, attempts, uses, fused),
         faces=FaceReader(stages, people, executor, attempts, uses),
-        transfers=Transfers(embedder, drafter, reconciler, executor),
+        exporter=Exporter(embedder, reconciler),
+        importer=Importer(embedder, drafter, reconciler, executor),
         operations=operations,
         rebuilder=Rebuilder(operations),
         reconciler=reconciler,

@@ -13,8 +13,9 @@ from services.gateway.api.page_tokens import ExportFilter, read_token, write_tok
 from services.gateway.api.people import from_facts, from_profile, to_facts, to_moment
 from services.gateway.errors import InvalidField
 from services.gateway.pipeline.directory import PNG
-from services.gateway.pipeline.pipeline import MovesPeople
-from services.gateway.pipeline.transfer import Imported, ImportOutcome, KeptPerson, KeptPhoto
+from services.gateway.pipeline.pipeline import Pipeline
+from services.gateway.pipeline.transfer.importing import Imported, ImportOutcome
+from services.gateway.pipeline.transfer.kept import KeptPerson, KeptPhoto
 from services.gateway.stages.types import FaceTemplate
 from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import FacePhoto, Workspaces
@@ -35,14 +36,14 @@ OUTCOMES = {
 class TransferServicer(transfer_pb2_grpc.TransferServiceServicer):
     """People with all that is kept of them, typed."""
 
-    def __init__(self, workspaces: Workspaces, transfers: MovesPeople):
+    def __init__(self, workspaces: Workspaces, pipeline: Pipeline):
         self._workspaces = workspaces
-        self._transfers = transfers
+        self._pipeline = pipeline
 
     def ExportPeople(self, request: pb.ExportPeopleRequest, context: grpc.ServicerContext) -> pb.ExportPeopleResponse:
         after = read_token("page_token", request.page_token, ExportFilter())
         place = (str(after[0]), after[1]) if after else None
-        page = self._transfers.read(self._workspaces.open(), place, request.include_templates)
+        page = self._pipeline.exporter.read(self._workspaces.open(), place, request.include_templates)
         token = write_token(page.after, ExportFilter()) if page.after else ""
         return pb.ExportPeopleResponse(people=map(_from_person, page.people), next_page_token=token)
 
@@ -50,7 +51,7 @@ class TransferServicer(transfer_pb2_grpc.TransferServiceServicer):
         if not 1 <= len(request.people) <= MAX_PEOPLE:
             raise InvalidField("people", f"1 to {MAX_PEOPLE} are taken at once")
         people = [_to_person(f"people[{number}]", one) for number, one in enumerate(request.people)]
-        done = self._transfers.write(self._workspaces.open(), people)
+        done = self._pipeline.importer.write(self._workspaces.open(), people)
         return pb.ImportPeopleResponse(people=map(_from_imported, done))
 
 

@@ -13,8 +13,9 @@ from services.gateway.pipeline.examine import PhotoReport
 from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFaces, IdentifyOptions
 from services.gateway.pipeline.pipeline import (
     Enrolls,
+    Exports,
+    Imports,
     Merges,
-    MovesPeople,
     Pipeline,
     Reads,
     Registers,
@@ -23,7 +24,9 @@ from services.gateway.pipeline.pipeline import (
     Verifies,
 )
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
-from services.gateway.pipeline.transfer import ExportPage, Imported, ImportOutcome, KeptPerson
+from services.gateway.pipeline.transfer.exporting import ExportPage
+from services.gateway.pipeline.transfer.importing import Imported, ImportOutcome
+from services.gateway.pipeline.transfer.kept import KeptPerson
 from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.storage.profiles import Profile
@@ -46,7 +49,8 @@ def audited(pipeline: Pipeline, audit: Audit) -> Pipeline:
         directory=AuditedDirectory(pipeline.directory, audit),
         duplicates=AuditedDuplicates(pipeline.duplicates, audit),
         faces=AuditedFaces(pipeline.faces, audit),
-        transfers=AuditedTransfers(pipeline.transfers, audit),
+        exporter=AuditedExporter(pipeline.exporter, audit),
+        importer=AuditedImporter(pipeline.importer, audit),
     )
 
 
@@ -212,23 +216,31 @@ class AuditedDuplicates:
             return merged
 
 
-class AuditedTransfers:
-    """Reads people for another installation, and enrolls those of another: each of them."""
+class AuditedExporter:
+    """Reads people for another installation."""
 
-    def __init__(self, transfers: MovesPeople, audit: Audit):
+    def __init__(self, exporter: Exports, audit: Audit):
         self._audit = audit
-        self._transfers = transfers
+        self._exporter = exporter
 
     def read(self, workspace: Workspace, after: tuple[str, int] | None, templates: bool) -> ExportPage:
-        """See Transfers."""
+        """See Exporter."""
         with _audited(self._audit, "export", "") as ended:
-            page = self._transfers.read(workspace, after, templates)
+            page = self._exporter.read(workspace, after, templates)
             ended.outcome = f"{len(page.people)} people"
             return page
 
+
+class AuditedImporter:
+    """Enrolls people of another installation; each of them is audited."""
+
+    def __init__(self, importer: Imports, audit: Audit):
+        self._audit = audit
+        self._importer = importer
+
     def write(self, workspace: Workspace, people: Sequence[KeptPerson]) -> list[Imported]:
-        """See Transfers; whom a failure leaves enrolled is told when they come again."""
-        done = self._transfers.write(workspace, people)
+        """See Importer; whom a failure leaves enrolled is told when they come again."""
+        done = self._importer.write(workspace, people)
         for one in done:
             if outcome := IMPORTED.get(one.outcome):
                 with _audited(self._audit, "enroll", one.person_id) as ended:

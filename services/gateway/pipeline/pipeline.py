@@ -12,7 +12,9 @@ from services.gateway.pipeline.faces import FaceClaim, FaceVerdict, IdentifiedFa
 from services.gateway.pipeline.operations.runner import Operations
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.pipeline.registrar import Change, Created, NewPerson
-from services.gateway.pipeline.transfer import ExportPage, Imported, KeptPerson
+from services.gateway.pipeline.transfer.exporting import ExportPage
+from services.gateway.pipeline.transfer.importing import Imported
+from services.gateway.pipeline.transfer.kept import KeptPerson
 from services.gateway.pipeline.upkeep import Rebuilder
 from services.gateway.pipeline.upload import NamedPhoto, UploadResult
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
@@ -98,10 +100,14 @@ class Reads(Protocol):
     def verify(self, workspace: Workspace, image: bytes, claim: FaceClaim) -> FaceVerdict: ...
 
 
-class MovesPeople(Protocol):
-    """What Transfers does."""
+class Exports(Protocol):
+    """What Exporter does."""
 
     def read(self, workspace: Workspace, after: tuple[str, int] | None, templates: bool) -> ExportPage: ...
+
+
+class Imports(Protocol):
+    """What Importer does."""
 
     def write(self, workspace: Workspace, people: Sequence[KeptPerson]) -> list[Imported]: ...
 
@@ -129,7 +135,8 @@ class Pipeline:
     directory: Shows
     duplicates: Merges
     faces: Reads
-    transfers: MovesPeople
+    exporter: Exports
+    importer: Imports
     operations: Operations
     rebuilder: Rebuilder
     reconciler: Reconciler

@@ -29,7 +29,7 @@ from sqlalchemy import (
 from services.common.database import reading, writing
 from services.common.errors import DatabaseRefused
 from services.gateway.storage.people_tables import MYSQL, table_name
-from services.gateway.storage.work import Models, Operation, OperationKind, OperationState
+from services.gateway.storage.work import ModelChoice, Operation, OperationKind, OperationState
 
 #: Seconds that what is known of the models is used before it is read again.
 REREAD = 1.0
@@ -48,9 +48,9 @@ class SqlOperations:
         self._operations, self._models = _tables(people_table)
         self._made = False
         self._lock = threading.Lock()
-        self._known: tuple[float, Models] | None = None
+        self._known: tuple[float, ModelChoice] | None = None
 
-    def models(self) -> Models:
+    def models(self) -> ModelChoice:
         now = time.monotonic()
         with self._lock:
             if self._known and now < self._known[0] + REREAD:
@@ -58,7 +58,7 @@ class SqlOperations:
         self._create()
         with reading(self._engine) as connection:
             answering = connection.scalar(select(self._models.c.answering))
-        return self._remember(Models(tuple(json.loads(answering)) if answering else self._wanted, self._wanted))
+        return self._remember(ModelChoice(tuple(json.loads(answering)) if answering else self._wanted, self._wanted))
 
     def settle(self) -> tuple[str, ...]:
         self._create()
@@ -71,7 +71,7 @@ class SqlOperations:
                 connection.execute(update(self._models).values(values))
             else:
                 connection.execute(insert(self._models).values(values | {"id": 1}))
-        self._remember(Models(self._wanted, self._wanted))
+        self._remember(ModelChoice(self._wanted, self._wanted))
         return tuple(dict.fromkeys((*self._wanted, *before)))
 
     def begin(self, kind: OperationKind, total: int, key: str) -> Operation:
@@ -140,7 +140,7 @@ class SqlOperations:
             row = connection.execute(select(self._operations).where(condition)).mappings().first()
         return _operation(row) if row else None
 
-    def _remember(self, models: Models) -> Models:
+    def _remember(self, models: ModelChoice) -> ModelChoice:
         with self._lock:
             self._known = (time.monotonic(), models)
         return models

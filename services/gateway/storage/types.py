@@ -11,7 +11,7 @@ from typing import Protocol
 from services.gateway.env import Env
 from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.profiles import Details, PeopleStore
-from services.gateway.storage.work import Models, OperationStore
+from services.gateway.storage.work import ModelChoice, OperationStore
 
 #: Locks that person IDs are spread over: a fixed number, so that no lock files are left behind.
 STRIPES = 256
@@ -321,7 +321,7 @@ class Workspace:
         return self.env.target_width, self.env.target_height
 
     @property
-    def models(self) -> Models:
+    def models(self) -> ModelChoice:
         """Which models answer, and which are wanted."""
         return self.operations.models()
 

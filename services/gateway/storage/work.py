@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
-class Models:
+class ModelChoice:
     """Which recognition models are used.
 
     Attributes:
@@ -75,7 +75,7 @@ class Operation:
 class OperationStore(Protocol):
     """Keeps long work, and which models answer. Every method raises DatabaseUnavailable or DatabaseRefused."""
 
-    def models(self) -> Models:
+    def models(self) -> ModelChoice:
         """As they are now, or were a second ago."""
 
     def settle(self) -> tuple[str, ...]:

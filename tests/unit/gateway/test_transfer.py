@@ -10,8 +10,9 @@ import pytest
 from reco.gateway.v1 import transfer_pb2 as pb
 
 from services.gateway.api.transfer import TransferServicer
-from services.gateway.pipeline import transfer
-from services.gateway.pipeline.transfer import ImportOutcome, KeptPerson
+from services.gateway.pipeline.transfer import exporting
+from services.gateway.pipeline.transfer.importing import ImportOutcome
+from services.gateway.pipeline.transfer.kept import PNG_SIGNATURE, KeptPerson
 from tests.fakes import FakeFace, Killed, fake_photo
 from tests.unit.gateway.fake_gateway import CONTEXT, FakeGateway
 from tests.unit.gateway.people_requests import create, refusal
@@ -25,7 +26,7 @@ def png(content: bytes) -> bytes:
     """A file that begins and ends as a PNG does, with a fake photo in it."""
     end = struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
     body = b"teST" + content
-    return transfer.PNG_SIGNATURE + struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body)) + end
+    return PNG_SIGNATURE + struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body)) + end
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def full(gateway: FakeGateway) -> FakeGateway:
 def read_all(gateway: FakeGateway, templates: bool = True) -> list[KeptPerson]:
     people, after = list[KeptPerson](), None
     while True:
-        page = gateway.pipeline.transfers.read(gateway.workspace, after, templates)
+        page = gateway.pipeline.exporter.read(gateway.workspace, after, templates)
         people += page.people
         if page.after is None:
             return people
@@ -58,7 +59,7 @@ def read_all(gateway: FakeGateway, templates: bool = True) -> list[KeptPerson]:
 
 
 def write(gateway: FakeGateway, people: list[KeptPerson]) -> list[ImportOutcome]:
-    return [one.outcome for one in gateway.pipeline.transfers.write(gateway.workspace, people)]
+    return [one.outcome for one in gateway.pipeline.importer.write(gateway.workspace, people)]
 
 
 def test_people_come_as_they_were(full: FakeGateway, other: FakeGateway):
@@ -101,8 +102,8 @@ def test_pages_end_by_size_in_the_middle_of_a_person(
 ):
     whole = read_all(full)
     largest = max(len(photo.photo.png) for one in whole for photo in one.photos)
-    monkeypatch.setattr(transfer, "PAGE_BYTES", 2 * largest)
-    monkeypatch.setattr(transfer, "PAGE", 2)
+    monkeypatch.setattr(exporting, "PAGE_BYTES", 2 * largest)
+    monkeypatch.setattr(exporting, "PAGE", 2)
     parts = read_all(full)
     assert len(parts) > 3
     together: dict[str, list[object]] = {}
@@ -135,7 +136,7 @@ def test_parts_of_one_person_in_one_request(full: FakeGateway, other: FakeGatewa
 def test_somebody_else_of_that_id_gets_no_photos(full: FakeGateway, other: FakeGateway):
     other.enroll(fake_photo("eve"), person="RECO_ID_1", name="Eve")
     create(other, fake_photo("dan"), person_id="RECO_ID_2", name="Bob")  # at another time
-    done = other.pipeline.transfers.write(other.workspace, read_all(full))
+    done = other.pipeline.importer.write(other.workspace, read_all(full))
     assert [one.outcome for one in done] == [REFUSED, REFUSED, IMPORTED] and "another person" in done[0].problem
     assert len(other.embedder.stored["RECO_ID_1"]) == len(other.embedder.stored["RECO_ID_2"]) == 3
 
@@ -184,7 +185,7 @@ def test_killed_in_the_middle_it_can_be_sent_again(full: FakeGateway, other: Fak
 
 
 def test_by_the_typed_api(full: FakeGateway, other: FakeGateway):
-    ours, theirs = (TransferServicer(one.workspaces, one.pipeline.transfers) for one in (full, other))
+    ours, theirs = (TransferServicer(one.workspaces, one.pipeline) for one in (full, other))
     page = ours.ExportPeople(pb.ExportPeopleRequest(include_templates=True), CONTEXT)
     assert not page.next_page_token
     done = theirs.ImportPeople(pb.ImportPeopleRequest(people=page.people), CONTEXT)

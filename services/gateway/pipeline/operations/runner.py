@@ -17,7 +17,7 @@ from services.gateway.pipeline.operations.reembed import Reembedding
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.stages.types import EmbedderStage, Measure
 from services.gateway.storage.types import Workspace
-from services.gateway.storage.work import Models, Operation, OperationKind, OperationState
+from services.gateway.storage.work import ModelChoice, Operation, OperationKind, OperationState
 
 log = logging.getLogger("reco")
 
@@ -107,7 +107,7 @@ class Operations:
         done = replace(done, ended_at=time.time_ns() // 1000 if ended else 0)
         return workspace.operations.save(done, holder, time.time() + LEASE)
 
-    def _can_answer(self, workspace: Workspace, models: Models) -> bool:
+    def _can_answer(self, workspace: Workspace, models: ModelChoice) -> bool:
         """Whether the models that answer still can; if not, nothing is gained by waiting for the others."""
         try:
             self._embedder.describe(Measure(models.answering, workspace.env.sim_func))

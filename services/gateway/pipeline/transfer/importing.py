@@ -1,28 +1,24 @@
-"""People with all that is kept of them, from one installation to another: read page by page, and enrolled from such pages.
+"""Enrolls people of another installation, page by page.
 
-A page of people is committed in one transaction, as one enrollment is (draft.py): each is there whole, or not at all.
+A page is committed in one transaction, as one enrollment is (draft.py): each person is there whole, or not at all.
 """
 
-import re
-import struct
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
-from hashlib import sha256
 
 from services.common.errors import DatabaseRefused, InvalidRequest
 from services.gateway.errors import InvalidField, RecordRefused
-from services.gateway.pipeline.directory import PNG
 from services.gateway.pipeline.draft import Drafter, new_enrollment_id, now
 from services.gateway.pipeline.parallel import map_parallel
-from services.gateway.pipeline.people import check_person_id, normalise_name
-from services.gateway.pipeline.profile import check_display_name, check_external_id, check_labels, profile_of
+from services.gateway.pipeline.people import normalise_name
+from services.gateway.pipeline.profile import profile_of
 from services.gateway.pipeline.reconcile import Reconciler, Templates
-from services.gateway.stages.types import EmbedderStage, FaceTemplate, Measure, PhotoTemplates
-from services.gateway.storage.profiles import Details, PhotoFacts, Profile
+from services.gateway.pipeline.transfer.kept import KeptPerson, check_person, name_here
+from services.gateway.stages.types import EmbedderStage, FaceTemplate, Measure
+from services.gateway.storage.profiles import Details, Profile
 from services.gateway.storage.types import (
     NO_UPLOAD,
     Commitment,
@@ -32,47 +28,6 @@ from services.gateway.storage.types import (
     Workspace,
     stripe_of,
 )
-
-#: People read at a time, and bytes of pictures after which a page ends.
-PAGE = 100
-PAGE_BYTES = 3 << 20
-
-#: Of a picture; faces are kept in a few hundred pixels.
-MAX_IMAGE_BYTES = 4 << 20
-
-#: Names of photos that are kept as they are; others are derived from what they were.
-PHOTO_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]{0,99}")
-AUGMENTED = re.compile(r"(?P<of>.*?)(?P<number>-aug\d{1,4})?", re.DOTALL)
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-
-@dataclass(frozen=True)
-class KeptPhoto:
-    """A photo with what is known of it; `facts` of one that is not augmented."""
-
-    photo: FacePhoto
-    facts: PhotoFacts | None = None
-    templates: tuple[FaceTemplate, ...] = ()
-
-
-@dataclass(frozen=True)
-class KeptPerson:
-    """A person with photos: all, or of somebody with many a part."""
-
-    profile: Profile
-    photos: tuple[KeptPhoto, ...]
-
-
-@dataclass(frozen=True)
-class ExportPage:
-    """A page of people, and where the next one begins: behind a photo (`_place`) of whoever comes after a row's number.
-
-    There is no such place on the last.
-    """
-
-    people: tuple[KeptPerson, ...]
-    after: tuple[str, int] | None
 
 
 class ImportOutcome(Enum):
@@ -112,37 +67,14 @@ class _Arrival:
         return ImportOutcome.ADDED if self.commitment.record.record_id else ImportOutcome.IMPORTED
 
 
-class Transfers:
-    """Reads people for another installation, and enrolls those of another."""
+class Importer:
+    """Enrolls people of another installation."""
 
     def __init__(self, embedder: EmbedderStage, drafter: Drafter, reconciler: Reconciler, executor: Executor):
         self._embedder = embedder
         self._drafter = drafter
         self._reconciler = reconciler
         self._executor = executor
-
-    def read(self, workspace: Workspace, after: tuple[str, int] | None, templates: bool) -> ExportPage:
-        """A page of people in the order of their rows, with templates if they are wanted."""
-        if after is None:
-            self._reconciler.finish_enrollments(workspace)
-        behind, last = after or ("", 0)
-        rows = workspace.records.after(last, PAGE)
-        known = self._known(workspace, rows) if templates else {}
-        people, left = list[KeptPerson](), PAGE_BYTES
-        for row in rows:
-            photos = list[KeptPhoto]()
-            for photo in _photos(workspace, row, behind, known):
-                left -= len(photo.photo.png)
-                if left < 0 and (people or photos):
-                    part = [KeptPerson(profile_of(workspace, row), tuple(photos))] if photos else []
-                    ended = photos[-1].photo if photos else None
-                    return ExportPage(
-                        (*people, *part), (_place(ended.name, ended.augmented) if ended else behind, last)
-                    )
-                photos.append(photo)
-            people.append(KeptPerson(profile_of(workspace, row), tuple(photos)))
-            behind, last = "", row.record_id
-        return ExportPage(tuple(people), ("", last) if len(rows) == PAGE else None)
 
     def write(self, workspace: Workspace, people: Sequence[KeptPerson]) -> list[Imported]:
         """Enrolls people under their IDs; who is there already gets the photos that are missing.
@@ -167,7 +99,7 @@ class Transfers:
     @staticmethod
     def _fits(workspace: Workspace, number: int, person: KeptPerson, results: dict[int, Imported]) -> bool:
         try:
-            _check(workspace, person)
+            check_person(workspace, person)
         except InvalidRequest as err:
             results[number] = Imported(person.profile.person_id, ImportOutcome.REFUSED, str(err))
             return False
@@ -231,7 +163,7 @@ class Transfers:
         there = workspace.photos.names(record.folder) if record else {}
         if record and not _is_same(profile_of(workspace, record), profile):
             raise InvalidField("person_id", "another person has it: whose name, or time of enrollment, is another one")
-        photos = {name: replace(one.photo, name=name) for one in person.photos if (name := _name(one)) not in there}
+        photos = {name: replace(one.photo, name=name) for one in person.photos if (name := name_here(one)) not in there}
         if record and not photos:
             return None
         if not record and all(photo.augmented for photo in photos.values()):
@@ -244,75 +176,15 @@ class Transfers:
         else:
             row, entry = _starting(workspace, enrollment_id, profile)
             known = replace(profile, stored_name=row.name, created_at=profile.created_at or now(), updated_at=now())
-        brought = [(name, one) for one in person.photos if (name := _name(one)) in photos]
+        brought = [(name, one) for one in person.photos if (name := name_here(one)) in photos]
         facts = tuple(replace(one.facts, name=name) for name, one in brought if one.facts and not one.photo.augmented)
         templates = {name: fitting for name, one in brought if (fitting := _fitting(one.templates, versions))}
         return _Arrival(number, Commitment(row, entry, Details(known, facts)), tuple(photos.values()), templates)
-
-    def _known(self, workspace: Workspace, rows: Sequence[PersonRecord]) -> PhotoTemplates:
-        if not rows:
-            return {}
-        return self._embedder.templates_of(workspace.models.answering, [row.person_id for row in rows])
 
     def _versions(self, workspace: Workspace) -> set[tuple[str, str]]:
         """Models and versions of which whoever is enrolled has templates."""
         facts = self._embedder.describe(Measure(workspace.models.made, workspace.env.sim_func))
         return {(one.name, one.version) for one in facts}
-
-
-def _photos(workspace: Workspace, row: PersonRecord, behind: str, known: PhotoTemplates) -> Iterator[KeptPhoto]:
-    """A person's photos behind a place among them."""
-    facts = workspace.people.photos(row.record_id)
-    places = {
-        _place(name, augmented): (name, augmented) for name, augmented in workspace.photos.names(row.folder).items()
-    }
-    for name, augmented in (places[place] for place in sorted(places) if place > behind):
-        try:
-            photo = workspace.photos.read_one(row.folder, name, augmented)
-        except FileNotFoundError:  # deleted meanwhile
-            continue
-        told = None if augmented else facts.get(name) or PhotoFacts(name)
-        yield KeptPhoto(photo, told, known.get((row.person_id, name), ()))
-
-
-def _place(name: str, augmented: bool) -> str:
-    """Of a photo among a person's: augmented ones come last."""
-    return f"{int(augmented)}{name}"
-
-
-def _check(workspace: Workspace, person: KeptPerson) -> None:
-    profile = person.profile
-    check_person_id(profile.person_id, workspace.env.id_regex)
-    check_display_name("display_name", profile.display_name)
-    check_external_id("external_id", profile.external_id)
-    check_labels("labels", profile.labels)
-    for one in person.photos:
-        if len(one.photo.png) > MAX_IMAGE_BYTES or not _is_png(one.photo.png):
-            raise InvalidField("photos", f"{one.photo.name}: it is no whole PNG file of at most 4 MiB")
-
-
-def _is_png(data: bytes) -> bool:
-    """Whether a file is a PNG whose chunks are all there and whole; what is in them is seen when it is decoded."""
-    if not data.startswith(PNG_SIGNATURE):
-        return False
-    place, kind = len(PNG_SIGNATURE), b""
-    while place + 12 <= len(data):
-        (length,) = struct.unpack_from(">I", data, place)
-        kind, end = data[place + 4 : place + 8], place + 8 + length
-        if end + 4 > len(data) or struct.unpack_from(">I", data, end) != (zlib.crc32(data[place + 4 : end]),):
-            return False
-        place = end + 4
-    return kind == b"IEND" and place == len(data)
-
-
-def _name(one: KeptPhoto) -> str:
-    """The file's name here: as it was, or else one that is always derived from what it was."""
-    match = AUGMENTED.fullmatch(one.photo.name.removesuffix(PNG))
-    assert match
-    stem, number = match["of"], match["number"] or ""
-    if not PHOTO_ID.fullmatch(stem):
-        stem = f"{sha256(stem.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}-001"
-    return f"{stem}{number}{PNG}"
 
 
 def _is_same(here: Profile, coming: Profile) -> bool:
