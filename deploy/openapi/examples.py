@@ -52,6 +52,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "StartRebuild": {"body": {}},
     "GetOperation": {"path": _OPERATION},
     "CancelOperation": {"path": _OPERATION, "body": {}},
+    "GetActivity": {},
     "ListKeys": {},
     "CreateKey": {"body": {"name": "door", "role": "verify", "lifetime": "90d"}},
     "RevokeKey": {"path": {"name": "door"}, "body": {}},

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 
 from services.common.errors import RecoError
+from services.gateway.activity import Activity
 from services.gateway.pipeline.operations.runner import Operations
 from services.gateway.pipeline.pipeline import Pipeline, Shows
 from services.gateway.pipeline.reconcile import Reconciler
@@ -22,12 +23,13 @@ SWEEP_INTERVAL = 60.0
 WORK_INTERVAL = 1.0
 
 
-def begin_background_work(workspaces: Workspaces, pipeline: Pipeline, retention: Retention) -> None:
+def begin_background_work(workspaces: Workspaces, pipeline: Pipeline, retention: Retention, activity: Activity) -> None:
     """From now on, until the process ends."""
     upkeep = Upkeep(pipeline.reconciler, pipeline.directory, retention)
     _begin("reconcile", RECONCILE_INTERVAL, workspaces, upkeep.run)
     holder, operations = uuid.uuid4().hex, pipeline.operations
     _begin("operations", WORK_INTERVAL, workspaces, lambda workspace: _work(workspace, operations, holder))
+    _begin("activity", RECONCILE_INTERVAL, workspaces, lambda _: activity.note())
 
 
 def _begin(name: str, interval: float, workspaces: Workspaces, run: Callable[[Workspace], None]) -> None:

@@ -33,6 +33,7 @@ from services.gateway.access.audit import AuditFile, Event
 from services.gateway.access.decision import Access
 from services.gateway.access.keyring import AccessKeys, Tables
 from services.gateway.access.open import ADVICE, MAKE_KEY
+from services.gateway.activity import Activity
 from services.gateway.allocation import give_back_large_blocks
 from services.gateway.api import legacy_requests
 from services.gateway.api.access import AccessBooks, AccessServicer
@@ -117,13 +118,18 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
     pipeline = audited(build_pipeline(stages, executor, attempts, uses, settings.fused), audit)
     retention = Retention(pipeline.enroller, uses, settings.person_days)
-    begin_background_work(workspaces, pipeline, retention)
+    activity = Activity(metrics.registry)
+    begin_background_work(workspaces, pipeline, retention, activity)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
     readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
     services: dict[str, Callable[[grpc.Server], None]] = {
         legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
         **_typed_services(workspaces, pipeline, counted, stages.embedder),
+        "reco.gateway.v1.OperationsService": partial(
+            operations_pb2_grpc.add_OperationsServiceServicer_to_server,
+            OperationsServicer(workspaces, pipeline.operations, activity),
+        ),
         "reco.gateway.v1.AccessService": partial(
             access_pb2_grpc.add_AccessServiceServicer_to_server, AccessServicer(books)
         ),
@@ -148,16 +154,12 @@ def _typed_services(
     typed = GatewayServicer(workspaces, pipeline, counted)
     people, faces = PeopleServicer(workspaces, pipeline), FacesServicer(workspaces, pipeline)
     forms, info = FormServicer(faces, people), InfoServicer(workspaces, embedder)
-    operations = OperationsServicer(workspaces, pipeline.operations)
     transfers = TransferServicer(workspaces, pipeline)
     return {
         "reco.gateway.v1.GatewayService": partial(gateway_pb2_grpc.add_GatewayServiceServicer_to_server, typed),
         "reco.gateway.v1.PeopleService": partial(people_pb2_grpc.add_PeopleServiceServicer_to_server, people),
         "reco.gateway.v1.FacesService": partial(faces_pb2_grpc.add_FacesServiceServicer_to_server, faces),
         "reco.gateway.v1.FormService": partial(faces_pb2_grpc.add_FormServiceServicer_to_server, forms),
-        "reco.gateway.v1.OperationsService": partial(
-            operations_pb2_grpc.add_OperationsServiceServicer_to_server, operations
-        ),
         "reco.gateway.v1.TransferService": partial(transfer_pb2_grpc.add_TransferServiceServicer_to_server, transfers),
         "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
     }

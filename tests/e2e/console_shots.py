@@ -48,6 +48,9 @@ def take(page: Page, origin: str, photo: Path) -> None:
     page.locator("main input[type=file]").set_input_files(photo)
     page.locator(".verdict").wait_for()
     shoot(page, "verify")
+    page.goto(f"{origin}/#/operations")
+    page.locator("tbody tr").first.wait_for()
+    shoot(page, "operations")
 
 
 def shoot(page: Page, name: str) -> None:

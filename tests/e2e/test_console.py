@@ -19,7 +19,7 @@ from tests.e2e.keys import access
 from tests.e2e.system import System
 
 PERSON, NAME = "RECO_ID_000023", "Eileen <img src=x onerror=alert(1)>"
-PAGES = ("try", "people", f"people/{PERSON}", "enroll", "verify", "review", "installation", "docs")
+PAGES = ("try", "people", f"people/{PERSON}", "enroll", "verify", "review", "operations", "installation", "docs")
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +223,25 @@ def test_who_is_enrolled_twice_is_merged(tab: Tab, portrait: Path, system: Syste
     assert len(Api(system).get(f"/v1/people/{PERSON}/photos")["photos"]) == 2
 
 
+def test_an_operator_sees_what_goes_on(tab: Tab, system: System):
+    for _ in range(21):
+        Api(system).ask("DELETE", "/v1/people/RECO_ID_404")
+    page = tab.open("operations")
+    expect(page.locator(".chart")).to_have_count(4)
+    expect(page.locator("main")).to_contain_text("enrolled.")
+    expect(page.locator("main")).to_contain_text("The first one is made on the machine itself")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Make all templates anew").click()
+    work = page.get_by_role("region", name="Long work")
+    expect(work).to_contain_text("Templates made anew")
+    expect(work).to_contain_text("done")
+    log = page.get_by_role("region", name="Audit log")
+    expect(log).to_contain_text("anonymous")
+    expect(log.locator("tbody tr")).to_have_count(20)
+    page.get_by_role("button", name="Earlier").click()
+    expect(log.locator("tbody tr").nth(20)).to_be_visible()
+
+
 def test_what_the_installation_is_and_how_it_is_asked(tab: Tab):
     page = tab.open("installation")
     expect(page.locator("table")).to_contain_text("MobileFaceNet")
@@ -314,6 +333,16 @@ def test_a_key_is_asked_for_once_kept_in_the_tab_and_asked_for_again_when_it_end
     give(keys["admin"])
     expect(page.locator(".people img")).to_have_count(1)
     assert page.evaluate("[localStorage.length, document.cookie, sessionStorage.length]") == [0, "", 1]
+    page = tab.open("operations")
+    page.get_by_label("Name").fill("door")
+    page.get_by_role("button", name="Make a key").click()
+    assert page.locator("pre").inner_text().startswith("reco_")
+    row = page.get_by_role("row", name="door")
+    expect(row).to_contain_text("valid")
+    page.once("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Revoke").click()
+    expect(row).to_contain_text("revoked")
+    page = tab.open("people")
     access(system.folder, "revoke", "--name", "admin")
     page.wait_for_timeout(1000 * (INTERVAL + 1))
     page.get_by_role("button", name="Find").click()

@@ -121,7 +121,7 @@ def test_every_example_is_answered_as_documented(documented: Documented):
     operation = ask("StartRebuild")["operation_id"]  # type: ignore[index]
     assert ask("ListOperations") and ask("GetOperation", operation_id=operation)
     ask("CancelOperation", operation_id=operation)
-    assert ask("CreateKey") and ask("ListKeys") and ask("RevokeKey") and ask("ListAuditEntries")
+    assert ask("GetActivity") and ask("CreateKey") and ask("ListKeys") and ask("RevokeKey") and ask("ListAuditEntries")
     assert set(documented.operations) - documented.asked == {"UploadImgs", "UploadDb", "Verify"}, (
         "whose answers test_contract.py has"
     )

@@ -4,6 +4,7 @@ import grpc
 from reco.gateway.v1 import operations_pb2 as pb
 from reco.gateway.v1 import operations_pb2_grpc
 
+from services.gateway.activity import Activity, Minute
 from services.gateway.api.people import from_moment
 from services.gateway.pipeline.pipeline import RunsOperations
 from services.gateway.storage.types import Workspaces
@@ -23,9 +24,10 @@ STATES = {
 class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
     """Long work, typed."""
 
-    def __init__(self, workspaces: Workspaces, operations: RunsOperations):
+    def __init__(self, workspaces: Workspaces, operations: RunsOperations, activity: Activity):
         self._workspaces = workspaces
         self._operations = operations
+        self._activity = activity
 
     def ListOperations(
         self, request: pb.ListOperationsRequest, context: grpc.ServicerContext
@@ -41,6 +43,21 @@ class OperationsServicer(operations_pb2_grpc.OperationsServiceServicer):
 
     def CancelOperation(self, request: pb.CancelOperationRequest, context: grpc.ServicerContext) -> pb.Operation:
         return _from_operation(self._operations.cancel(self._workspaces.open(), request.operation_id))
+
+    def GetActivity(self, request: pb.GetActivityRequest, context: grpc.ServicerContext) -> pb.GetActivityResponse:
+        people = self._workspaces.open().records.count()
+        return pb.GetActivityResponse(minutes=map(_from_minute, self._activity.minutes()), enrolled_people=people)
+
+
+def _from_minute(minute: Minute) -> pb.GetActivityResponse.Minute:
+    return pb.GetActivityResponse.Minute(
+        begin_time=from_moment(int(minute.begin * 1e6)),
+        calls=minute.calls,
+        refused=minute.refused,
+        failed=minute.failed,
+        median_seconds=minute.median,
+        p95_seconds=minute.p95,
+    )
 
 
 def _from_operation(operation: Operation) -> pb.Operation:

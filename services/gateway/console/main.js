@@ -6,6 +6,7 @@ import { texts } from "./texts.js";
 import { docsPage } from "./pages/docs.js";
 import { enrollPage } from "./pages/enroll.js";
 import { installationPage } from "./pages/installation.js";
+import { operationsPage } from "./pages/operations.js";
 import { peoplePage } from "./pages/people.js";
 import { personPage } from "./pages/person.js";
 import { reviewPage } from "./pages/review.js";
@@ -14,7 +15,7 @@ import { verifyPage } from "./pages/verify.js";
 
 const PAGES = {
   try: tryPage, people: peoplePage, enroll: enrollPage, verify: verifyPage, review: reviewPage,
-  installation: installationPage, docs: docsPage,
+  operations: operationsPage, installation: installationPage, docs: docsPage,
 };
 
 const header = document.getElementById("header");

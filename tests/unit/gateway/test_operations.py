@@ -4,12 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from reco.gateway.v1 import info_pb2
 from reco.gateway.v1 import operations_pb2 as pb
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
 from services.common.errors import DatabaseUnavailable, ModelUnavailable
+from services.gateway.activity import Activity
 from services.gateway.api.operations import OperationsServicer
 from services.gateway.errors import OperationNeeded, OperationUnknown
 from services.gateway.pipeline.verify import VerificationOutcome
@@ -206,7 +208,7 @@ def test_a_rebuild_can_be_cancelled(gateway: FakeGateway):
 
 
 def test_operations_by_the_typed_api(two: FakeGateway):
-    api = OperationsServicer(two.workspaces, two.pipeline.operations)
+    api = OperationsServicer(two.workspaces, two.pipeline.operations, Activity(CollectorRegistry()))
     two.pipeline.operations.follow_models(two.workspace)
     (running,) = api.ListOperations(pb.ListOperationsRequest(), CONTEXT).operations
     assert (running.kind, running.state) == (pb.Operation.KIND_REEMBED, pb.Operation.STATE_RUNNING)

@@ -3,6 +3,7 @@
 import { request } from "../api.js";
 import { element, facts } from "../dom.js";
 import { attempt } from "../notice.js";
+import { table } from "../table.js";
 import { exactly, share, texts } from "../texts.js";
 
 const words = texts.installation;
@@ -30,11 +31,8 @@ async function readiness() {
 
 function models(found) {
   const columns = [words.model, words.threshold, words.fmr, words.dimension, words.source];
-  return element("div", { class: "wide", tabindex: 0, role: "region", "aria-label": words.models }, element("table", {},
-    element("thead", {}, element("tr", {}, columns.map((name) => element("th", { scope: "col" }, name)))),
-    element("tbody", {}, found.map((model) => element("tr", {},
-      [model.name, exactly(model.threshold), model.fmr ? share(model.fmr) : texts.verify.unmeasured, exactly(model.dimension), model.threshold_source]
-        .map((value) => element("td", {}, value)))))));
+  return table(words.models, columns, found.map((model) =>
+    [model.name, exactly(model.threshold), model.fmr ? share(model.fmr) : texts.verify.unmeasured, exactly(model.dimension), model.threshold_source]));
 }
 
 const named = (values) => facts(Object.entries(values).map(([name, value]) =>
