@@ -1,8 +1,8 @@
 """Kills and crowds enrollments and erasures, and checks that row, photos and templates always agree.
 
-`make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrollments of every kind and of
-erasures, then many enrollments of one person at once. Prints counts of trials, losses (answered as enrolled or erased,
-but not) and disagreements. Then two copies of everything behind Envoy are restarted, and killed, one by one under load
+`make chaos` runs it: kill -9 of the gateway and the embedder at random moments of enrollments of every kind, of erasures,
+merges and imports, then many enrollments of one person at once. Prints counts of trials, losses (answered as done, but
+not) and disagreements. Then two copies of everything behind Envoy are restarted, and killed, one by one under load
 (rolling.py).
 """
 
@@ -14,23 +14,31 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import grpc
-from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
-from sqlalchemy import make_url, text
+from reco.gateway.v1 import (
+    gateway_pb2,
+    gateway_pb2_grpc,
+    people_pb2,
+    people_pb2_grpc,
+    transfer_pb2,
+    transfer_pb2_grpc,
+)
+from sqlalchemy import make_url
 
 from deploy.local.demo import astronaut, jpeg
-from services.common.database import open_engine, reading
+from services.common.database import open_engine
 from tests.e2e import rolling
+from tests.e2e.chaos_state import State, look
 from tests.e2e.services import Services
 from tests.e2e.system import System
 from tests.mariadb import MariaDB
 
 PERSON = "RECO_ID_1"
-KINDS = ("created", "created in place", "added", "replaced", "erased")
+OTHER = "RECO_ID_2"
+KINDS = ("created", "created in place", "added", "replaced", "erased", "merged", "imported")
 AUGMENTATIONS = 2
 
 #: What is printed.
@@ -47,24 +55,6 @@ COUNTED = (
 )
 
 
-@dataclass(frozen=True)
-class State:
-    """What there is of a person, wherever one looks."""
-
-    rows: tuple[tuple[str, str], ...]
-    photos: frozenset[str]
-    templates: frozenset[str]
-    leftovers: tuple[str, ...]
-    uploads: frozenset[str] = frozenset()
-
-    @property
-    def agrees(self) -> bool:
-        """Whether row, photos and templates tell of the same person, and nothing else is left."""
-        enrolled = len(self.rows) == 1 and bool(self.photos)
-        absent = not self.rows and not self.photos
-        return (enrolled or absent) and self.photos == self.templates and not self.leftovers
-
-
 class Chaos:
     """Trials on running services."""
 
@@ -76,6 +66,8 @@ class Chaos:
         self._random = random.Random(seed)
         self._channel = services.channel("gateway")
         self._gateway = gateway_pb2_grpc.GatewayServiceStub(self._channel)
+        self._people = people_pb2_grpc.PeopleServiceStub(self._channel)
+        self._transfers = transfer_pb2_grpc.TransferServiceStub(self._channel)
         self._photos = _photos()
         self._duration = self._erasure = 1.0
 
@@ -95,15 +87,66 @@ class Chaos:
         if kind == "erased":
             self._prepare("added")
             self._upload()
-            before = self._state()
+            before = look(self._folder, self._engine, PERSON)
             success = self._killed(victim, self._erasure, self._try_delete)
             return self._judge_erasure(before, self._settled(), success)
+        if kind == "merged":
+            return self._merge_trial(victim)
+        if kind == "imported":
+            return self._import_trial(victim)
         before = self._prepare(kind)
         upload_id = self._upload()
         in_place = kind in ("created in place", "replaced")
         success = self._killed(victim, self._duration, lambda: self._try_enrol(upload_id, in_place))
         self._judge(kind, before, self._settled(), success, upload_id)
         return None
+
+    def _merge_trial(self, victim: str) -> None:
+        """Either both are there as before, or one with all photos; what was not done can be done again."""
+        self._prepare("added")
+        self._enrol(self._upload(OTHER), in_place=False)
+        before, request = self._settled(), people_pb2.MergePersonRequest(person_id=PERSON, other_person_id=OTHER)
+        success = self._killed(
+            victim, self._duration, lambda: _tried(lambda: self._people.MergePerson(request, timeout=60))
+        )
+        state = self._settled()
+        is_old = (state.rows, state.photos) == (before.rows, before.photos)
+        ours = 1 + AUGMENTATIONS
+        is_new = len(state.rows) == 1 and len(state.photos) == 2 * ours and len(state.photos & before.photos) == ours
+        self._count("merged", (before, state), (is_old, is_new), success)
+        self.counts["disagreements"] += is_old and not self._try_merge(request)
+
+    def _import_trial(self, victim: str) -> None:
+        """Either nobody is there, or the person as they were; sent again, they are."""
+        whole = self._prepare("added")
+        (person,) = self._transfers.ExportPeople(transfer_pb2.ExportPeopleRequest(include_templates=True)).people
+        self._gateway.DeletePerson(gateway_pb2.DeletePersonRequest(person_id=PERSON), timeout=60)
+        before, request = self._settled(), transfer_pb2.ImportPeopleRequest(people=[person])
+        success = self._killed(
+            victim, self._duration / 2, lambda: _tried(lambda: self._transfers.ImportPeople(request, timeout=60))
+        )
+        state = self._settled()
+        is_new = (state.rows, state.photos) == (whole.rows, whole.photos)
+        self._count("imported", (before, state), (not state.rows, is_new), success)
+        again = self._transfers.ImportPeople(request, timeout=60).people[0].outcome
+        told = transfer_pb2.ImportedPerson.OUTCOME_UNCHANGED if is_new else transfer_pb2.ImportedPerson.OUTCOME_IMPORTED
+        settled = self._settled()
+        self.counts["disagreements"] += again != told or (settled.rows, settled.photos) != (whole.rows, whole.photos)
+
+    def _try_merge(self, request: people_pb2.MergePersonRequest) -> bool:
+        return _tried(lambda: self._people.MergePerson(request, timeout=60))
+
+    def _count(self, kind: str, states: tuple[State, State], found: tuple[bool, bool], success: bool) -> None:
+        (before, state), (is_old, is_new) = states, found
+        agrees = state.agrees and (is_old or is_new)
+        self.counts["trials"] += 1
+        self.counts["old state"] += is_old
+        self.counts["new state"] += is_new
+        self.counts["losses"] += success and not is_new
+        self.counts["disagreements"] += not agrees
+        self.counts["tried again"] += is_old
+        if not agrees:
+            print(f"disagreement: {kind}\n  before {before}\n  after {state}", file=sys.stderr)
 
     def _killed(self, victim: str, duration: float, work: Callable[[], bool]) -> bool:
         """Whether the work was answered well, in the middle of which a service was killed; it is started again."""
@@ -132,11 +175,8 @@ class Chaos:
             print(f"disagreement: erased\n  before {before}\n  after {state}", file=sys.stderr)
 
     def _try_delete(self) -> bool:
-        try:
-            self._gateway.DeletePerson(gateway_pb2.DeletePersonRequest(person_id=PERSON), timeout=60)
-        except grpc.RpcError:
-            return False
-        return True
+        request = gateway_pb2.DeletePersonRequest(person_id=PERSON)
+        return _tried(lambda: self._gateway.DeletePerson(request, timeout=60))
 
     def _judge(self, kind: str, before: State, state: State, success: bool, upload_id: str) -> None:
         is_old = (state.rows, state.photos) == (before.rows, before.photos)
@@ -173,16 +213,17 @@ class Chaos:
         self.counts["disagreements"] += not (state.agrees and len(state.photos) % (1 + AUGMENTATIONS) == 0)
 
     def _prepare(self, kind: str) -> State:
-        self._gateway.DeletePerson(gateway_pb2.DeletePersonRequest(person_id=PERSON), timeout=60)
+        for person_id in (PERSON, OTHER):
+            self._gateway.DeletePerson(gateway_pb2.DeletePersonRequest(person_id=person_id), timeout=60)
         if kind in ("added", "replaced"):
             self._enrol(self._upload(), in_place=False)
         state = self._settled()
         assert state.agrees, state
         return state
 
-    def _upload(self) -> str:
+    def _upload(self, person_id: str = PERSON) -> str:
         photo = gateway_pb2.Photo(name="a.jpg", image=self._random.choice(self._photos))
-        request = gateway_pb2.UploadPhotosRequest(person_id=PERSON, photos=[photo])
+        request = gateway_pb2.UploadPhotosRequest(person_id=person_id, photos=[photo])
         return self._gateway.UploadPhotos(request, timeout=60).upload_id
 
     def _enrol(self, upload_id: str, in_place: bool) -> None:
@@ -190,34 +231,23 @@ class Chaos:
         self._gateway.EnrollPerson(request, timeout=60)
 
     def _try_enrol(self, upload_id: str, in_place: bool) -> bool:
-        try:
-            self._enrol(upload_id, in_place)
-        except grpc.RpcError:
-            return False
-        return True
+        return _tried(lambda: self._enrol(upload_id, in_place))
 
     def _settled(self) -> State:
         """The state once it agrees, or after the time that the services may take to tidy up."""
         deadline = time.monotonic() + 20
-        while not (state := self._state()).agrees and time.monotonic() < deadline:
+        while not (state := look(self._folder, self._engine, PERSON)).agrees and time.monotonic() < deadline:
             time.sleep(0.2)
         return state
 
-    def _state(self) -> State:
-        images = self._folder / "var" / "db"
-        with reading(self._engine) as connection:
-            rows = connection.execute(text("SELECT reco_name, reco_path FROM reco_table")).all()
-            stored = connection.execute(text("SELECT DISTINCT photo_id FROM reco_templates")).scalars().all()
-            journal = connection.execute(text("SELECT enrolment_id FROM reco_enrolments")).scalars().all()
-        folders = {Path(path).name for _, path in rows}
-        photos = [path for path in images.glob("*/*/*.png") if path.parts[-4] != ".staging"]
-        strays = [path.name for path in images.glob("*") if path.name[0] != "." and path.name not in folders]
-        uploads = self._folder / "var" / "uploads"
-        unfinished = [*(images / ".staging").glob("*"), *uploads.glob(".unfinished-*")]
-        leftovers = [*journal, *strays, *(path.name for path in unfinished)]
-        names = frozenset(path.name for path in photos)
-        waiting = frozenset(path.name for path in uploads.glob(f"{PERSON}-*"))
-        return State(tuple(map(tuple, rows)), names, frozenset(stored), tuple(leftovers), waiting)
+
+def _tried(ask: Callable[[], object]) -> bool:
+    """Whether a call was answered well."""
+    try:
+        ask()
+    except grpc.RpcError:
+        return False
+    return True
 
 
 def _photos() -> list[bytes]:

@@ -19,7 +19,7 @@ def test_enrollments_and_erasures_survive_kills_and_crowds(
             connection.cursor().execute("CREATE DATABASE IF NOT EXISTS chaos")
             connection.cursor().execute("GRANT ALL ON chaos.* TO 'reco'@'%'")
         settings, url = {**server.settings, "SQL_SCHEMA": "chaos"}, server.url.replace("/reco?", "/chaos?")
-    counts = chaos.run(tmp_path, settings, url, kills=10, crowd=20, seed=7)
-    assert counts["trials"] == 10
+    counts = chaos.run(tmp_path, settings, url, kills=14, crowd=20, seed=7)
+    assert counts["trials"] == 14
     assert counts["crowd enrollments"] == 20
     assert (counts["losses"], counts["disagreements"]) == (0, 0)
