@@ -61,7 +61,7 @@ run: $(VENV)/.run gen/reco.pb .env
 	@umask 077 && mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
-	@$(call CONVERTING,--missing) || true
+	@($(call CONVERTING,--missing)) || echo "It starts all the same; what needs that model is refused, and says so."
 	@$(PY) -m deploy.local.run --listen $(HOST) --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
 
 # Keys of clients, and the audit log: docs/security.md.

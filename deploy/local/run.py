@@ -17,8 +17,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from deploy.envoy.render import render
 from deploy.local.ports import is_taken
 from deploy.local.supervisor import Part, Supervisor
-from services.common.database import Database
+from services.common.database import Database, reading
 from services.common.env import EnvFile, EnvInvalid
+from services.common.errors import RecoError
 from services.common.mutual_tls import Identity, open_channel_to
 from services.common.private import keep_files_private
 from services.gateway.access.keyring import Tables
@@ -29,6 +30,9 @@ SERVICES = ("detector", "liveness", "embedder", "gateway")
 
 #: By their ports: the first has the base port, and for its metrics the one after Envoy's admin interface, and so on.
 PORT_ORDER = ("gateway", "detector", "liveness", "embedder")
+
+#: The highest port that may be asked for: others follow it.
+MAX_PORT = 65_000
 
 #: Seconds that the system may take to be ready.
 START_TIMEOUT = 600
@@ -69,7 +73,8 @@ def main() -> int:
     if taken := [port for port in wanted if is_taken(port)]:
         which = f"Port {taken[0]} is" if len(taken) == 1 else f"Ports {', '.join(map(str, taken))} are"
         print(
-            f"{which} taken. Stop what listens there, or choose: make run PORT=8002 BASE_PORT=15150 ADMIN_PORT=9911",
+            f"{which} taken. Stop what listens there, or choose others: PORT={options.port} is one port, "
+            f"BASE_PORT={options.base_port} the first of four and ADMIN_PORT={options.admin_port} of five.",
             file=sys.stderr,
         )
         return 1
@@ -103,18 +108,25 @@ def _parts(envoy_config: Path) -> list[Part]:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=8001, help="of the REST endpoints")
+    parser.add_argument("--port", type=_port, default=8001, help="of the REST endpoints")
     parser.add_argument(
         "--admin-port",
-        type=int,
+        type=_port,
         default=9901,
         help="of Envoy's admin interface and, in the four after it, of the services' metrics; on this machine only",
     )
-    parser.add_argument("--base-port", type=int, default=15050, help="first of the four services' ports")
+    parser.add_argument("--base-port", type=_port, default=15050, help="first of the four services' ports")
     parser.add_argument("--listen", default="127.0.0.1", help="address that the REST port listens on")
     parser.add_argument("--env-file", type=Path, default=ROOT / ".env")
     parser.add_argument("--state", type=Path, default=ROOT / "var", help="folder for weights and caches")
     return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    """A port that leaves room for those that follow it."""
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; take one from 1 to {MAX_PORT}")
+    return int(text)
 
 
 def _lacks_keys(options: argparse.Namespace) -> bool:
@@ -170,17 +182,39 @@ def _envoy() -> Path:
 
 
 def _say_when_ready(options: argparse.Namespace, ports: dict[str, int], ready: threading.Event) -> None:
-    """Waits until every service says SERVING, and Envoy has seen that the gateway does."""
+    """Waits until every service says SERVING, Envoy has seen that the gateway does, and the database answers."""
     deadline = time.monotonic() + START_TIMEOUT
-    waiting = dict(ports)
+    waiting, database = dict(ports), _Database(options.env_file)
     while time.monotonic() < deadline:
         waiting = {name: port for name, port in waiting.items() if not _serves(name, port)}
-        if not waiting and _envoy_sees_gateway(options.admin_port):
+        if not waiting and _envoy_sees_gateway(options.admin_port) and database.answers():
             ready.set()
             scheme = "https" if os.environ.get("RECO_TLS_CERT") else "http"
             print(READY.format(port=options.port, scheme=scheme), flush=True)
             return
         time.sleep(0.2)
+
+
+class _Database:
+    """The database that `.env` names."""
+
+    def __init__(self, env_file: Path):
+        self._file = EnvFile(env_file)
+        self._database = Database(self._file.root)
+        self._complaint = ""
+
+    def answers(self) -> bool:
+        """Whether it does; why not is said once. Also true where `.env` is at fault, which was said already."""
+        try:
+            with reading(self._database.engine(self._file.sql())):
+                return True
+        except EnvInvalid:
+            return True
+        except RecoError as err:
+            if str(err) != self._complaint:
+                print(f"Waiting for the database: {err}", file=sys.stderr, flush=True)
+            self._complaint = str(err)
+            return False
 
 
 def _serves(name: str, port: int) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError, TimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from services.common.env import SqlSettings
+from services.common.env import EnvInvalid, SqlSettings
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.common.private import FOLDER_MODE
 
@@ -36,18 +36,30 @@ class Database:
         self._engine: Engine | None = None
 
     def engine(self, sql: SqlSettings) -> Engine:
-        """The engine of a database; connects at first use."""
+        """The engine of a database; connects at first use.
+
+        Raises:
+            DatabaseUnavailable: SQL_URI is not a URL.
+            EnvInvalid: the database's driver is not installed.
+        """
         url = database_url(sql, self._root)
         with self._lock:
             if self._engine is None or url != self._url:
                 self.close()
-                self._url, self._engine = url, open_engine(url)
+                self._url, self._engine = url, _engine_of(url)
             return self._engine
 
     def close(self) -> None:
         """Closes pooled connections."""
         if self._engine is not None:
             self._engine.dispose()
+
+
+def _engine_of(url: URL) -> Engine:
+    try:
+        return open_engine(url)
+    except ImportError as err:
+        raise EnvInvalid([], [f"SQL_URI: the MySQL driver is not installed ({err}); run `make mysql`"]) from err
 
 
 def database_url(sql: SqlSettings, root: Path) -> URL:
@@ -150,8 +162,6 @@ def translated_errors() -> Iterator[None]:
     except SQLAlchemyError as err:
         failure = DatabaseUnavailable if _is_outage(err) else DatabaseRefused
         raise failure(f"{type(err).__name__}: {getattr(err, 'orig', None) or type(err).__name__}") from err
-    except ImportError as err:
-        raise DatabaseUnavailable(f"the MySQL driver is not installed ({err}); run `make mysql`") from err
 
 
 #: MySQL's server errors that are about the server rather than the statement: too many connections, access denied to

@@ -79,8 +79,9 @@ class EnvFile:
     def _read_values(self) -> dict[str, str]:
         try:
             stat = self._path.stat()
-        except OSError:
-            return {}
+        except OSError as err:
+            why = f".env: there is none at {self._path}; copy .env.example there"
+            raise EnvInvalid(list(CHECKS), [why]) from err
         stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
         if stamp != self._stamp:
             try:
@@ -101,11 +102,22 @@ def _parse(values: dict[str, str], root: Path) -> tuple[dict[str, Any], list[str
                 fitting[key.lower()] = parse(values[key].strip(), root)
             except ValueError as err:
                 errors.append(f"{key}: {err}")
-    return fitting, errors + _check_columns(fitting)
+    return fitting, errors + _check_columns(fitting) + _check_folders(fitting)
 
 
 def _check_columns(fitting: dict[str, Any]) -> list[str]:
     columns = [str(fitting.get(key, key)).lower() for key in ("id_col", "path_col", "name_col")]
     if len(set(columns)) < 3 or "id" in columns:
         return ["ID_COL: ID_COL, PATH_COL and NAME_COL must name three different columns, none of them ID"]
+    return []
+
+
+def _check_folders(fitting: dict[str, Any]) -> list[str]:
+    """Erasing uploads must not take photos along, nor the other way round."""
+    photos, uploads = fitting.get("db_path"), fitting.get("upload_folder")
+    if photos is None or uploads is None:
+        return []
+    photos, uploads = photos.resolve(), uploads.resolve()
+    if photos.is_relative_to(uploads) or uploads.is_relative_to(photos):
+        return ["UPLOAD_FOLDER: it and DB_PATH lie in one another; give each a folder of its own"]
     return []

@@ -9,7 +9,11 @@ from typing import Any, Protocol
 
 import re2
 
+from services.common.private import FOLDER_MODE
 from services.common.recognisers import known_names
+
+#: Both models together, or one of them; `services/liveness/model.py` knows what is meant.
+LIVENESS_MODELS = ("MiniFASNet+FacePluginLiveness", "MiniFASNet", "FacePluginLiveness")
 
 SIM_FUNCS = ("cosine", "euclidean", "euclidean_l2")
 
@@ -50,6 +54,27 @@ def _file_path(value: str, root: Path) -> Path:
     if path.is_dir():
         raise ValueError(f"{value!r} is a folder; name a file")
     return path
+
+
+def _log_file(value: str, root: Path) -> Path:
+    """Makes the folder, where that is missing."""
+    path = _file_path(value, root)
+    try:
+        path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    except OSError as err:
+        raise ValueError(f"{value!r} cannot be written: {err.strerror}; name another file") from err
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ValueError(f"{value!r} cannot be written; change its owner or mode, or name another file")
+    return path
+
+
+def _liveness_model(value: str, root: Path) -> str:
+    name = _file_name(value, root)
+    if not name.lower().endswith(".h5") and name.lower() not in {one.lower() for one in LIVENESS_MODELS}:
+        raise ValueError(
+            f"{value!r} is not known; choose from {', '.join(LIVENESS_MODELS)}, or a file that ends in .h5"
+        )
+    return name
 
 
 def _sql_uri(value: str, root: Path) -> str:
@@ -155,7 +180,7 @@ def _password(value: str, root: Path) -> str:
 CHECKS: dict[str, Callable[[str, Path], Any]] = {
     "MODEL_PATH": _path,
     "MODEL_URL": _url,
-    "MODEL_NAME": _file_name,
+    "MODEL_NAME": _liveness_model,
     "SQL_URI": _sql_uri,
     "SQL_USER": _any,
     "SQL_PASS": _any,
@@ -171,7 +196,7 @@ CHECKS: dict[str, Callable[[str, Path], Any]] = {
     "ID_REGEX": _regex,
     "NUM_AUG": _whole(0, 64),
     "SIM_FUNC": _sim_func,
-    "LOG_LOC": _file_path,
+    "LOG_LOC": _log_file,
     "VER_TOL": _whole(1, 10000),
     "VER_TOL_AUG": _whole(1, 100000),
     "SUPER_PASSWORD": _password,

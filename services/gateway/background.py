@@ -67,13 +67,13 @@ class Upkeep:
         self._directory = directory
         self._retention = retention
         self._cleaned: Workspace | None = None
+        self._embedded: Workspace | None = None
         self._swept = 0.0
 
     def run(self, workspace: Workspace) -> None:
         """Once; raises RecoError, OSError where something could not be done."""
         if workspace is not self._cleaned:
             self._reconciler.clean_up(workspace)
-            self._reconciler.embed_all_missing(workspace)
             self._cleaned = workspace
         if time.monotonic() > self._swept + SWEEP_INTERVAL:
             self._reconciler.sweep(workspace)
@@ -81,3 +81,6 @@ class Upkeep:
         self._reconciler.finish_all(workspace)
         self._directory.follow(workspace)
         self._retention.sweep(workspace)
+        if workspace is not self._embedded:  # last, for it may take long, and need models that are not there
+            self._reconciler.embed_all_missing(workspace)
+            self._embedded = workspace

@@ -9,7 +9,7 @@ from google.api import httpbody_pb2
 from reco.gateway.v1 import legacy_pb2, legacy_pb2_grpc
 
 from services.common.env import EnvInvalid
-from services.common.errors import RecoError
+from services.common.errors import ModelUnavailable, RecoError
 from services.common.limits import MAX_BODY_BYTES
 from services.gateway.api.codes import CACHE_DELETED, CACHE_GONE, CODE_OF_REASON, INDEX_REBUILT, MESSAGES
 from services.gateway.api.form_values import BrokenBase64
@@ -96,6 +96,8 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
             code, why = CODE_OF_REASON[err.reason], str(err)
             if isinstance(err, EnvInvalid):
                 system_errors = {"not_in_env": err.not_in_env, "env_errs": err.env_errs}
+            elif isinstance(err, ModelUnavailable):
+                system_errors = {"not_in_env": [], "env_errs": [f"SELECTED_MODELS: {err}"]}
         log.info("code %d %s", code, why)
         self._metrics.answered(endpoint, code)
         return _json(keys, code, results, system_errors)

@@ -49,6 +49,7 @@ def test_a_missing_key_is_named(values: dict[str, str], tmp_path: Path, key: str
     [
         ("MODEL_URL", "drive"),
         ("MODEL_NAME", "../model.h5"),
+        ("MODEL_NAME", "AnotherNet"),
         ("SQL_URI", "postgres://x"),
         ("SQL_URI", "local host"),
         ("SQL_TABLE", "t; DROP TABLE x"),
@@ -66,6 +67,10 @@ def test_a_missing_key_is_named(values: dict[str, str], tmp_path: Path, key: str
         ("NUM_AUG", "4.5"),
         ("SIM_FUNC", "manhattan"),
         ("LOG_LOC", "var/db"),
+        ("LOG_LOC", "/dev/null/log"),
+        ("LOG_LOC", "/proc/reco/log"),
+        ("UPLOAD_FOLDER", "var"),
+        ("UPLOAD_FOLDER", "var/db"),
         ("VER_TOL", "0"),
         ("VER_TOL_AUG", ""),
         ("SUPER_PASSWORD", "password"),
@@ -100,6 +105,12 @@ def test_all_that_is_wrong_is_named_at_once(values: dict[str, str], tmp_path: Pa
 def test_some_settings_can_be_had_while_others_do_not_fit(values: dict[str, str], tmp_path: Path):
     write(tmp_path / ".env", values | {"VER_TOL": "none"})
     assert EnvFile(tmp_path / ".env").pick("NUM_AUG", "SIM_FUNC") == {"num_aug": 4, "sim_func": "cosine"}
+
+
+def test_a_file_that_is_not_there_is_said_to_be_missing(tmp_path: Path):
+    with pytest.raises(EnvInvalid) as invalid:
+        EnvFile(tmp_path / ".env").pick("NUM_AUG")
+    assert invalid.value.env_errs == [f".env: there is none at {tmp_path}/.env; copy .env.example there"]
 
 
 def test_a_changed_file_is_read_again(values: dict[str, str], tmp_path: Path):

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 import pytest
 
 from services.common.env import EnvInvalid
-from services.common.errors import DatabaseRefused, DatabaseUnavailable
+from services.common.errors import DatabaseRefused, DatabaseUnavailable, ModelUnavailable
 from services.gateway.api.codes import MESSAGES
 from services.gateway.errors import LivenessUnavailable
 from tests.fakes import FakeFace, fake_photo
@@ -209,3 +209,11 @@ def test_the_order_of_verify(gateway: FakeGateway):
     gateway.steps.clear()
     ask(gateway.upload(ANN))
     assert codes == [107, 109, 176, 127, 143, 189, 153, 111, 630, 178, 560, 155, 116]
+
+
+def test_a_model_whose_weights_are_not_here_is_named(gateway: FakeGateway):
+    gateway.enroll(ANN)
+    gateway.steps.fail("embedder.embed", ModelUnavailable("vgg.onnx could not be had: put it by hand at var/models"))
+    told = ["SELECTED_MODELS: vgg.onnx could not be had: put it by hand at var/models"]
+    for answer in (enroll(gateway, ANN), verify(gateway, ANN)):
+        assert 176 in answer.values() and answer["system_errors"] == {"not_in_env": [], "env_errs": told}
