@@ -21,13 +21,13 @@ import numpy as np
 
 from services.images.decode import decode
 from tests.e2e.system import System
-from tests.load import bench_people, bench_search, bench_services, bench_stages, bench_system, report
+from tests.load import bench_cost, bench_people, bench_search, bench_services, bench_stages, bench_system, report
 from tests.load.figures import Figure, at_most, load_before
 from tests.load.messages import UNLIMITED
 from tests.load.original import Absent, Original
 from tests.machine import ROOT
 
-PARTS = ("embedding", "detection", "batching", "search", "people", "verify", "throughput", "overload", "start")
+PARTS = ("embedding", "detection", "batching", "search", "people", "verify", "cost", "throughput", "overload", "start")
 #: One person's photos: five to enroll, one to verify.
 FOLDER = Path("faces") / "deepface" / "id_img1"
 ENROLLED, PROBE = ("img1", "img2", "img4", "img5", "img7"), "img6"
@@ -76,13 +76,15 @@ def measure(data: Path, parts: list[str]) -> Iterator[Figure]:
 
 def system_figures(data: Path, parts: list[str], stages: bench_stages.Stages, folder: Path) -> Iterator[Figure]:
     """What needs the whole system running."""
-    if not {"verify", "throughput", "overload", "start"} & set(parts):
+    if not {"verify", "cost", "throughput", "overload", "start"} & set(parts):
         return
     photos = [data / FOLDER / f"{name}.jpg" for name in ENROLLED]
     with System(folder, mirror=data / "weights", environment=UNLIMITED) as system:
         enrolled = bench_system.enroll(system, photos, stages.small, stages.large)
         if "verify" in parts:
             yield from with_original(0, lambda original: bench_system.verifying(enrolled, original))
+        if "cost" in parts:
+            yield from bench_cost.figures(system, stages.small, enrolled.small_upload, data / "weights")
         if "throughput" in parts:
             yield from bench_services.throughput(system, stages, data / "weights")
         if "overload" in parts:
