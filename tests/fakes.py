@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from services.common.errors import InvalidImage, UnknownModel
-from services.common.faces import Box, FaceCrop, Verdict
+from services.common.faces import Box, FaceCrop, Verdict, View
 from services.embedder.matching import Metric
 from services.embedder.recognition.registry import Recognisers
 from services.embedder.recognition.thresholds import Threshold, Thresholds
@@ -126,11 +126,11 @@ class FakeFace:
     quarter_turns: int = 0
 
 
-def fake_photo(*faces: FakeFace | str, score: float = 9.0, factor: int = 1) -> bytes:
+def fake_photo(*faces: FakeFace | str, score: float = 9.0) -> bytes:
     """A photo that the gateway's fakes understand; a face may be given by its person's name."""
     found = [face if isinstance(face, FakeFace) else FakeFace(face) for face in faces]
     rows = [[face.person, face.angle, face.verdict.value, face.quarter_turns] for face in found]
-    return json.dumps({"score": score, "factor": factor, "faces": rows}).encode()
+    return json.dumps({"score": score, "faces": rows}).encode()
 
 
 def _read(image: bytes) -> dict[str, Any]:
@@ -156,19 +156,16 @@ class FakeDetector:
     Augmented versions of a face have half its angle, a quarter, an eighth …
     """
 
-    def __init__(self, steps: Steps, factor: int = 1):
-        """`factor`: how many times smaller `detect` answers a photo."""
+    def __init__(self, steps: Steps):
         self._steps = steps
-        self._factor = factor
 
     def score(self, image: bytes) -> stages.PhotoQuality:
         self._steps.reach("detector.score")
         return stages.PhotoQuality(_read(image)["score"], {})
 
-    def detect(self, image: bytes, size: tuple[int, int]) -> stages.Detection:
+    def detect(self, image: bytes, size: tuple[int, int], views: tuple[View, ...] = ()) -> stages.Detection:
         self._steps.reach("detector.detect")
-        reduced = fake_photo(*_faces(image), factor=self._factor)
-        return stages.Detection(tuple(_find(image, 0)), reduced, self._factor)
+        return stages.Detection(tuple(_find(image, 0)), image, (0, 0), views)
 
     def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[stages.FoundFace]:
         self._steps.reach("detector.prepare")
@@ -192,16 +189,24 @@ def _find(image: bytes, augmentations: int) -> list[stages.FoundFace]:
 
 
 class FakeLiveness:
-    """Knows the verdicts of the faces in a fake photo by their boxes, if it is told how they are turned."""
+    """Knows the verdicts of the faces in a fake photo by their boxes, if it is told how they are turned.
+
+    Attributes:
+        views: in which it wants to see faces.
+        seen: the views that it was shown faces in, of each call.
+    """
 
     def __init__(self, steps: Steps):
         self._steps = steps
+        self.views: tuple[View, ...] = (View(2.7, 80, 120),)
+        self.seen: list[tuple[View, ...]] = []
 
-    def check(self, image: bytes, boxes: Sequence[Box], quarter_turns: Sequence[int] = ()) -> list[stages.FaceLiveness]:
+    def check(self, found: stages.Detection) -> list[stages.FaceLiveness]:
         self._steps.reach("liveness.check")
-        everyone, factor = _faces(image), _read(image)["factor"]
-        faces = [everyone[round(box.x * factor / 100)] for box in boxes]
-        told = [face.quarter_turns for face in faces] == list(quarter_turns)
+        self.seen.append(found.views)
+        everyone = _faces(found.image)
+        faces = [everyone[round(face.box.x / 100)] for face in found.faces]
+        told = [face.quarter_turns for face in faces] == [face.quarter_turns for face in found.faces]
         return [stages.FaceLiveness(face.verdict if told else Verdict.UNDECIDABLE, 0.5) for face in faces]
 
 

@@ -1,11 +1,11 @@
-"""Boxes of reco.types.v1 to domain types and back."""
+"""Boxes and views of reco.types.v1 to domain types and back."""
 
 import math
 
 from reco.types.v1 import face_pb2
 
 from services.common.errors import InvalidRequest
-from services.common.faces import Box
+from services.common.faces import Box, View
 
 
 def to_box(proto: face_pb2.Box) -> Box:
@@ -19,3 +19,13 @@ def to_box(proto: face_pb2.Box) -> Box:
 def from_box(box: Box) -> face_pb2.Box:
     """The other way."""
     return face_pb2.Box(x=box.x, y=box.y, width=box.width, height=box.height)
+
+
+def to_view(proto: face_pb2.View) -> View:
+    """As it says."""
+    return View(proto.scale, proto.side, proto.face_px)
+
+
+def from_view(view: View) -> face_pb2.View:
+    """The other way."""
+    return face_pb2.View(scale=view.scale, side=view.side, face_px=view.face_px)

@@ -57,3 +57,18 @@ class Verdict(Enum):
     REAL = "real"
     SPOOF = "spoof"
     UNDECIDABLE = "undecidable"
+
+
+@dataclass(frozen=True)
+class View:
+    """How a network sees a face and what is around it.
+
+    Attributes:
+        scale: of what is shown, over the face's box.
+        side: of the square, pixels.
+        face_px: the photo is halved first, as long as the shorter side of each face in it keeps that many pixels.
+    """
+
+    scale: float
+    side: int
+    face_px: int

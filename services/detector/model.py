@@ -1,20 +1,23 @@
 """The detector's work, one method a call: bytes of a photo in, frozen results out."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from services.common import call
 from services.common.errors import InvalidRequest
-from services.common.faces import Face, FaceCrop
+from services.common.faces import Box, Face, FaceCrop, View
 from services.common.models import FinishedModel
 from services.common.onnx import open_session
 from services.detector import quality, search
 from services.detector.augmentation import MAX_COUNT, augment
 from services.detector.cropping import cut_face, framing
 from services.detector.mtcnn import Bounds, DetectOptions, Finder, Mtcnn
+from services.detector.plausibility import quarter_turns
 from services.detector.yunet import YuNet
 from services.images.decode import ReducedPhoto, decode, decode_for, decode_reduced
+from services.images.views import halved, show, shrink_for
 
 #: The model workshop's names of the networks.
 MODEL, YUNET = "MTCNN", "YuNet"
@@ -22,12 +25,12 @@ MODEL, YUNET = "MTCNN", "YuNet"
 #: Sides of a crop, pixels.
 MIN_CROP, MAX_CROP = 32, 1024
 
-#: Pixels of all crops of one answer: they and the reduced photo must fit a message, at three bytes each. Of a crowd only
+#: Pixels of all crops of one answer: they and the views of faces must fit a message, at three bytes each. Of a crowd only
 #: the most confident faces are prepared (318 of them at 224 x 224, 63 with four changed versions each).
 MAX_PREPARED_PIXELS = 16_000_000
 
-#: Pixels of a reduced photo that is answered, at most.
-MAX_REDUCED_PIXELS = 4_000_000
+#: Pixels of all faces as networks see them, at most.
+MAX_SHOWN_PIXELS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,23 @@ class Prepared:
     photo: ReducedPhoto
     faces: list[PreparedFace]
 
-    def suits(self, face_px: int) -> bool:
-        """Whether the photo is a reduced one that may stand for the full one where faces of face_px suffice."""
-        sides = (min(one.face.box.width, one.face.box.height) for one in self.faces)
-        smallest = min(sides, default=0) / self.photo.factor
-        return self.photo.factor > 1 and self.photo.pixels.size <= 3 * MAX_REDUCED_PIXELS and smallest >= face_px
+    def shown(self, views: Sequence[View]) -> list[tuple[np.ndarray, ...]]:
+        """Of each face uint8 (side, side, 3), BGR, for each view.
+
+        Returns:
+            Nothing for any face where one is turned, or smaller in the photo as it was decoded than a view wants it, or
+            they are too many.
+        """
+        boxes = [one.face.box for one in self.faces]
+        if not boxes or len(boxes) * sum(view.side**2 for view in views) > MAX_SHOWN_PIXELS:
+            return [()] * len(boxes)
+        shrinks = {view.face_px: shrink_for(boxes, view.face_px) for view in views}
+        if self.photo.factor > max(1, min(shrinks.values())):
+            return [()] * len(boxes)
+        if any(quarter_turns(one.face.landmarks) for one in self.faces):
+            return [()] * len(boxes)
+        photos = {face_px: halved(self.photo, shrink) for face_px, shrink in shrinks.items()}
+        return [tuple(_shown(photos[view.face_px], box, view) for view in views) for box in boxes]
 
 
 class Detector:
@@ -151,6 +166,10 @@ def _sharp_enough(photo: ReducedPhoto, data: bytes, faces: list[Face], width: in
         return photo
     shrink = min(1 / framing(face, width, height).scale for face in faces)
     return photo if shrink >= photo.factor else decode_reduced(data, shrink)
+
+
+def _shown(photo: ReducedPhoto, box: Box, view: View) -> np.ndarray:
+    return show(photo.pixels, box.scaled(1 / photo.factor), view)
 
 
 def _scaled(face: Face, factor: float) -> Face:

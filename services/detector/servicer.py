@@ -1,6 +1,6 @@
 """reco.detector.v1.DetectorService: proto to domain and back, nothing else."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 
@@ -10,9 +10,9 @@ from reco.detector.v1 import detector_pb2 as pb
 from reco.detector.v1 import detector_pb2_grpc
 from reco.types.v1 import face_pb2, results_pb2
 
-from services.common.convert import from_box
+from services.common.convert import from_box, to_view
 from services.common.errors import InvalidRequest
-from services.common.faces import LANDMARK_NAMES, Face, FaceCrop
+from services.common.faces import LANDMARK_NAMES, Face, FaceCrop, View
 from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
@@ -31,6 +31,10 @@ ENCODERS = {
     pb.PrepareFacesRequest.CROP_FORMAT_PNG: encode_png,
     pb.PrepareFacesRequest.CROP_FORMAT_BMP: encode_bmp,
 }
+
+
+#: In which a face is shown, at most.
+MAX_VIEWS = 8
 
 
 class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
@@ -58,6 +62,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         options = _to_options(request.options)
         if request.crop_format not in ENCODERS:
             raise InvalidRequest(f"crop_format {request.crop_format} is not known")
+        views = _to_views(request.views)
         prepared = self._workers.run(
             self._detector.prepare_faces, request.image, request.width, request.height, request.augmentations, options
         )
@@ -66,10 +71,10 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         size = face_pb2.ImageSize(width=photo.full_width, height=photo.full_height)
         from_face_crop = partial(from_crop, encode=ENCODERS[request.crop_format])
         faces = [_from_prepared(face, from_face_crop) for face in prepared.faces]
-        answer = pb.PrepareFacesResponse(image_size=size, faces=faces)
-        if request.reduced_face_px and prepared.suits(request.reduced_face_px):
-            answer.reduced.image, answer.reduced.factor = encode_bmp(photo.pixels), photo.factor
-        return answer
+        if views:
+            for face, shown in zip(faces, prepared.shown(views), strict=True):
+                face.views.extend(pixels.tobytes() for pixels in shown)
+        return pb.PrepareFacesResponse(image_size=size, faces=faces)
 
 
 def _to_options(proto: pb.DetectOptions) -> DetectOptions:
@@ -83,6 +88,15 @@ def _to_options(proto: pb.DetectOptions) -> DetectOptions:
         proto.max_side_px or default.max_side_px,
         proto.min_confidence or default.min_confidence,
     )
+
+
+def _to_views(protos: Sequence[face_pb2.View]) -> list[View]:
+    """Raises InvalidRequest where there are too many, or a number is out of its range."""
+    views = [to_view(proto) for proto in protos]
+    fit = all(1 <= view.scale <= 8 and 16 <= view.side <= 512 and view.face_px >= 1 for view in views)
+    if len(views) > MAX_VIEWS or not fit:
+        raise InvalidRequest(f"views: {MAX_VIEWS} at most; scale 1 to 8, side 16 to 512 and face_px from 1 on fit")
+    return views
 
 
 def _from_prepared(prepared: PreparedFace, from_face_crop: Callable[[FaceCrop], face_pb2.FaceCrop]) -> pb.PreparedFace:

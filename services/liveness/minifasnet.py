@@ -6,15 +6,16 @@ that sees 4 times, vote; class 1 of three is "real".
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from services.common import call
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box, Verdict
+from services.common.faces import Box, Verdict, View
 from services.common.models import FinishedModel
 from services.common.onnx import ORT_ERRORS, Session, open_session
+from services.images.views import show, usable_scale
 from services.liveness import ops
 
 #: Scores from here on are REAL. The authors take the likeliest class, which is 0.5. Measured with MTCNN boxes on 122
@@ -112,6 +113,11 @@ class MiniFasNet:
         """The scale of the crop that a network sees, which it is named by."""
         return float(network)
 
+    @property
+    def views(self) -> tuple[View, ...]:
+        """In which each face is shown to the networks."""
+        return tuple(View(scale, self.side, self.least_face) for scale in self._networks)
+
     def check(self, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]:
         """Judges faces.
 
@@ -122,47 +128,72 @@ class MiniFasNet:
         Returns:
             A verdict for each box, in their order.
         """
-        return judge(self.scores, self.threshold, image, boxes)
+        return judge_in_photo(self, image, boxes)
 
-    def scores(self, image: np.ndarray, boxes: Sequence[Box]) -> list[float]:
-        """The networks' mean probability of class "real", by box."""
-        if not boxes:
-            return []
-        votes = [self._probabilities(image, boxes, scale)[:, self.real_class] for scale in self._networks]
+    def scores(self, pictures: Sequence[np.ndarray]) -> list[float]:
+        """The networks' mean probability of class "real", by face.
+
+        Args:
+            pictures: of each view uint8 (n, side, side, 3), BGR.
+        """
+        both = zip(self._networks.values(), pictures, strict=True)
+        votes = [self._probabilities(network, shown)[:, self.real_class] for network, shown in both]
         scores: list[float] = np.array(votes).mean(axis=0, dtype=np.float64).tolist()
         return scores
 
-    def _probabilities(self, image: np.ndarray, boxes: Sequence[Box], scale: float) -> np.ndarray:
+    @staticmethod
+    def _probabilities(network: Session, shown: np.ndarray) -> np.ndarray:
         pieces = []
-        for start in range(0, len(boxes), BATCH):
+        for start in range(0, len(shown), BATCH):
             call.check()
-            crops = np.stack([ops.crop_around(image, box, scale, self.side) for box in boxes[start : start + BATCH]])
-            pieces.append(self._networks[scale].run(None, {"pixels": crops.astype(np.float32)})[0])
+            pieces.append(network.run(None, {"pixels": shown[start : start + BATCH].astype(np.float32)})[0])
         return np.concatenate(pieces)
 
 
+@runtime_checkable
+class Scorer(Protocol):
+    """A model that scores faces by views of them, without the photo; see MiniFasNet."""
+
+    threshold: float
+
+    @property
+    def views(self) -> tuple[View, ...]: ...
+
+    def scores(self, pictures: Sequence[np.ndarray]) -> list[float]: ...
+
+
+def judge_in_photo(scorer: Scorer, image: np.ndarray, boxes: Sequence[Box]) -> list[Liveness]:
+    """A verdict for each face of a photo, see MiniFasNet.check."""
+
+    def shown(places: Sequence[int]) -> list[np.ndarray]:
+        return [np.stack([show(image, boxes[place], view) for place in places]) for view in scorer.views]
+
+    return judge(scorer, image.shape[:2], boxes, shown)
+
+
 def judge(
-    scores: Callable[[np.ndarray, Sequence[Box]], list[float]],
-    threshold: float,
-    image: np.ndarray,
+    scorer: Scorer,
+    size: tuple[float, ...],
     boxes: Sequence[Box],
+    shown: Callable[[Sequence[int]], Sequence[np.ndarray]],
 ) -> list[Liveness]:
-    """A verdict for each box, in their order, by the scores of those faces that can be judged."""
-    height, width = image.shape[:2]
-    found = iter(scores(image, [box for box in boxes if _decidable(box, height, width)]))
-    verdicts = []
-    for box in boxes:
-        if not _decidable(box, height, width):
-            verdicts.append(Liveness(Verdict.UNDECIDABLE, 0.0))
-            continue
-        score = next(found)
-        verdicts.append(Liveness(Verdict.REAL if score >= threshold else Verdict.SPOOF, score))
+    """A verdict for each box, in their order.
+
+    Args:
+        size: height and width of the photo, in whose pixels the boxes are.
+        shown: gives the pictures that MiniFasNet.scores takes, of the boxes of these numbers.
+    """
+    height, width = size
+    places = [place for place, box in enumerate(boxes) if _decidable(box, height, width)]
+    verdicts = [Liveness(Verdict.UNDECIDABLE, 0.0)] * len(boxes)
+    for place, score in zip(places, scorer.scores(shown(places)) if places else (), strict=True):
+        verdicts[place] = Liveness(Verdict.REAL if score >= scorer.threshold else Verdict.SPOOF, score)
     return verdicts
 
 
-def _decidable(box: Box, height: int, width: int) -> bool:
+def _decidable(box: Box, height: float, width: float) -> bool:
     return (
-        ops.usable_scale(box, height, width) >= MIN_SCALE
+        usable_scale(box, height, width) >= MIN_SCALE
         and ops.visible_share(box, height, width) >= MIN_VISIBLE
         and min(box.width, box.height) >= MIN_SIDE
     )

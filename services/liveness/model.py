@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box
+from services.common.faces import Box, View
 from services.common.models import FinishedModel, Models, Wanted
 from services.common.onnx import ORT_ERRORS
 from services.liveness import face_classifier, ops
 from services.liveness.fusion import FACEPLUGIN_THRESHOLD, FacePluginLiveness, FusedModels
 from services.liveness.fusion import THRESHOLD as FUSED_THRESHOLD
-from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet
+from services.liveness.minifasnet import THRESHOLD, Liveness, MiniFasNet, Scorer, judge
 from services.liveness.turning import check_upright
 
 #: The model workshop's names of the models that are meant by any MODEL_NAME but a Keras file's, or one of them.
@@ -89,6 +89,37 @@ def check_photo(
     if not any(quarter_turns):
         return model.check(photo.pixels, scaled)
     return check_upright(model.check, photo.pixels, scaled, quarter_turns)
+
+
+@dataclass(frozen=True)
+class ShownFaces:
+    """Faces without their photo.
+
+    Attributes:
+        width, height: of the photo, pixels.
+        boxes: in those.
+        views: in which each face is shown.
+        pictures: of each view uint8 (number of boxes, side, side, 3), BGR.
+    """
+
+    width: int
+    height: int
+    boxes: Sequence[Box]
+    views: tuple[View, ...]
+    pictures: Sequence[np.ndarray]
+
+
+def views_of(model: LivenessModel) -> tuple[View, ...]:
+    """The views of a face that the model can do with; none where it needs the photo."""
+    return model.views if isinstance(model, Scorer) else ()
+
+
+def check_shown(model: LivenessModel, faces: ShownFaces) -> list[Liveness]:
+    """Judges faces; nothing where the model wants other views of them."""
+    if not isinstance(model, Scorer) or model.views != faces.views:
+        return []
+    size = faces.height, faces.width
+    return judge(model, size, faces.boxes, lambda places: [shown[list(places)] for shown in faces.pictures])
 
 
 class LivenessModels:

@@ -1,17 +1,20 @@
 """reco.liveness.v1.LivenessService: proto to domain and back, nothing else."""
 
+from collections.abc import Sequence
+
 import grpc
+import numpy as np
 from reco.liveness.v1 import liveness_pb2 as pb
 from reco.liveness.v1 import liveness_pb2_grpc
 from reco.types.v1 import results_pb2
 
-from services.common.convert import to_box
+from services.common.convert import from_view, to_box, to_view
 from services.common.errors import InvalidRequest
-from services.common.faces import Verdict
+from services.common.faces import Box, Verdict
 from services.common.workers import Workers
 from services.liveness.metrics import LivenessMetrics
 from services.liveness.minifasnet import Liveness
-from services.liveness.model import LivenessModels, check_photo
+from services.liveness.model import LivenessModels, ShownFaces, check_photo, check_shown, views_of
 
 MAX_BOXES = 256
 
@@ -40,12 +43,36 @@ class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
         turns = tuple(request.quarter_turns)
         if turns and (len(turns) != len(boxes) or not set(turns) <= {0, 1, 2, 3}):
             raise InvalidRequest("quarter_turns: none, or 0 to 3 for each box, are needed")
+        shown = _to_shown(request, boxes) if request.faces else None
         model = self._models.current()
-        faces = self._workers.run(check_photo, model, request.image, boxes, turns)
+        faces = self._workers.run(check_shown, model, shown) if shown else []
+        if not faces and (request.image or not shown):
+            faces = self._workers.run(check_photo, model, request.image, boxes, turns)
         self._metrics.judged(faces)
         return pb.CheckLivenessResponse(
-            faces=map(_from_liveness, faces), model=f"{model.name} {model.version}", threshold=model.threshold
+            faces=map(_from_liveness, faces),
+            model=f"{model.name} {model.version}",
+            threshold=model.threshold,
+            views=map(from_view, views_of(model)),
         )
+
+
+def _to_shown(request: pb.CheckLivenessRequest, boxes: Sequence[Box]) -> ShownFaces:
+    """Raises InvalidRequest where views are missing, or not of their size."""
+    views = tuple(map(to_view, request.views))
+    sizes = [3 * view.side**2 for view in views]
+    if len(request.faces) != len(boxes) or any([*map(len, face.views)] != sizes for face in request.faces):
+        raise InvalidRequest("faces: a square of pixels in each of `views` is needed for each box")
+    size = request.image_size
+    if min(size.width, size.height) < 1:
+        raise InvalidRequest("image_size: that of the photo is needed")
+    pictures = [
+        np.frombuffer(b"".join(face.views[number] for face in request.faces), np.uint8).reshape(
+            -1, view.side, view.side, 3
+        )
+        for number, view in enumerate(views)
+    ]
+    return ShownFaces(size.width, size.height, boxes, views, pictures)
 
 
 def _from_liveness(face: Liveness) -> results_pb2.FaceLiveness:

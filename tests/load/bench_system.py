@@ -113,9 +113,9 @@ class StagesOnly:
 
     def verify(self, image: bytes) -> None:
         """Raises AssertionError where the person is not verified."""
-        detected = self._detector.detect(image, (224, 224))
+        detected = self._detector.detect(image, (224, 224), self._liveness.views)
         templates = submit(self._pool, self._embedder.embed, [RECOGNISER], [face.crop for face in detected.faces])
-        self._liveness.check(detected.image, [face.box.scaled(1 / detected.factor) for face in detected.faces])
+        self._liveness.check(detected)
         assert not self._embedder.unenrolled([PERSON], [RECOGNISER])
         answer = self._embedder.verify(PERSON, Measure((RECOGNISER,), "cosine"), templates.result(), (), (1, 1))
         assert answer.verified

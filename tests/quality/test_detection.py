@@ -7,16 +7,18 @@ import cv2
 import numpy as np
 import pytest
 from reco.detector.v1 import detector_pb2
+from reco.types.v1 import face_pb2
 
 from deploy.local import demo
 from services.common.errors import InvalidRequest
-from services.common.faces import Box, Face
+from services.common.faces import Box, Face, View
 from services.common.limits import MAX_MESSAGE_BYTES
 from services.common.workers import Workers
-from services.detector.model import MAX_REDUCED_PIXELS, MODEL, Detector, open_finder
+from services.detector.model import MAX_SHOWN_PIXELS, MODEL, Detector, open_finder
 from services.detector.mtcnn import Bounds, DetectOptions, Mode, Mtcnn
 from services.detector.servicer import DetectorServicer
 from services.images.decode import decode
+from services.images.views import show
 from tests.models import finished
 
 #: What mtcnn 1.0.0 says (TensorFlow 2.21; `detect_faces(…, output_type="numpy", fit_to_image=False,
@@ -195,26 +197,39 @@ def test_small_faces_are_cropped_from_the_full_photo(detector):
     assert sharpness[0] > 0.8 * sharpness[1]
 
 
-def test_the_photo_as_it_was_searched_stands_for_the_full_one_where_its_faces_are_large(detector):
-    servicer = DetectorServicer(detector, Workers(1))
-    large = cv2.resize(astronaut("as it is"), None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
-    data = cv2.imencode(".jpg", large)[1].tobytes()
-    request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, reduced_face_px=100)
-    answer = servicer.PrepareFaces(request, None)
-    assert answer.image_size.width == 3072 and answer.reduced.factor == 4
-    photo, box = decode(answer.reduced.image), answer.faces[0].face.box
-    assert photo.shape == (768, 768, 3)
-    again = detector.detect_faces(answer.reduced.image, DetectOptions()).faces[0].box
-    assert abs(again.x * 4 - box.x) < 4 and abs(again.width * 4 - box.width) < 4
+def shown(detector: Detector, photo: np.ndarray, kind: str, face_px: int) -> list[bytes]:
+    """The face of a photo in a view."""
+    view = face_pb2.View(scale=2.7, side=80, face_px=face_px)
+    data = cv2.imencode(kind, photo)[1].tobytes()
+    request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, views=[view])
+    (face,) = DetectorServicer(detector, Workers(1)).PrepareFaces(request, None).faces
+    return list(face.views)
 
 
-@pytest.mark.parametrize(("kind", "face_px"), [(".jpg", 0), (".jpg", 200), (".png", 100)])
-def test_the_photo_is_not_answered_unasked_nor_where_it_is_not_reduced_or_too_small(detector, kind, face_px):
+def test_faces_are_shown_with_what_is_around_them(detector):
+    """Cut out of a JPEG that is decoded at a quarter, and of a PNG that is halved twice, alike."""
     large = cv2.resize(astronaut("as it is"), None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
-    data = cv2.imencode(kind, large)[1].tobytes()
-    request = detector_pb2.PrepareFacesRequest(image=data, width=224, height=224, reduced_face_px=face_px)
-    answer = DetectorServicer(detector, Workers(1)).PrepareFaces(request, None)
-    assert len(answer.faces) == 1 and not answer.HasField("reduced")
+    (jpeg,), (png,) = (shown(detector, large, kind, 100) for kind in (".jpg", ".png"))
+    small = cv2.resize(large, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    box = detector.detect_faces(cv2.imencode(".png", large)[1].tobytes(), DetectOptions()).faces[0].box
+    expected = show(small, box.scaled(0.25), View(2.7, 80, 100))
+    for pixels in (jpeg, png):
+        found = np.frombuffer(pixels, np.uint8).reshape(80, 80, 3)
+        assert np.abs(found.astype(int) - expected).mean() < 8, "the photo looks the same, boxes differ a little"
+
+
+def test_faces_that_cannot_be_shown_so_are_not(detector):
+    large = cv2.resize(astronaut("as it is"), None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+    assert not shown(detector, large, ".jpg", 200), "it was decoded smaller"
+    assert not shown(detector, np.ascontiguousarray(np.rot90(astronaut("as it is"))), ".png", 20)
+    assert shown(detector, astronaut("as it is"), ".png", 500), "as large as it is"
+
+
+@pytest.mark.parametrize("view", [{"scale": 0.5}, {"side": 8}, {"side": 513}, {"face_px": 0}, {"scale": float("nan")}])
+def test_views_out_of_range_are_refused(detector, view):
+    views = [face_pb2.View(**({"scale": 2.7, "side": 80, "face_px": 120} | view))]
+    with pytest.raises(InvalidRequest, match="views"):
+        DetectorServicer(detector, Workers(1)).PrepareFaces(detector_pb2.PrepareFacesRequest(views=views), None)
 
 
 def test_crops_are_the_same_in_any_format(detector):
@@ -248,7 +263,7 @@ def test_a_crowd_cannot_ask_for_more_memory_than_there_is():
         image=data, width=224, height=224, crop_format=detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
     )
     answer = DetectorServicer(Detector(Crowd()), Workers(1)).PrepareFaces(request, None)
-    assert answer.ByteSize() + 3 * MAX_REDUCED_PIXELS < MAX_MESSAGE_BYTES
+    assert answer.ByteSize() + 3 * MAX_SHOWN_PIXELS < MAX_MESSAGE_BYTES
     assert len(Detector(Crowd()).detect_faces(data, DetectOptions()).faces) == 2000
 
 

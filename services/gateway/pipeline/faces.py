@@ -5,7 +5,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from services.common.faces import Verdict
+from services.common.faces import Verdict, View
 from services.gateway.errors import NoFace
 from services.gateway.pipeline.appearance import Pose, complaints_of, pose_of
 from services.gateway.pipeline.last_uses import LastUses
@@ -149,10 +149,10 @@ class FaceReader:
     def see(self, workspace: Workspace, image: bytes, check_liveness: bool, largest_only: bool) -> Sight:
         """The faces of a picture; none is an answer."""
         scoring = submit(self._executor, self._detector.score, image)
-        found = self._detect(workspace, image, largest_only)
+        found = self._detect(workspace, image, largest_only, self._liveness.views if check_liveness else ())
         checks: Sequence[FaceLiveness | None] = [None] * len(found.faces)
         if check_liveness and found.faces:
-            checks = self._check(found)
+            checks = self._liveness.check(found)
         quality = scoring.result()
         faces = [
             SeenFace(face, pose_of(face.landmarks), tuple(complaints_of(face, quality)), liveness)
@@ -200,11 +200,12 @@ class FaceReader:
         """
         person_id = check_person_id(claim.person_id, workspace.env.id_regex)
         self._attempts.claim(person_id)
-        found = self._detect(workspace, image, claim.largest_only)
+        views = () if claim.skip_liveness else self._liveness.views
+        found = self._detect(workspace, image, claim.largest_only, views)
         if not found.faces:
             raise NoFace("image: no face was found")
         embedding = submit(self._executor, self._embed, workspace, found.faces)
-        checking = None if claim.skip_liveness else submit(self._executor, self._check, found)
+        checking = None if claim.skip_liveness else submit(self._executor, self._liveness.check, found)
         enrolled = attempt(self._people.get, workspace, person_id)  # here: it may have work for the executor
         liveness = tuple(checking.result()) if checking else ()
         verdict = FaceVerdict(None, None, liveness)
@@ -231,15 +232,13 @@ class FaceReader:
             self._attempts.claim(person_id)
         self._uses.recognised(near)
 
-    def _detect(self, workspace: Workspace, image: bytes, largest_only: bool) -> Detection:
+    def _detect(
+        self, workspace: Workspace, image: bytes, largest_only: bool, views: tuple[View, ...] = ()
+    ) -> Detection:
         """With the largest faces first."""
-        found = self._detector.detect(image, workspace.crop_size)
+        found = self._detector.detect(image, workspace.crop_size, views)
         largest = sorted(found.faces, key=lambda face: face.box.width * face.box.height, reverse=True)
         return replace(found, faces=tuple(largest[: 1 if largest_only else MAX_FACES]))
-
-    def _check(self, found: Detection) -> list[FaceLiveness]:
-        boxes = [face.box.scaled(1 / found.factor) for face in found.faces]
-        return self._liveness.check(found.image, boxes, [face.quarter_turns for face in found.faces])
 
     def _embed(self, workspace: Workspace, faces: Sequence[FoundFace]) -> list[tuple[FaceTemplate, ...]]:
         return self._embedder.embed(workspace.models.answering, [face.crop for face in faces])

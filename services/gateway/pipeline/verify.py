@@ -7,7 +7,7 @@ from enum import Enum
 from functools import partial
 
 from services.common.errors import InvalidImage
-from services.common.faces import Verdict
+from services.common.faces import Verdict, View
 from services.gateway.access.attempts import Attempts
 from services.gateway.errors import NoFace, NothingToDo
 from services.gateway.pipeline.last_uses import LastUses
@@ -130,7 +130,7 @@ class Verifier:
             raise NothingToDo("verification and search cannot both be skipped")
         upload = workspace.uploads.open(upload_id)
         self._attempts.claim(person_id)
-        photos = self._detect(workspace, upload)
+        photos = self._detect(workspace, upload, () if options.skip_liveness else self._liveness.views)
         embedding = submit(self._executor, self._embed, workspace, photos)
         checks = [] if options.skip_liveness else self._start_liveness(photos)
         enrolled = None if options.skip_verify else attempt(self._people.get, workspace, person_id)
@@ -144,13 +144,13 @@ class Verifier:
         self._uses.recognised(result.recognised)
         return replace(result, liveness=liveness)
 
-    def _detect(self, workspace: Workspace, upload: Upload) -> list[_Photo]:
+    def _detect(self, workspace: Workspace, upload: Upload, views: tuple[View, ...]) -> list[_Photo]:
         most = max(1, MAX_FACES // max(1, len(upload.photos)))
 
         def detect(photo: str) -> _Photo:
             image = workspace.uploads.read(upload, photo)
             try:
-                found = self._detector.detect(image, workspace.crop_size)
+                found = self._detector.detect(image, workspace.crop_size, views)
                 return _Photo(image, replace(found, faces=found.faces[:most]))
             except InvalidImage:  # a file that was put there by hand
                 return _Photo(image, Detection((), image))
@@ -170,11 +170,7 @@ class Verifier:
     def _start_liveness(self, photos: Sequence[_Photo]) -> list[Future[list[FaceLiveness]]]:
         """Of each photo that shows faces."""
         detections = [photo.detection for photo in photos if photo.detection.faces]
-        return [submit(self._executor, self._check_liveness, detection) for detection in detections]
-
-    def _check_liveness(self, detection: Detection) -> list[FaceLiveness]:
-        boxes = [face.box.scaled(1 / detection.factor) for face in detection.faces]
-        return self._liveness.check(detection.image, boxes, [face.quarter_turns for face in detection.faces])
+        return [submit(self._executor, self._liveness.check, detection) for detection in detections]
 
     def _recognise(
         self,

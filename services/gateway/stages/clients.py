@@ -10,7 +10,7 @@ from reco.liveness.v1 import liveness_pb2, liveness_pb2_grpc
 from reco.types.v1 import face_pb2, results_pb2
 
 from services.common import convert
-from services.common.faces import LANDMARK_NAMES, Box, Verdict
+from services.common.faces import LANDMARK_NAMES, Verdict, View
 from services.common.limits import MAX_BODY_BYTES
 from services.gateway.stages.channels import ask
 from services.gateway.stages.types import (
@@ -36,10 +36,6 @@ from services.gateway.stages.types import (
 
 #: Faces in one call, and bytes of their crops: of any number of faces of any size, each call fits a message.
 EMBED_BATCH, EMBED_BYTES = 64, MAX_BODY_BYTES // 2
-
-#: Pixels of a face that suffice for any liveness model: a photo reduced to that stands for the full one, which need not
-#: be sent and decoded again.
-LIVENESS_FACE_PX = 224
 
 #: The format of crops that only the next stage reads.
 NOT_TO_BE_STORED = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
@@ -72,14 +68,13 @@ class DetectorClient:
         names = [field.name for field in answer.components.DESCRIPTOR.fields]
         return PhotoQuality(answer.score, {name: getattr(answer.components, name) for name in names})
 
-    def detect(self, image: bytes, size: tuple[int, int]) -> Detection:
+    def detect(self, image: bytes, size: tuple[int, int], views: tuple[View, ...] = ()) -> Detection:
         request = _prepare_request(image, size)
-        request.crop_format, request.reduced_face_px = NOT_TO_BE_STORED, LIVENESS_FACE_PX
+        request.crop_format = NOT_TO_BE_STORED
+        request.views.extend(map(convert.from_view, views))
         answer = self._prepare(request)
         faces = tuple(_to_face(face) for face in answer.faces)
-        if answer.HasField("reduced"):
-            return Detection(faces, answer.reduced.image, answer.reduced.factor)
-        return Detection(faces, image)
+        return Detection(faces, image, (answer.image_size.width, answer.image_size.height), views)
 
     def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
         request = _prepare_request(image, size)
@@ -100,12 +95,25 @@ class LivenessClient:
 
     def __init__(self, channel: grpc.Channel):
         self._stub = liveness_pb2_grpc.LivenessServiceStub(channel)
+        self.views: tuple[View, ...] = ()
 
-    def check(self, image: bytes, boxes: Sequence[Box], quarter_turns: Sequence[int] = ()) -> list[FaceLiveness]:
+    def check(self, found: Detection) -> list[FaceLiveness]:
         request = liveness_pb2.CheckLivenessRequest(
-            image=image, boxes=[convert.from_box(box) for box in boxes], quarter_turns=quarter_turns
+            boxes=[convert.from_box(face.box) for face in found.faces],
+            quarter_turns=[face.quarter_turns for face in found.faces],
         )
+        if all(face.views for face in found.faces):
+            request.image_size.width, request.image_size.height = found.size
+            request.views.extend(map(convert.from_view, found.views))
+            request.faces.extend(liveness_pb2.FaceViews(views=face.views) for face in found.faces)
+        else:
+            request.image = found.image
         answer = ask(self._stub.CheckLiveness, request)
+        if not answer.faces:  # the model is another by now, and wants other views
+            request.ClearField("faces")
+            request.image = found.image
+            answer = ask(self._stub.CheckLiveness, request)
+        self.views = tuple(map(convert.to_view, answer.views))
         return [FaceLiveness(VERDICTS.get(face.verdict, Verdict.UNDECIDABLE), face.score) for face in answer.faces]
 
 
@@ -273,8 +281,16 @@ def _prepare_request(image: bytes, size: tuple[int, int]) -> detector_pb2.Prepar
 
 def _to_face(proto: detector_pb2.PreparedFace) -> FoundFace:
     augmented = tuple(_to_crop(crop) for crop in proto.augmented)
-    box, landmarks = convert.to_box(proto.face.box), _to_points(proto.face.landmarks)
-    return FoundFace(box, _to_crop(proto.crop), augmented, proto.face.quarter_turns, landmarks, proto.face.confidence)
+    face, landmarks = proto.face, _to_points(proto.face.landmarks)
+    return FoundFace(
+        convert.to_box(face.box),
+        _to_crop(proto.crop),
+        augmented,
+        face.quarter_turns,
+        landmarks,
+        face.confidence,
+        tuple(proto.views),
+    )
 
 
 def _to_crop(proto: face_pb2.FaceCrop) -> CropFile:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.common.faces import Box, Verdict
+from services.common.faces import Box, Verdict, View
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class FoundFace:
         quarter_turns: by how many quarters it is turned clockwise in the photo, 0 to 3.
         landmarks: five (x, y) in the photo's frame, in the order of LANDMARK_NAMES.
         confidence: that it is a face, 0 to 1.
+        views: of it, as they were asked for; none where they could not be had.
     """
 
     box: Box
@@ -40,15 +41,22 @@ class FoundFace:
     quarter_turns: int = 0
     landmarks: tuple[tuple[float, float], ...] = ()
     confidence: float = 1.0
+    views: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
 class Detection:
-    """A photo's faces, and the photo itself or, `factor` times smaller, a version that shows them well enough."""
+    """A photo and its faces.
+
+    Attributes:
+        size: width and height, pixels.
+        views: in which the faces are shown.
+    """
 
     faces: tuple[FoundFace, ...]
-    image: bytes
-    factor: int = 1
+    image: bytes = field(repr=False)
+    size: tuple[int, int] = (0, 0)
+    views: tuple[View, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,8 +206,13 @@ class DetectorStage(Protocol):
     def score(self, image: bytes) -> PhotoQuality:
         """How good a photo is for recognition."""
 
-    def detect(self, image: bytes, size: tuple[int, int]) -> Detection:
-        """The faces, to be embedded and checked for liveness only; `size` of a crop: width, height."""
+    def detect(self, image: bytes, size: tuple[int, int], views: tuple[View, ...] = ()) -> Detection:
+        """The faces, to be embedded and checked for liveness only.
+
+        Args:
+            size: of a crop: width, height.
+            views: in which they are to be shown; see LivenessStage.
+        """
 
     def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
         """The faces as they are to be stored (PNG), each with so many augmented versions."""
@@ -211,8 +224,12 @@ class DetectorStage(Protocol):
 class LivenessStage(Protocol):
     """Tells living faces from printed and replayed ones."""
 
-    def check(self, image: bytes, boxes: Sequence[Box], quarter_turns: Sequence[int] = ()) -> list[FaceLiveness]:
-        """A verdict for each box; `image` is the whole photo; `quarter_turns` of each, none where all are upright.
+    @property
+    def views(self) -> tuple[View, ...]:
+        """In which it wants to see faces, as it has said last: of such it can judge without the photo."""
+
+    def check(self, found: Detection) -> list[FaceLiveness]:
+        """A verdict for each face of a photo, of which there is one at least.
 
         Raises:
             LivenessUnavailable.

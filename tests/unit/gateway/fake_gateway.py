@@ -55,12 +55,11 @@ class FakeGateway:
         self._executor = executor
         self.restart()
 
-    def restart(
-        self, factor: int = 1, attempts: Attempts | None = None, uses: LastUses | None = None, fused: bool = False
-    ) -> None:
-        """A new process on the same storage; `factor`: see FakeDetector, all else: see build_pipeline."""
+    def restart(self, attempts: Attempts | None = None, uses: LastUses | None = None, fused: bool = False) -> None:
+        """A new process on the same storage; see build_pipeline."""
         self.steps.clear()
-        stages = Stages(FakeDetector(self.steps, factor), FakeLiveness(self.steps), self.embedder)
+        self.liveness = FakeLiveness(self.steps)
+        stages = Stages(FakeDetector(self.steps), self.liveness, self.embedder)
         self.pipeline = build_pipeline(stages, self._executor, attempts, uses, fused)
         self.rest = LegacyServicer(self.workspaces, self.pipeline, GatewayMetrics())
         self.people_api = PeopleServicer(self.workspaces, self.pipeline)

@@ -3,7 +3,7 @@
 import pytest
 
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
-from services.common.faces import Verdict
+from services.common.faces import Verdict, View
 from services.gateway.access.attempts import Attempts, TooManyAttempts
 from services.gateway.errors import (
     LivenessUnavailable,
@@ -198,10 +198,13 @@ def test_liveness_can_be_skipped(enrolled: FakeGateway):
     assert enrolled.steps.counts["liveness.check"] == 0
 
 
-def test_boxes_fit_the_reduced_photo(enrolled: FakeGateway):
-    enrolled.restart(factor=4)
+def test_faces_are_shown_to_liveness_as_it_wants_to_see_them(enrolled: FakeGateway):
     photo = fake_photo("eve", "eve", FakeFace("bob", verdict=Verdict.SPOOF))
     assert [face.verdict for face in enrolled.verify(photo).liveness] == [Verdict.REAL, Verdict.REAL, Verdict.SPOOF]
+    before = enrolled.liveness.views
+    enrolled.liveness.views = (View(4.0, 128, 120),)
+    enrolled.verify(photo)
+    assert enrolled.liveness.seen == [before, enrolled.liveness.views]
 
 
 def test_photos_without_a_face_are_passed_over(enrolled: FakeGateway):

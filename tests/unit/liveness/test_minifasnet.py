@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from services.common.errors import ModelUnavailable
-from services.common.faces import Box, Verdict
-from services.liveness import ops
+from services.common.faces import Box, Verdict, View
+from services.images.views import show
 from services.liveness.minifasnet import SIDE, MiniFasNet
 from tests.networks import brightness_classes, put_model
 
@@ -15,22 +15,22 @@ from tests.networks import brightness_classes, put_model
 def test_a_crop_is_enlarged_about_its_middle():
     photo = np.zeros((400, 400, 3), np.uint8)
     photo[150:250, 150:250] = 255
-    crop = ops.crop_around(photo, Box(175, 175, 50, 50), 4.0, 80)
+    crop = show(photo, Box(175, 175, 50, 50), View(4.0, 80, 120))
     assert crop.shape == (80, 80, 3)
     np.testing.assert_array_equal(crop[:, 40, 0] > 127, [20 <= row < 60 for row in range(80)])
 
 
 def test_a_crop_is_moved_inside_and_no_larger_than_the_photo():
     ramp = np.repeat(np.arange(200, dtype=np.uint8)[None, :, None], 100, axis=0).repeat(3, axis=2)
-    crop = ops.crop_around(ramp, Box(190, 0, 20, 20), 4.0, 80)  # wants columns 160 to 240, gets the last 80
+    crop = show(ramp, Box(190, 0, 20, 20), View(4.0, 80, 120))  # wants columns 160 to 240, gets the last 80
     assert (crop[0, 0, 0], crop[0, -1, 0]) == (119, 199)
-    crop = ops.crop_around(ramp, Box(90, 10, 40, 40), 4.0, 80)  # wants 160 rows, there are 100
+    crop = show(ramp, Box(90, 10, 40, 40), View(4.0, 80, 120))  # wants 160 rows, there are 100
     assert crop[0, -1, 0] - crop[0, 0, 0] == pytest.approx(99, abs=1)
 
 
 @pytest.mark.parametrize("box", [Box(-500, -500, 40, 40), Box(900, 9, 40, 40), Box(0, 0, 1e9, 1e-9), Box(5, 5, 1, 1e6)])
 def test_any_box_gives_a_crop(box):
-    assert ops.crop_around(np.zeros((60, 90, 3), np.uint8), box, 2.7, 80).shape == (80, 80, 3)
+    assert show(np.zeros((60, 90, 3), np.uint8), box, View(2.7, 80, 120)).shape == (80, 80, 3)
 
 
 # Verdicts
