@@ -31,6 +31,9 @@ MAX_CONNECTION_AGE, MAX_CALL = 30, 600
 #: Bytes of a call's headers: Envoy takes 60 KiB, and hands the path of a REST request on twice.
 MAX_METADATA = 128 << 10
 
+#: Milliseconds between questions whether this process is there: callers that ask more often are sent away.
+MIN_PING = 1000
+
 #: Seconds until a signal is seen.
 SIGNAL_INTERVAL = 0.1
 
@@ -109,6 +112,7 @@ class Server:
                 ("grpc.absolute_max_metadata_size", MAX_METADATA),
                 ("grpc.so_reuseport", 0),
                 ("grpc.http2.bdp_probe", int(options.read_ahead)),
+                ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING),
                 ("grpc.max_connection_age_ms", round(1000 * options.connection_age)),
                 ("grpc.max_connection_age_grace_ms", 1000 * MAX_CALL),
             ],

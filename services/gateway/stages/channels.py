@@ -27,6 +27,10 @@ log = logging.getLogger("reco")
 #: A name is looked up anew at most this often, when a connection has ended (see services.common.server).
 DNS_INTERVAL_MS = 5000
 
+#: A stage that is asked something, and sends nothing for so long, is asked whether it is there at all, and left out if it
+#: does not answer that; its gRPC threads do so however busy it is. A connection gets as long to come about.
+ALIVE_AFTER_MS, ALIVE_TIMEOUT_MS = 3000, 5000
+
 #: Every call of the stages is idempotent: one that did not get through is tried again, on another copy where there is one.
 #: CANCELLED is what a server says that stops before it has begun the call.
 SERVICE_CONFIG = json.dumps(
@@ -145,6 +149,11 @@ def open_channel(
         ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),  # a call that does not fit is not tried again
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", ALIVE_TIMEOUT_MS),
+        ("grpc.keepalive_time_ms", ALIVE_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", ALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", ALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_pings_without_data", 0),
         ("grpc.dns_min_time_between_resolutions_ms", DNS_INTERVAL_MS),
     ]
     return grpc.intercept_channel(open_channel_to(name, target, identity, options), within_request)
