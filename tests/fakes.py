@@ -293,20 +293,24 @@ class FakeEmbedder:
         self,
         person_id: str,
         measure: stages.Measure,
-        probes: Sequence[tuple[stages.FaceTemplate, ...]],
-        augmented: Sequence[stages.CropFile],
         needed: tuple[int, int],
+        probes: Sequence[stages.Probe],
+        augmented: Sequence[stages.CropFile] = (),
     ) -> stages.ClaimDecision:
         self._steps.reach("embedder.verify")
+        templates = tuple(
+            self._templates(measure.models, probe) if isinstance(probe, stages.CropFile) else probe for probe in probes
+        )
         threshold = measure.limit.threshold or self.threshold
         changed = [self._templates(measure.models, crop) for crop in augmented]
         photos = self.stored.get(person_id, {}).values()
-        real = _distances(probes, [photo for photo in photos if not photo.augmented])
+        real = _distances(templates, [photo for photo in photos if not photo.augmented])
         others = _distances(changed, photos)
         matching = [sum(distance <= threshold for distance in distances) for distances in (real, others)]
         verified = matching[0] >= min(needed[0], len(probes)) or matching[1] >= needed[1]
         best = stages.PersonMatch(person_id, min(real + others), threshold) if real + others else None
-        return stages.ClaimDecision(verified, best, self.fusion)
+        lacking = not self._has(person_id, {(model, self.version) for model in measure.models})
+        return stages.ClaimDecision(verified, best, self.fusion, templates, lacking)
 
     def generation(self, models: Sequence[str]) -> str:
         self._steps.reach("embedder.generation")

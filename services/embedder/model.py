@@ -12,7 +12,7 @@ from services.common.faces import FaceCrop
 from services.embedder.gallery.models import drop_others
 from services.embedder.gallery.population import Population
 from services.embedder.gallery.store import Gallery, StoredPhoto
-from services.embedder.gallery.templates import Template, check_vectors, model_key
+from services.embedder.gallery.templates import Template, Templates, check_vectors, model_key
 from services.embedder.matching import (
     Criterion,
     Match,
@@ -65,11 +65,7 @@ class Embedder:
         """The templates of each face (at least one), in the order of `models`. Stores nothing."""
         _check_some("faces", faces)
         recognisers = self._get(models)
-        columns = [
-            [Template(recogniser.name, recogniser.version, vector) for vector in vectors]
-            for recogniser, vectors in zip(recognisers, _embed(recognisers, faces), strict=True)
-        ]
-        return list(zip(*columns, strict=True))
+        return _templates(recognisers, _embed(recognisers, faces))
 
     def enroll(self, enrollment: Enrollment) -> int:
         """Sets what is stored of a person, in one transaction; returns how many photos they have then."""
@@ -123,14 +119,24 @@ class Embedder:
         if claim.augmented_probes and claim.min_augmented_pairs < 1:
             raise InvalidRequest("min_augmented_pairs: 1 or more is needed where there are augmented probes")
         _check_one_distance(claim.strictness, claim.models)
-        parts = self._compare(claim, claim.probes, real_photos_only=True)
-        real, fusion = together(pairs for _, pairs in parts), fuse(parts)
+        recognisers = self._get(claim.models)
+        probes = _embed(recognisers, claim.probes)
+        stored = self._gallery.of_person(claim.person_id, [_key(recogniser) for recogniser in recognisers])
+        parts = self._compare(claim, probes, [gallery.real() for gallery in stored.templates])
+        real = together(pairs for _, pairs in parts)
         verified = suffices(real, claim.min_pairs, len(claim.probes))
+        made = tuple(_templates(recognisers, probes))
+        result = Verification(verified, real.matching, 0, real.best, fuse(parts), made, not stored.is_complete)
         if verified or not claim.augmented_probes:
-            return Verification(verified, real.matching, 0, real.best, fusion)
-        augmented = together(pairs for _, pairs in self._compare(claim, claim.augmented_probes, real_photos_only=False))
-        verified = augmented.matching >= claim.min_augmented_pairs
-        return Verification(verified, real.matching, augmented.matching, together((real, augmented)).best, fusion)
+            return result
+        parts = self._compare(claim, _embed(recognisers, claim.augmented_probes), stored.templates)
+        augmented = together(pairs for _, pairs in parts)
+        return replace(
+            result,
+            verified=augmented.matching >= claim.min_augmented_pairs,
+            matching_augmented_pairs=augmented.matching,
+            best=together((real, augmented)).best,
+        )
 
     def identify(self, search: Search) -> Identification:
         """The people whose photos are nearest to the probes, within the threshold."""
@@ -228,15 +234,24 @@ class Embedder:
             raise InvalidRequest("models: each may be named once only")
         return recognisers
 
-    def _compare(self, claim: Claim, probes: Sequence[Sample], real_photos_only: bool) -> list[tuple[Criterion, Pairs]]:
-        recognisers = self._get(claim.models)
-        parts = []
-        for recogniser, vectors in zip(recognisers, _embed(recognisers, probes), strict=True):
-            criterion = self._recognisers.criterion(recogniser.name, claim.metric, claim.strictness)
-            stored = self._gallery.templates_of(claim.person_id, _key(recogniser))
-            gallery = stored.real() if real_photos_only else stored
-            parts.append((criterion, compare(criterion, vectors, claim.person_id, gallery)))
-        return parts
+    def _compare(
+        self, claim: Claim, probes: Sequence[np.ndarray], galleries: Sequence[Templates]
+    ) -> list[tuple[Criterion, Pairs]]:
+        """Of each model, in the order of the claim's, the pairs of its templates."""
+        criteria = [self._recognisers.criterion(name, claim.metric, claim.strictness) for name in claim.models]
+        return [
+            (criterion, compare(criterion, vectors, claim.person_id, gallery))
+            for criterion, vectors, gallery in zip(criteria, probes, galleries, strict=True)
+        ]
+
+
+def _templates(recognisers: Sequence[Recogniser], columns: Sequence[np.ndarray]) -> list[tuple[Template, ...]]:
+    """Of each face, in the order of the models, from each model's (n, d)."""
+    made = [
+        [Template(recogniser.name, recogniser.version, vector) for vector in vectors]
+        for recogniser, vectors in zip(recognisers, columns, strict=True)
+    ]
+    return list(zip(*made, strict=True))
 
 
 def _key(recogniser: Recogniser) -> str:

@@ -92,6 +92,8 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
             matching_augmented_pairs=verification.matching_augmented_pairs,
             best=_from_match(verification.best) if verification.best else None,
             fusion=results_pb2.Fusion(**asdict(verification.fusion)) if verification.fusion else None,
+            probes=map(_from_templates, verification.templates) if any(probe.crop for probe in claim.probes) else (),
+            unenrolled=verification.unenrolled,
         )
 
     def IdentifyFaces(

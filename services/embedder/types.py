@@ -76,6 +76,8 @@ class Verification:
         verified: by the rule of counting pairs.
         best: the pair of lowest distance relative to its threshold, None where there was none.
         fusion: what the models say together of the probes as photographed; None where none of them was measured.
+        templates: of each probe, in the order of the models.
+        unenrolled: whether the person has no photos, or lacks a template of one of the models.
     """
 
     verified: bool
@@ -83,6 +85,8 @@ class Verification:
     matching_augmented_pairs: int
     best: Match | None
     fusion: Fusion | None = None
+    templates: tuple[tuple[Template, ...], ...] = ()
+    unenrolled: bool = False
 
 
 @dataclass(frozen=True)

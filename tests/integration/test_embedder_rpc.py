@@ -204,6 +204,22 @@ def test_a_model_that_is_new_asks_for_enrollment(embedder):
     assert list(embedder.FindUnenrolled(request).person_ids) == ["bob"]
 
 
+def test_verifying_gives_the_templates_that_it_made_and_says_who_lacks_any(embedder, dlib):
+    assert verify(embedder, "anna", [probe(1)]).unenrolled
+    enroll(embedder, "anna", photo("1.png", 1))
+    answer = verify(embedder, "anna", [probe(1), probe(2, 3)])
+    assert answer.verified and not answer.unenrolled
+    assert [list(face.templates[0].vector) for face in answer.probes] == [
+        dlib.template(1).tolist(),
+        dlib.template(2, 3).tolist(),
+    ]
+    known = verify(embedder, "anna", [pb.Probe(templates=face.templates) for face in answer.probes])
+    assert not known.probes and known.best == answer.best
+    both = verify(embedder, "anna", [probe(1)], models=["Dlib", "ArcFace"])
+    assert both.verified and both.unenrolled
+    assert [one.model for one in both.probes[0].templates] == ["Dlib", "ArcFace"]
+
+
 def test_templates_of_another_model_are_added_and_dropped(embedder):
     enroll(embedder, "anna", photo("1.png", 1))
     request = pb.EnrollFacesRequest(person_id="anna", models=["ArcFace"], photos=[photo("1.png", 1)])

@@ -84,6 +84,6 @@ def test_augmented_faces_are_compared_in_pieces_and_their_pairs_counted_on(embed
         ([mine, *strangers, mine], 2, True),
         ([mine, *strangers, mine], 3, False),
     ]:
-        decision = embedder.verify(PERSON, COSINE, [stranger], augmented, (1, needed))
+        decision = embedder.verify(PERSON, COSINE, (1, needed), [stranger], augmented)
         assert decision.verified == verified
         assert decision.best is not None and (decision.best.distance < 1e-6) == (mine in augmented)

@@ -52,6 +52,19 @@ class StoredPhoto:
     vectors: Mapping[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class PersonGallery:
+    """What is stored of a person.
+
+    Attributes:
+        templates: of each model that was asked for, in the order of photo ids.
+        is_complete: whether there are photos, and every one has a template of each of these models.
+    """
+
+    templates: tuple[Templates, ...]
+    is_complete: bool
+
+
 class Gallery:
     """Stored templates of all people. Safe to use from several threads and processes.
 
@@ -130,6 +143,17 @@ class Gallery:
                 query = select(people.c.person_id, people.c.models).where(people.c.person_id.in_(some))
                 enrolled |= {row.person_id for row in connection.execute(query) if _covers(row.models, models)}
         return [person_id for person_id in person_ids if person_id not in enrolled]
+
+    def of_person(self, person_id: str, models: Sequence[str]) -> PersonGallery:
+        """A person's templates of these models (keys)."""
+        ours = (templates.c.person_id == person_id, templates.c.model.in_(models))
+        columns = (templates.c.model, templates.c.photo_id, templates.c.augmented, templates.c.vector, people.c.models)
+        joined = select(*columns).join_from(templates, people, templates.c.person_id == people.c.person_id)
+        with self.transaction(reading) as connection:
+            rows = connection.execute(joined.where(*ours).order_by(templates.c.photo_id)).all()
+        by_model = [[row for row in rows if row.model == model] for model in models]
+        found = [self._templates(theirs, person_id, model) for model, theirs in zip(models, by_model, strict=True)]
+        return PersonGallery(tuple(found), bool(rows) and _covers(rows[0].models, models))
 
     def templates_of(self, person_id: str, model: str) -> Templates:
         """A person's templates of one model (key), in the order of photo ids; empty where there are none."""

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Protocol
 
 from services.common.faces import Verdict, View
@@ -36,6 +37,8 @@ MAX_FACES = 64
 MOST_WITH_LABELS = 100
 #: Candidates of all faces of a picture: of a crowd fewer are told of each.
 MOST_CANDIDATES = 640
+#: Matching pairs that verify, of faces as photographed and of augmented ones, of which there are none.
+ONE_PAIR = (1, 1)
 #: The similarity of a face at the usual threshold.
 SIMILAR = 50.0
 
@@ -201,23 +204,26 @@ class FaceReader:
         person_id = check_person_id(claim.person_id, workspace.env.id_regex)
         self._attempts.claim(person_id)
         views = () if claim.skip_liveness else self._liveness.views
+        enrolled = attempt(self._people.get, workspace, person_id)  # here: it may have work for the executor
         found = self._detect(workspace, image, claim.largest_only, views)
         if not found.faces:
             raise NoFace("image: no face was found")
-        embedding = submit(self._executor, self._embed, workspace, found.faces)
         checking = None if claim.skip_liveness else submit(self._executor, self._liveness.check, found)
-        enrolled = attempt(self._people.get, workspace, person_id)  # here: it may have work for the executor
+        measure = Measure(workspace.models.answering, workspace.env.sim_func, claim.limit)
+        crops = [face.crop for face in found.faces]
+        comparing = attempt(lambda: self._embedder.verify(enrolled.result().person_id, measure, ONE_PAIR, crops))
         liveness = tuple(checking.result()) if checking else ()
         verdict = FaceVerdict(None, None, liveness)
         if verdict.spoof:
             return verdict
-        record = enrolled.result()
-        probes = embedding.result()
-        if liveness:
-            judged = zip(probes, liveness, strict=True)
-            probes = [probe for probe, one in judged if one.verdict is Verdict.REAL]
-        measure = Measure(workspace.models.answering, workspace.env.sim_func, claim.limit)
-        decision = self._embedder.verify(person_id, measure, probes, (), (1, 1))
+        decision, record = comparing.result(), enrolled.result()
+        probes = [
+            templates
+            for templates, judged in zip_longest(decision.templates, liveness)
+            if judged is None or judged.verdict is Verdict.REAL
+        ]
+        if decision.unenrolled or len(probes) < len(crops):
+            decision = self._people.verify(workspace, record, measure, ONE_PAIR, probes)
         person = profile_of(workspace, record) if decision.verified else None
         if person:
             self._uses.recognised((person_id,))

@@ -10,6 +10,7 @@ from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.stages.types import (
     USUAL,
     AppliedThreshold,
+    ClaimDecision,
     EmbedderStage,
     FaceTemplate,
     Limit,
@@ -35,7 +36,7 @@ class EnrolledPeople:
         self._reconciler = reconciler
 
     def get(self, workspace: Workspace, person_id: str) -> PersonRecord:
-        """The person of an ID, with templates by every model.
+        """The person of an ID, whose committed enrollments are finished.
 
         Raises:
             NotEnrolled, PersonFolderMissing, DatabaseUnavailable.
@@ -49,8 +50,22 @@ class EnrolledPeople:
             raise NotEnrolled(f"{person_id!r} is not enrolled")
         if not workspace.photos.has(record.folder):
             raise PersonFolderMissing(f"the folder of {person_id!r} is gone")
-        self._reconciler.embed_missing(workspace, record)
         return record
+
+    def verify(
+        self,
+        workspace: Workspace,
+        record: PersonRecord,
+        measure: Measure,
+        needed: tuple[int, int],
+        probes: Sequence[tuple[FaceTemplate, ...]],
+    ) -> ClaimDecision:
+        """Whether probes show a person, whose missing templates are made first; see EmbedderStage.verify."""
+        decision = self._embedder.verify(record.person_id, measure, needed, probes)
+        if decision.unenrolled:
+            self._reconciler.embed_missing(workspace, record)
+            decision = self._embedder.verify(record.person_id, measure, needed, probes)
+        return decision
 
     def search(
         self, workspace: Workspace, probes: Sequence[tuple[FaceTemplate, ...]], top_k: int = 0, limit: Limit = USUAL

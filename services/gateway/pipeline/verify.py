@@ -92,6 +92,29 @@ class _Probe:
     templates: tuple[FaceTemplate, ...]
 
 
+@dataclass(frozen=True)
+class _Probed:
+    """The faces, and how they compare with the person; None where they were not compared."""
+
+    probes: list[_Probe]
+    decision: ClaimDecision | None
+
+    def only_real(self, liveness: Sequence[FaceLiveness]) -> "_Probed":
+        """The faces that were judged real: one that cannot be judged is not let through."""
+        both = zip(self.probes, liveness, strict=True)
+        real = [probe for probe, judged in both if judged.verdict is Verdict.REAL]
+        return self if len(real) == len(self.probes) else _Probed(real, None)
+
+
+@dataclass(frozen=True)
+class _Claim:
+    """That the faces are a person's: the row, and how they compare; None where 1:1 is skipped."""
+
+    person_id: str
+    record: PersonRecord | None
+    decision: ClaimDecision | None
+
+
 class Verifier:
     """Verifies and searches."""
 
@@ -130,17 +153,19 @@ class Verifier:
             raise NothingToDo("verification and search cannot both be skipped")
         upload = workspace.uploads.open(upload_id)
         self._attempts.claim(person_id)
-        photos = self._detect(workspace, upload, () if options.skip_liveness else self._liveness.views)
-        embedding = submit(self._executor, self._embed, workspace, photos)
-        checks = [] if options.skip_liveness else self._start_liveness(photos)
         enrolled = None if options.skip_verify else attempt(self._people.get, workspace, person_id)
+        photos = self._detect(workspace, upload, () if options.skip_liveness else self._liveness.views)
+        checks = [] if options.skip_liveness else self._start_liveness(photos)
+        probing = attempt(self._probe, workspace, photos, enrolled)
         judged = [check.result() for check in checks]
         liveness = tuple(face for faces in judged for face in faces)
         if judged and not _is_living(judged):
             return VerificationResult(VerificationOutcome.SPOOF, liveness=liveness)
         record = enrolled.result() if enrolled else None
-        probes = _only_real(embedding.result(), liveness) if liveness else embedding.result()
-        result = self._recognise(workspace, person_id, record, probes, options)
+        probed = probing.result()
+        probed = probed.only_real(liveness) if liveness else probed
+        decision = self._decide(workspace, record, probed) if record else None
+        result = self._recognise(workspace, _Claim(person_id, record, decision), probed.probes, options)
         self._uses.recognised(result.recognised)
         return replace(result, liveness=liveness)
 
@@ -160,12 +185,16 @@ class Verifier:
             raise NoFace("no photo shows a face")
         return photos
 
-    def _embed(self, workspace: Workspace, photos: Sequence[_Photo]) -> list[_Probe]:
-        faces = [
-            (photo.image, number, face.crop) for photo in photos for number, face in enumerate(photo.detection.faces)
-        ]
-        templates = self._embedder.embed(workspace.models.answering, [crop for _, _, crop in faces])
-        return [_Probe(image, number, made) for (image, number, _), made in zip(faces, templates, strict=True)]
+    def _probe(self, workspace: Workspace, photos: Sequence[_Photo], enrolled: Future[PersonRecord] | None) -> _Probed:
+        """The faces' templates; and in the same call compared with the person, where that is not skipped."""
+        faces = [(photo.image, number, face) for photo in photos for number, face in enumerate(photo.detection.faces)]
+        crops = [face.crop for _, _, face in faces]
+        decision = None
+        if enrolled:
+            decision = self._embedder.verify(enrolled.result().person_id, *_rule(workspace), crops)
+        made = decision.templates if decision else self._embedder.embed(workspace.models.answering, crops)
+        both = zip(faces, made, strict=True)
+        return _Probed([_Probe(image, number, templates) for (image, number, _), templates in both], decision)
 
     def _start_liveness(self, photos: Sequence[_Photo]) -> list[Future[list[FaceLiveness]]]:
         """Of each photo that shows faces."""
@@ -173,34 +202,29 @@ class Verifier:
         return [submit(self._executor, self._liveness.check, detection) for detection in detections]
 
     def _recognise(
-        self,
-        workspace: Workspace,
-        person_id: str,
-        record: PersonRecord | None,
-        probes: Sequence[_Probe],
-        options: VerifyOptions,
+        self, workspace: Workspace, claim: _Claim, probes: Sequence[_Probe], options: VerifyOptions
     ) -> VerificationResult:
-        """1:1 where there is a record to compare with, then 1:N where that does not verify."""
-        decision = self._compare(workspace, record, probes) if record else None
+        """1:1 where there was a record to compare with, then 1:N where that does not verify."""
+        record, decision = claim.record, claim.decision
         fusion = decision.fusion if decision else None
         if record and decision and decision.verified:
             name, ids = display_name(record.name), (record.person_id,)
             return VerificationResult(VerificationOutcome.VERIFIED, name, decision.best, fusion=fusion, recognised=ids)
         if options.skip_search:
             return VerificationResult(VerificationOutcome.FOUND_NONE, fusion=fusion)
-        return replace(self._search(workspace, person_id, probes), fusion=fusion)
+        return replace(self._search(workspace, claim.person_id, probes), fusion=fusion)
 
-    def _compare(self, workspace: Workspace, record: PersonRecord, probes: Sequence[_Probe]) -> ClaimDecision:
+    def _decide(self, workspace: Workspace, record: PersonRecord, probed: _Probed) -> ClaimDecision:
         """The faces as photographed are compared first, augmented ones made of them only where those do not suffice."""
-        env = workspace.env
-        measure, needed = Measure(workspace.models.answering, env.sim_func), (env.ver_tol, env.ver_tol_aug)
-        templates = [probe.templates for probe in probes]
-        decision = self._embedder.verify(record.person_id, measure, templates, (), needed)
+        templates = [probe.templates for probe in probed.probes]
+        decision = probed.decision
+        if decision is None or decision.unenrolled:
+            decision = self._people.verify(workspace, record, *_rule(workspace), templates)
         if self._fused and decision.fusion:
             return replace(decision, verified=decision.fusion.verified)
-        if not decision.verified and env.num_aug:
-            augmented = self._augment(workspace, probes)
-            decision = self._embedder.verify(record.person_id, measure, templates, augmented, needed)
+        if not decision.verified and workspace.env.num_aug:
+            augmented = self._augment(workspace, probed.probes)
+            decision = self._embedder.verify(record.person_id, *_rule(workspace), templates, augmented)
         return decision
 
     def _augment(self, workspace: Workspace, probes: Sequence[_Probe]) -> list[CropFile]:
@@ -233,6 +257,7 @@ def _is_living(photos: Sequence[Sequence[FaceLiveness]]) -> bool:
     return living > 0 and 2 * living >= judged
 
 
-def _only_real(probes: Sequence[_Probe], liveness: Sequence[FaceLiveness]) -> list[_Probe]:
-    """The faces that were judged real: one that cannot be judged is not let through."""
-    return [probe for probe, judged in zip(probes, liveness, strict=True) if judged.verdict is Verdict.REAL]
+def _rule(workspace: Workspace) -> tuple[Measure, tuple[int, int]]:
+    """How probes are compared 1:1, and how many pairs verify; see EmbedderStage.verify."""
+    env = workspace.env
+    return Measure(workspace.models.answering, env.sim_func), (env.ver_tol, env.ver_tol_aug)

@@ -31,6 +31,7 @@ from services.gateway.stages.types import (
     PersonMatch,
     PhotoQuality,
     PhotoTemplates,
+    Probe,
     RecogniserFacts,
 )
 
@@ -128,7 +129,7 @@ class EmbedderClient:
         for piece in _pieces(crops):
             faces = [_from_crop(crop) for crop in piece]
             answer = ask(self._stub.EmbedFaces, embedder_pb2.EmbedFacesRequest(models=models, faces=faces))
-            templates += [tuple(_to_template(template) for template in face.templates) for face in answer.faces]
+            templates += map(_to_templates, answer.faces)
         return templates
 
     def enroll(
@@ -161,29 +162,35 @@ class EmbedderClient:
         self,
         person_id: str,
         measure: Measure,
-        probes: Sequence[tuple[FaceTemplate, ...]],
-        augmented: Sequence[CropFile],
         needed: tuple[int, int],
+        probes: Sequence[Probe],
+        augmented: Sequence[CropFile] = (),
     ) -> ClaimDecision:
+        if not _fit([probe for probe in probes if isinstance(probe, CropFile)]):
+            probes = self._embedded(measure.models, probes)
         request = embedder_pb2.VerifyFacesRequest(
             person_id=person_id,
             models=measure.models,
             distance=DISTANCES[measure.distance],
-            probes=[_from_templates(templates) for templates in probes],
+            probes=[_from_probe(probe) for probe in probes],
             min_pairs=needed[0],
             min_augmented_pairs=needed[1],
             strictness=_from_limit(measure.limit),
         )
         if not augmented:
-            return _to_decision([ask(self._stub.VerifyFaces, request)], needed[1])
+            return _to_decision([ask(self._stub.VerifyFaces, request)], probes, needed[1])
         answers: list[embedder_pb2.VerifyFacesResponse] = []
         for piece in _pieces(augmented):
             del request.augmented_probes[:]
             request.augmented_probes.extend(map(_from_templates, self.embed(measure.models, piece)))
             answers.append(ask(self._stub.VerifyFaces, request))
-            if (decision := _to_decision(answers, needed[1])).verified:
+            if (decision := _to_decision(answers, probes, needed[1])).verified:
                 break
         return decision
+
+    def _embedded(self, models: Sequence[str], probes: Sequence[Probe]) -> list[tuple[FaceTemplate, ...]]:
+        made = iter(self.embed(models, [probe for probe in probes if isinstance(probe, CropFile)]))
+        return [next(made) if isinstance(probe, CropFile) else probe for probe in probes]
 
     def generation(self, models: Sequence[str]) -> str:
         return ask(self._stub.FindUnenrolled, embedder_pb2.FindUnenrolledRequest(models=models)).generation
@@ -274,6 +281,11 @@ def _pieces(crops: Sequence[CropFile]) -> Iterator[Sequence[CropFile]]:
         yield piece
 
 
+def _fit(crops: Sequence[CropFile]) -> bool:
+    """Whether one call takes them."""
+    return len(list(_pieces(crops))) <= 1
+
+
 def _prepare_request(image: bytes, size: tuple[int, int]) -> detector_pb2.PrepareFacesRequest:
     width, height = size
     return detector_pb2.PrepareFacesRequest(image=image, width=width, height=height)
@@ -307,6 +319,10 @@ def _from_crop(crop: CropFile) -> face_pb2.FaceCrop:
     return face_pb2.FaceCrop(image=crop.image, landmarks=face_pb2.Landmarks(**points))
 
 
+def _to_templates(proto: embedder_pb2.EmbedFacesResponse.FaceTemplates) -> tuple[FaceTemplate, ...]:
+    return tuple(_to_template(template) for template in proto.templates)
+
+
 def _to_template(proto: embedder_pb2.Template) -> FaceTemplate:
     return FaceTemplate(proto.model, proto.model_version, tuple(proto.vector))
 
@@ -319,6 +335,10 @@ def _from_templates(templates: tuple[FaceTemplate, ...]) -> embedder_pb2.Probe:
     return embedder_pb2.Probe(templates=[_from_template(template) for template in templates])
 
 
+def _from_probe(probe: Probe) -> embedder_pb2.Probe:
+    return embedder_pb2.Probe(crop=_from_crop(probe)) if isinstance(probe, CropFile) else _from_templates(probe)
+
+
 def _from_photo(photo: EnrollmentPhoto) -> embedder_pb2.GalleryPhoto:
     """The crop travels only where templates are wanted."""
     return embedder_pb2.GalleryPhoto(
@@ -329,14 +349,18 @@ def _from_photo(photo: EnrollmentPhoto) -> embedder_pb2.GalleryPhoto:
     )
 
 
-def _to_decision(answers: Sequence[embedder_pb2.VerifyFacesResponse], min_augmented_pairs: int) -> ClaimDecision:
+def _to_decision(
+    answers: Sequence[embedder_pb2.VerifyFacesResponse], probes: Sequence[Probe], min_augmented_pairs: int
+) -> ClaimDecision:
     """What answers about the same probes and different augmented ones say together: pairs are counted on."""
     matching = sum(answer.matching_augmented_pairs for answer in answers)
     verified = any(answer.verified for answer in answers) or matching >= max(1, min_augmented_pairs)
     bests = [_to_match(answer.best) for answer in answers if answer.HasField("best")]
     best = min(bests, key=lambda match: match.distance / match.threshold, default=None)
     fusion = _to_fusion(answers[0].fusion) if answers[0].HasField("fusion") else None
-    return ClaimDecision(verified, best, fusion)
+    made = [_to_templates(face) for face in answers[0].probes]
+    templates = tuple(made or [probe for probe in probes if not isinstance(probe, CropFile)])
+    return ClaimDecision(verified, best, fusion, templates, answers[0].unenrolled)
 
 
 def _to_match(proto: embedder_pb2.Match) -> PersonMatch:

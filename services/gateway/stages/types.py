@@ -80,6 +80,10 @@ class FaceTemplate:
 PhotoTemplates = dict[tuple[str, str], tuple[FaceTemplate, ...]]
 
 
+#: A face that is compared: its templates, or the crop that they are made of.
+Probe = tuple[FaceTemplate, ...] | CropFile
+
+
 @dataclass(frozen=True)
 class EnrollmentPhoto:
     """A photo to be enrolled; its templates where they are known already, else they are made from the crop."""
@@ -171,11 +175,15 @@ class ClaimDecision:
         verified: by the rule of counting pairs.
         best: None where there was nothing to compare with.
         fusion: None where no model's error was measured.
+        templates: of each probe.
+        unenrolled: whether the person lacks templates, as EmbedderStage.unenrolled says.
     """
 
     verified: bool
     best: PersonMatch | None
     fusion: FusedDecision | None = None
+    templates: tuple[tuple[FaceTemplate, ...], ...] = ()
+    unenrolled: bool = False
 
 
 @dataclass(frozen=True)
@@ -266,9 +274,9 @@ class EmbedderStage(Protocol):
         self,
         person_id: str,
         measure: Measure,
-        probes: Sequence[tuple[FaceTemplate, ...]],
-        augmented: Sequence[CropFile],
         needed: tuple[int, int],
+        probes: Sequence[Probe],
+        augmented: Sequence[CropFile] = (),
     ) -> ClaimDecision:
         """1:1. `needed`: matching pairs that verify, of probes as photographed and of augmented ones."""
 

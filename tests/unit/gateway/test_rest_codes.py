@@ -213,7 +213,8 @@ def test_the_order_of_verify(gateway: FakeGateway):
 
 def test_a_model_whose_weights_are_not_here_is_named(gateway: FakeGateway):
     gateway.enroll(ANN)
-    gateway.steps.fail("embedder.embed", ModelUnavailable("vgg.onnx could not be had: put it by hand at var/models"))
+    for step in ("embedder.embed", "embedder.verify"):
+        gateway.steps.fail(step, ModelUnavailable("vgg.onnx could not be had: put it by hand at var/models"))
     told = ["SELECTED_MODELS: vgg.onnx could not be had: put it by hand at var/models"]
     for answer in (enroll(gateway, ANN), verify(gateway, ANN)):
         assert 176 in answer.values() and answer["system_errors"] == {"not_in_env": [], "env_errs": told}

@@ -177,12 +177,25 @@ def test_spoofed_faces_take_no_part(enrolled: FakeGateway):
 
 
 @pytest.mark.parametrize("verdict", [Verdict.SPOOF, Verdict.UNDECIDABLE])
-def test_where_no_face_is_real_nobody_is_compared(enrolled: FakeGateway, verdict: Verdict):
+def test_where_no_face_is_real_nothing_is_told_of_anybody(enrolled: FakeGateway, verdict: Verdict):
     photo = fake_photo(FakeFace("ann", verdict=verdict))
     result = enrolled.verify(photo, photo)
     assert result.outcome is VerificationOutcome.SPOOF and result.name is None
     assert [face.verdict for face in result.liveness] == [verdict] * 2
-    assert not {"embedder.verify", "embedder.identify"} & set(enrolled.steps.counts)
+    assert (result.match, result.fusion, result.recognised) == (None, None, ())
+    assert enrolled.steps.counts["embedder.identify"] == 0
+
+
+def test_a_face_is_embedded_and_compared_in_one_call(enrolled: FakeGateway):
+    assert outcome(enrolled, NEAR) is VerificationOutcome.VERIFIED
+    asked = {step: count for step, count in enrolled.steps.counts.items() if step.startswith("embedder.")}
+    assert asked == {"embedder.verify": 1}
+
+
+def test_missing_templates_are_made_and_compared(enrolled: FakeGateway):
+    enrolled.embedder.drop_templates()
+    assert outcome(enrolled, NEAR, skip_search=True) is VerificationOutcome.VERIFIED
+    assert set(enrolled.embedder.stored) == {PERSON}
 
 
 def test_a_face_that_cannot_be_judged_is_not_let_through(enrolled: FakeGateway):
