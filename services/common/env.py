@@ -1,5 +1,6 @@
 """The operator's `.env`: every key of the contract, checked one by one, read again whenever the file changes."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ from dotenv import dotenv_values
 
 from services.common.env_checks import CHECKS
 from services.common.errors import RecoError
+
+#: Seconds for which nobody looks whether folders that a file names are still there.
+CHECK_INTERVAL = 1.0
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,25 @@ class EnvInvalid(RecoError):
         self.env_errs = env_errs
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """Settings that fitted: what the file said, until when they need not be checked again, and what they mean."""
+
+    values: dict[str, str]
+    until: float
+    fitting: dict[str, Any]
+
+
 class EnvFile:
     """Reads one `.env`; mending the file is enough, no restart is needed."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, check_interval: float = CHECK_INTERVAL):
+        """`check_interval`: seconds for which what fitted is taken to fit while the file stays the same."""
+        self._check_interval = check_interval
         self._path = path.absolute()
         self._stamp: tuple[int, int, int] | None = None
         self._values: dict[str, str] = {}
+        self._fitted: dict[tuple[str, ...], _Fitted] = {}
 
     @property
     def root(self) -> Path:
@@ -64,12 +80,16 @@ class EnvFile:
         Raises:
             EnvInvalid: one of them is missing or does not fit.
         """
-        values = self._read_values()
+        values, now = self._read_values(), time.monotonic()
+        known = self._fitted.get(keys)
+        if known and known.values is values and now < known.until:
+            return dict(known.fitting)
         missing = [key for key in keys if key not in values]
         fitting, errors = _parse({key: values[key] for key in keys if key in values}, self.root)
         if missing or errors:
             raise EnvInvalid(missing, errors)
-        return fitting
+        self._fitted[keys] = _Fitted(values, now + self._check_interval, fitting)
+        return dict(fitting)
 
     def sql(self) -> SqlSettings:
         """The database that the file names now; raises EnvInvalid as `pick` does."""

@@ -1,5 +1,6 @@
 """What every service's server does alike: health, reflection, the boundary, metrics, and a graceful stop."""
 
+import gc
 import logging
 import os
 import signal
@@ -153,6 +154,8 @@ def run(server: Server, name: str) -> None:
     told: list[int] = []  # no Event: its lock can be held by this very thread when a signal comes
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: told.append(number))
+    gc.collect()
+    gc.freeze()  # what is there by now stays: looking through all of it again and again took a tenth of the gateway's time
     server.start()
     log.info("%s serving on port %d", name, server.port)
     while not told:

@@ -30,6 +30,7 @@ STEP = 64 * 1024
 
 #: Blanks that may follow a boundary.
 MAX_PADDING = 256
+PADDING = re.compile(rb"[ \t]{%d}" % MAX_PADDING)
 
 
 class MalformedForm(RecoError):
@@ -106,17 +107,25 @@ class _Guard:
 
     def __init__(self, boundary: bytes):
         self._delimiter = b"\r\n--" + boundary
-        self._padded = re.compile(re.escape(self._delimiter) + rb"[ \t]{%d}" % MAX_PADDING)
         self._delimiters = self._padding = 0
 
     def check(self, step: bytes, state: MultipartState) -> None:
         """Raises MalformedForm or TooManyPhotos where a parser in this state should not be given the step."""
-        self._delimiters += step.count(self._delimiter)
+        ends = list(self._ends(step))
+        self._delimiters += len(ends)
         if self._delimiters > MAX_PARTS + 1:
             raise TooManyPhotos(f"a form may have at most {MAX_PARTS} parts")
         self._padding += len(step) if state == MultipartState.BOUNDARY_PADDING else 0
-        if self._padding > STEP or self._padded.search(step):
+        if self._padding > STEP or any(PADDING.match(step, end) for end in ends):
             raise MalformedForm("blanks after a boundary")
+
+    def _ends(self, step: bytes) -> Iterator[int]:
+        """Where the delimiters of a step end."""
+        at = step.find(self._delimiter)
+        while at >= 0:
+            at += len(self._delimiter)
+            yield at
+            at = step.find(self._delimiter, at)
 
 
 class _Fields:

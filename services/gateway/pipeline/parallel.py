@@ -35,10 +35,16 @@ def attempt(function: Callable[..., R], *args: object) -> Future[R]:
 
 
 def map_parallel(executor: Executor, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Applies `function` to every item on the executor, within the present request; the first failure is raised."""
-    futures = [submit(executor, function, item) for item in items]
+    """Applies `function` to every item, within the present request; the first failure is raised.
+
+    The last one is done in the caller's own thread: a single one is handed to nobody.
+    """
+    waiting = list(items)
+    futures = [submit(executor, function, item) for item in waiting[:-1]]
     try:
-        return [future.result() for future in futures]
+        call.check()
+        own = [attempt(function, item) for item in waiting[-1:]]
+        return [future.result() for future in (*futures, *own)]
     finally:
         for future in futures:
             future.cancel()  # what was not begun when one failed

@@ -31,17 +31,20 @@ class SharedFileHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._path is None:
             return
-        line = self.format(record).translate(ESCAPES) + "\n"
+        line = (self.format(record).translate(ESCAPES) + "\n").encode("utf-8", "replace")
         try:
-            self._path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-            self._append(self._path, line.encode("utf-8", "replace"))
+            try:
+                self._append(self._path, line)
+            except FileNotFoundError:
+                self._path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+                self._append(self._path, line)
         except OSError as err:  # a full disk must not fail the request that is logged
             print(f"log file {self._path} cannot be written: {err}", file=sys.stderr)
 
     def _append(self, path: Path, line: bytes) -> None:
         with open(path, "ab", opener=private_opener) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            moved = not path.exists() or os.fstat(file.fileno()).st_ino != path.stat().st_ino
+            moved = not _is_at(path, file.fileno())
             if not moved:
                 file.write(line)
                 file.flush()
@@ -49,6 +52,14 @@ class SharedFileHandler(logging.Handler):
                     _rotate(path, self._kept)
         if moved:
             self._append(path, line)
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether an open file still has that name."""
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except FileNotFoundError:
+        return False
 
 
 def _rotate(path: Path, kept: int) -> None:

@@ -125,6 +125,19 @@ def test_a_changed_file_is_read_again(values: dict[str, str], tmp_path: Path):
     assert env_file.read()["num_aug"] == 12
 
 
+@pytest.mark.parametrize("interval", [0, 60])
+def test_folders_are_looked_for_now_and_then(values: dict[str, str], tmp_path: Path, interval: float):
+    write(tmp_path / ".env", values)
+    file = EnvFile(tmp_path / ".env", interval)
+    folder = file.read()["db_path"]
+    folder.rename(tmp_path / "elsewhere")
+    if interval:
+        assert file.read()["db_path"] == folder
+    else:
+        with pytest.raises(EnvInvalid, match="DB_PATH"):
+            file.read()
+
+
 def test_passwords_stay_out_of_what_is_printed(values: dict[str, str], tmp_path: Path):
     env = Env(**read(values | {"SQL_PASS": "s3cret", "SUPER_PASSWORD": "S3cret!s3cret"}, tmp_path))
     assert "s3cret" not in repr(env) + repr(env.sql)
