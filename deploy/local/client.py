@@ -49,9 +49,15 @@ class Client:
 
     def post(self, path: str, body: bytes, content_type: str) -> Answer:
         """POSTs a body and reads the JSON answer."""
-        request = urllib.request.Request(
-            self._base + path, body, {"Content-Type": content_type, **self._key}, method="POST"
+        return self._read(
+            urllib.request.Request(self._base + path, body, {"Content-Type": content_type, **self._key}, method="POST")
         )
+
+    def delete(self, path: str) -> Answer:
+        """Sends DELETE and reads the JSON answer."""
+        return self._read(urllib.request.Request(self._base + path, headers=self._key, method="DELETE"))
+
+    def _read(self, request: urllib.request.Request) -> Answer:
         with urllib.request.urlopen(request, timeout=self._timeout) as answer:
             read: Answer = json.load(answer)
             return read

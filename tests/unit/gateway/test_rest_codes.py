@@ -1,6 +1,7 @@
 """The REST contract: every code that it sends, the order of its checks, keys and texts."""
 
 import base64
+import re
 from collections.abc import Callable
 from urllib.parse import urlencode
 
@@ -11,6 +12,7 @@ from services.common.errors import DatabaseRefused, DatabaseUnavailable, ModelUn
 from services.gateway.api.codes import MESSAGES
 from services.gateway.errors import LivenessUnavailable
 from tests.fakes import FakeFace, fake_photo
+from tests.machine import ROOT
 from tests.unit.gateway.fake_gateway import MULTIPART, PERSON, URLENCODED, Answer, FakeGateway
 from tests.unit.gateway.rest_requests import ANN, BOB, SPOOF, code_of, enroll, enrolled, multipart, upload, verify
 
@@ -218,3 +220,10 @@ def test_a_model_whose_weights_are_not_here_is_named(gateway: FakeGateway):
     told = ["SELECTED_MODELS: vgg.onnx could not be had: put it by hand at var/models"]
     for answer in (enroll(gateway, ANN), verify(gateway, ANN)):
         assert 176 in answer.values() and answer["system_errors"] == {"not_in_env": [], "env_errs": told}
+
+
+def test_the_documents_table_has_every_code_with_its_text():
+    lines = (ROOT / "docs" / "codes.md").read_text().splitlines()
+    rows = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if re.match(r"\| \d", line)]
+    assert {int(code): text.replace("\\|", "|") for code, _, text, _ in rows} == MESSAGES
+    assert all(advice for *_, advice in rows)
