@@ -7,7 +7,7 @@ original, is embedded when first needed.
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 
@@ -167,7 +167,7 @@ class Reconciler:
         """Makes those of these models, and leaves those of others as they are."""
         if self._is_current(workspace, record):
             photos = self._with_crops(workspace, workspace.photos.read(record.folder), {})
-            self._embedder.enroll(record.person_id, models, photos, (), keep_other_models=True)
+            self._store(models, photos, lambda fit: self._embedder.enroll(record.person_id, models, fit, (), True))
 
     def remove_orphaned(self, workspace: Workspace, person_id: str) -> None:
         """Deletes the templates of someone whose row is gone."""
@@ -194,8 +194,28 @@ class Reconciler:
     ) -> None:
         """Makes the photos in the folder the person's; those in `keep` have templates already."""
         photos = (photo for photo in workspace.photos.read(folder) if photo.name not in keep)
-        wanted = self._with_crops(workspace, photos, templates)
-        self._embedder.enroll(person_id, workspace.models.made, wanted, sorted(keep))
+        wanted, models, kept = self._with_crops(workspace, photos, templates), workspace.models.made, sorted(keep)
+        self._store(models, wanted, lambda fit: self._embedder.enroll(person_id, models, fit, kept))
+
+    def _store(
+        self,
+        models: Sequence[str],
+        photos: Sequence[EnrollmentPhoto],
+        enroll: Callable[[Sequence[EnrollmentPhoto]], None],
+    ) -> None:
+        """Enrolls photos; those that cannot be read, as only others than this system leave them, are left out."""
+        try:
+            enroll(photos)
+        except InvalidImage:
+            enroll([photo for photo in photos if photo.templates or self._is_readable(models, photo)])
+
+    def _is_readable(self, models: Sequence[str], photo: EnrollmentPhoto) -> bool:
+        try:
+            self._embedder.embed(models, [photo.crop])
+        except InvalidImage as err:
+            log.warning("a stored photo cannot be read and is left out: %s", err)
+            return False
+        return True
 
     def _with_crops(
         self, workspace: Workspace, photos: Iterable[FacePhoto], templates: Templates

@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -201,3 +202,14 @@ def test_caches_are_deleted(gateway: FakeGateway):
     gateway.steps.before("photos.delete_cache", lambda: gateway.photos.caches.discard("b.pkl"))  # by somebody else
     assert gateway.pipeline.rebuilder.delete_caches(gateway.workspace) == {"a.pkl": True, "b.pkl": False}
     assert gateway.pipeline.rebuilder.delete_caches(gateway.workspace) == {}
+
+
+def test_a_stored_photo_that_cannot_be_read_hinders_nobody(gateway: FakeGateway):
+    gateway.enroll(ANN, fake_photo(FakeFace("ann", 0.1)))
+    (folder,) = gateway.photos.folders.values()
+    broken = min(folder)
+    folder[broken] = replace(folder[broken], png=b"half a file")
+    gateway.embedder.drop_templates()
+    assert gateway.verify(ANN, skip_verify=True).outcome is VerificationOutcome.FOUND_SAME
+    assert set(gateway.embedder.stored[PERSON]) == set(folder) - {broken}
+    assert gateway.pipeline.rebuilder.rebuild(gateway.workspace) == ("Dlib",)

@@ -158,6 +158,17 @@ def test_what_does_not_fit_is_refused_and_nobody_else(full: FakeGateway, other: 
     other.check_agreement()
 
 
+def test_a_picture_that_cannot_be_read_is_refused_unless_its_templates_come_along(
+    full: FakeGateway, other: FakeGateway
+):
+    (ann, *_) = read_all(full)
+    unreadable = [replace(one, photo=replace(one.photo, png=png(b"no face"))) for one in ann.photos]
+    without = [replace(one, templates=()) for one in unreadable]
+    assert write(other, [replace(ann, photos=tuple(without))]) == [REFUSED]
+    assert not other.records.rows and not other.photos.staging
+    assert write(other, [replace(ann, photos=tuple(unreadable))]) == [IMPORTED]
+
+
 def test_odd_names_of_photos_stay_in_the_folder(full: FakeGateway, other: FakeGateway):
     (ann, *_) = read_all(full)
     odd = [

@@ -3,21 +3,21 @@
 A page is committed in one transaction, as one enrollment is (draft.py): each person is there whole, or not at all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from services.common.errors import DatabaseRefused, InvalidRequest
+from services.common.errors import DatabaseRefused, InvalidImage, InvalidRequest
 from services.gateway.errors import InvalidField, RecordRefused
 from services.gateway.pipeline.draft import Drafter, new_enrollment_id, now
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.pipeline.people import normalise_name
 from services.gateway.pipeline.profile import profile_of
 from services.gateway.pipeline.reconcile import Reconciler, Templates
-from services.gateway.pipeline.transfer.kept import KeptPerson, check_person, name_here
-from services.gateway.stages.types import EmbedderStage, FaceTemplate, Measure
+from services.gateway.pipeline.transfer.kept import KeptPerson, KeptPhoto, check_person, name_here
+from services.gateway.stages.types import CropFile, EmbedderStage, FaceTemplate, Measure
 from services.gateway.storage.profiles import Details, Profile
 from services.gateway.storage.types import (
     NO_UPLOAD,
@@ -119,7 +119,7 @@ class Importer:
                     self._reconciler.finish_locked_person(workspace, one.profile.person_id)
                 try:
                     arrival = self._arrival(workspace, number, one, versions)
-                except InvalidRequest as err:
+                except (InvalidRequest, InvalidImage) as err:
                     results[number] = Imported(one.profile.person_id, ImportOutcome.REFUSED, str(err))
                     continue
                 results[number] = Imported(
@@ -158,6 +158,7 @@ class Importer:
 
         Raises:
             InvalidRequest: it is somebody else who has the ID.
+            InvalidImage: a photo that came without templates cannot be read.
         """
         profile, record = person.profile, workspace.records.find(person.profile.person_id)
         there = workspace.photos.names(record.folder) if record else {}
@@ -178,8 +179,21 @@ class Importer:
             known = replace(profile, stored_name=row.name, created_at=profile.created_at or now(), updated_at=now())
         brought = [(name, one) for one in person.photos if (name := name_here(one)) in photos]
         facts = tuple(replace(one.facts, name=name) for name, one in brought if one.facts and not one.photo.augmented)
-        templates = {name: fitting for name, one in brought if (fitting := _fitting(one.templates, versions))}
+        templates = self._templates(workspace, dict(brought), versions)
         return _Arrival(number, Commitment(row, entry, Details(known, facts)), tuple(photos.values()), templates)
+
+    def _templates(
+        self, workspace: Workspace, photos: Mapping[str, KeptPhoto], versions: set[tuple[str, str]]
+    ) -> dict[str, tuple[FaceTemplate, ...]]:
+        """Of photos, by name: those that came and fit, or that are made; of one without landmarks none is made yet."""
+        templates = {name: fitting for name, one in photos.items() if (fitting := _fitting(one.templates, versions))}
+        crops = {
+            name: CropFile(one.photo.png, one.photo.landmarks)
+            for name, one in photos.items()
+            if name not in templates and one.photo.landmarks
+        }
+        made = self._embedder.embed(workspace.models.made, list(crops.values())) if crops else []
+        return templates | dict(zip(crops, made, strict=True))
 
     def _versions(self, workspace: Workspace) -> set[tuple[str, str]]:
         """Models and versions of which whoever is enrolled has templates."""
