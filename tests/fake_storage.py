@@ -161,6 +161,7 @@ class FakePhotos:
         yield from list(self.folders[folder].values())
 
     def read_one(self, folder: str, name: str, augmented: bool) -> FacePhoto:
+        self._steps.reach("photos.read_one")
         try:
             return self.folders[folder][name]
         except KeyError:

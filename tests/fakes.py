@@ -259,7 +259,7 @@ class FakeEmbedder:
         before = self.stored.get(person_id, {})
         stored = {name: photo for name, photo in before.items() if name in keep}
         for photo in photos:
-            templates = photo.templates or self._templates(models, photo.crop)
+            templates = self._known(models, photo.face)
             if keep_other_models and photo.photo_id in before:
                 others = before[photo.photo_id].templates
                 templates += tuple(one for one in others if one.model not in models)
@@ -298,9 +298,7 @@ class FakeEmbedder:
         augmented: Sequence[stages.CropFile] = (),
     ) -> stages.ClaimDecision:
         self._steps.reach("embedder.verify")
-        templates = tuple(
-            self._templates(measure.models, probe) if isinstance(probe, stages.CropFile) else probe for probe in probes
-        )
+        templates = tuple(self._known(measure.models, probe) for probe in probes)
         threshold = measure.limit.threshold or self.threshold
         changed = [self._templates(measure.models, crop) for crop in augmented]
         photos = self.stored.get(person_id, {}).values()
@@ -369,6 +367,9 @@ class FakeEmbedder:
     def describe(self, measure: stages.Measure) -> list[stages.RecogniserFacts]:
         self._steps.reach("embedder.describe")
         return [stages.RecogniserFacts(name, self.version, 2, self.threshold, "made up") for name in measure.models]
+
+    def _known(self, models: Sequence[str], face: stages.Probe) -> tuple[stages.FaceTemplate, ...]:
+        return self._templates(models, face) if isinstance(face, stages.CropFile) else face
 
     def _templates(self, models: Sequence[str], crop: stages.CropFile) -> tuple[stages.FaceTemplate, ...]:
         self.embedded += 1

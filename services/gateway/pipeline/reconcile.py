@@ -166,7 +166,7 @@ class Reconciler:
     def embed_by_locked(self, workspace: Workspace, record: PersonRecord, models: Sequence[str]) -> None:
         """Makes those of these models, and leaves those of others as they are."""
         if self._is_current(workspace, record):
-            photos = self._with_crops(workspace, workspace.photos.read(record.folder), {})
+            photos = self._with_crops(workspace, workspace.photos.read(record.folder))
             self._store(models, photos, lambda fit: self._embedder.enroll(record.person_id, models, fit, (), True))
 
     def remove_orphaned(self, workspace: Workspace, person_id: str) -> None:
@@ -192,9 +192,16 @@ class Reconciler:
     def _enroll(
         self, workspace: Workspace, person_id: str, folder: str, templates: Templates, keep: frozenset[str]
     ) -> None:
-        """Makes the photos in the folder the person's; those in `keep` have templates already."""
-        photos = (photo for photo in workspace.photos.read(folder) if photo.name not in keep)
-        wanted, models, kept = self._with_crops(workspace, photos, templates), workspace.models.made, sorted(keep)
+        """Makes the photos in the folder the person's; those in `keep` have templates already. Only those are read of which
+        no templates are known."""
+        names = {name: is_made for name, is_made in workspace.photos.names(folder).items() if name not in keep}
+        known = [
+            EnrollmentPhoto(name, is_made, templates[name]) for name, is_made in names.items() if name in templates
+        ]
+        unknown = (
+            workspace.photos.read_one(folder, name, is_made) for name, is_made in names.items() if name not in templates
+        )
+        wanted, models, kept = [*known, *self._with_crops(workspace, unknown)], workspace.models.made, sorted(keep)
         self._store(models, wanted, lambda fit: self._embedder.enroll(person_id, models, fit, kept))
 
     def _store(
@@ -207,26 +214,25 @@ class Reconciler:
         try:
             enroll(photos)
         except InvalidImage:
-            enroll([photo for photo in photos if photo.templates or self._is_readable(models, photo)])
+            enroll([photo for photo in photos if self._is_readable(models, photo)])
 
     def _is_readable(self, models: Sequence[str], photo: EnrollmentPhoto) -> bool:
+        if not isinstance(photo.face, CropFile):
+            return True
         try:
-            self._embedder.embed(models, [photo.crop])
+            self._embedder.embed(models, [photo.face])
         except InvalidImage as err:
             log.warning("a stored photo cannot be read and is left out: %s", err)
             return False
         return True
 
-    def _with_crops(
-        self, workspace: Workspace, photos: Iterable[FacePhoto], templates: Templates
-    ) -> list[EnrollmentPhoto]:
-        found = map_parallel(self._executor, lambda photo: self._with_crop(workspace, photo, templates), list(photos))
+    def _with_crops(self, workspace: Workspace, photos: Iterable[FacePhoto]) -> list[EnrollmentPhoto]:
+        found = map_parallel(self._executor, lambda photo: self._with_crop(workspace, photo), photos)
         return [photo for photo in found if photo is not None]
 
-    def _with_crop(self, workspace: Workspace, photo: FacePhoto, templates: Templates) -> EnrollmentPhoto | None:
+    def _with_crop(self, workspace: Workspace, photo: FacePhoto) -> EnrollmentPhoto | None:
         if photo.landmarks is not None:
-            crop = CropFile(photo.png, photo.landmarks)
-            return EnrollmentPhoto(photo.name, photo.augmented, crop, templates.get(photo.name, ()))
+            return EnrollmentPhoto(photo.name, photo.augmented, CropFile(photo.png, photo.landmarks))
         found = self._largest_face(workspace, photo)
         return EnrollmentPhoto(photo.name, photo.augmented, found) if found else None
 

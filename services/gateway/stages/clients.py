@@ -1,7 +1,6 @@
 """Calls the stages by gRPC: the pipeline's types to protos and back; channels.py says how the stages are reached."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import grpc
 from reco.detector.v1 import detector_pb2, detector_pb2_grpc
@@ -140,12 +139,11 @@ class EmbedderClient:
         keep: Sequence[str],
         keep_other_models: bool = False,
     ) -> None:
-        made = iter(self.embed(models, [photo.crop for photo in photos if not photo.templates]))
-        embedded = [photo if photo.templates else replace(photo, templates=next(made)) for photo in photos]
+        templates = self._embedded(models, [photo.face for photo in photos])
         request = embedder_pb2.EnrollFacesRequest(
             person_id=person_id,
             models=models,
-            photos=[_from_photo(photo) for photo in embedded],
+            photos=[_from_photo(photo, known) for photo, known in zip(photos, templates, strict=True)],
             keep_photo_ids=keep,
             keep_other_models=keep_other_models,
         )
@@ -339,13 +337,9 @@ def _from_probe(probe: Probe) -> embedder_pb2.Probe:
     return embedder_pb2.Probe(crop=_from_crop(probe)) if isinstance(probe, CropFile) else _from_templates(probe)
 
 
-def _from_photo(photo: EnrollmentPhoto) -> embedder_pb2.GalleryPhoto:
-    """The crop travels only where templates are wanted."""
+def _from_photo(photo: EnrollmentPhoto, templates: tuple[FaceTemplate, ...]) -> embedder_pb2.GalleryPhoto:
     return embedder_pb2.GalleryPhoto(
-        photo_id=photo.photo_id,
-        augmented=photo.augmented,
-        crop=None if photo.templates else _from_crop(photo.crop),
-        templates=[_from_template(template) for template in photo.templates],
+        photo_id=photo.photo_id, augmented=photo.augmented, templates=[_from_template(one) for one in templates]
     )
 
 

@@ -80,18 +80,17 @@ class FaceTemplate:
 PhotoTemplates = dict[tuple[str, str], tuple[FaceTemplate, ...]]
 
 
-#: A face that is compared: its templates, or the crop that they are made of.
+#: A face that is compared or enrolled: its templates, or the crop that they are made of.
 Probe = tuple[FaceTemplate, ...] | CropFile
 
 
 @dataclass(frozen=True)
 class EnrollmentPhoto:
-    """A photo to be enrolled; its templates where they are known already, else they are made from the crop."""
+    """A photo to be enrolled."""
 
     photo_id: str
     augmented: bool
-    crop: CropFile
-    templates: tuple[FaceTemplate, ...] = ()
+    face: Probe
 
 
 @dataclass(frozen=True)

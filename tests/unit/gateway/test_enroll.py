@@ -155,7 +155,7 @@ def test_what_fails_after_the_commit_is_done_later(gateway: FakeGateway, step: s
 
 
 BEFORE_COMMIT = ["detector.prepare", "embedder.embed", "photos.stage", "records.commit"]
-AFTER_COMMIT = ["photos.publish", "photos.read", "embedder.enroll", "uploads.consume", "records.delete_entry"]
+AFTER_COMMIT = ["photos.publish", "embedder.enroll", "uploads.consume", "records.delete_entry"]
 KILLS = [(step, kind) for step in (*BEFORE_COMMIT, *AFTER_COMMIT) for kind in ("created", "added", "replaced")]
 
 
@@ -179,6 +179,13 @@ def test_a_process_that_dies_leaves_the_old_state_or_the_new(gateway: FakeGatewa
         assert after == before
         gateway.pipeline.enroller.enroll(gateway.workspace, upload_id, "Ann Lee", kind == "replaced")
         gateway.check_agreement()
+
+
+def test_what_was_just_written_is_not_read(gateway: FakeGateway):
+    gateway.enroll(ANN)
+    gateway.enroll(LATER)
+    assert not {"photos.read", "photos.read_one"} & set(gateway.steps.counts)
+    gateway.check_agreement()
 
 
 def test_the_next_request_about_a_person_finishes_their_enrollment(gateway: FakeGateway):
