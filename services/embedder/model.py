@@ -11,8 +11,8 @@ from services.common.errors import InvalidRequest
 from services.common.faces import FaceCrop
 from services.embedder.gallery.models import drop_others
 from services.embedder.gallery.population import Population
-from services.embedder.gallery.store import Gallery, StoredPhoto
-from services.embedder.gallery.templates import Template, Templates, check_vectors, model_key
+from services.embedder.gallery.store import Gallery
+from services.embedder.gallery.templates import StoredPhoto, Template, Templates, check_vectors, model_key
 from services.embedder.matching import (
     Criterion,
     Match,

@@ -121,7 +121,6 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     activity = Activity(metrics.registry)
     begin_background_work(workspaces, pipeline, retention, activity)
     legacy = LegacyServicer(workspaces, pipeline, counted, Receiver(UploadBounds(pause=settings.upload_pause)))
-    readiness = ReadinessServicer(StageHealth(channels).serving)
     asked = AuthorizationServicer(access, audit)
     services: dict[str, Callable[[grpc.Server], None]] = {
         legacy_requests.SERVICE: partial(legacy_requests.add_to_server, legacy),
@@ -130,18 +129,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
             operations_pb2_grpc.add_OperationsServiceServicer_to_server,
             OperationsServicer(workspaces, pipeline.operations, activity),
         ),
-        "reco.gateway.v1.AccessService": partial(
-            access_pb2_grpc.add_AccessServiceServicer_to_server, AccessServicer(books)
-        ),
-        "reco.gateway.v1.EventsService": partial(
-            events_pb2_grpc.add_EventsServiceServicer_to_server, EventsServicer(watchers)
-        ),
-        "reco.gateway.v1.ConsoleService": partial(
-            console_pb2_grpc.add_ConsoleServiceServicer_to_server, ConsoleServicer()
-        ),
-        "reco.gateway.v1.ReadinessService": partial(
-            readiness_pb2_grpc.add_ReadinessServiceServicer_to_server, readiness
-        ),
+        **_services_about_it(books, watchers, StageHealth(channels)),
         "envoy.service.auth.v3.Authorization": partial(ext_authz_pb2_grpc.add_AuthorizationServicer_to_server, asked),
     }
     return Server(settings.server, services, metrics, tracing)
@@ -162,6 +150,21 @@ def _typed_services(
         "reco.gateway.v1.FormService": partial(faces_pb2_grpc.add_FormServiceServicer_to_server, forms),
         "reco.gateway.v1.TransferService": partial(transfer_pb2_grpc.add_TransferServiceServicer_to_server, transfers),
         "reco.gateway.v1.InfoService": partial(info_pb2_grpc.add_InfoServiceServicer_to_server, info),
+    }
+
+
+def _services_about_it(
+    books: AccessBooks, watchers: Watchers, stages: StageHealth
+) -> dict[str, Callable[[grpc.Server], None]]:
+    """The same of those that tell of the system itself, and show its console."""
+    access, events, ready = AccessServicer(books), EventsServicer(watchers), ReadinessServicer(stages.serving)
+    return {
+        "reco.gateway.v1.AccessService": partial(access_pb2_grpc.add_AccessServiceServicer_to_server, access),
+        "reco.gateway.v1.EventsService": partial(events_pb2_grpc.add_EventsServiceServicer_to_server, events),
+        "reco.gateway.v1.ConsoleService": partial(
+            console_pb2_grpc.add_ConsoleServiceServicer_to_server, ConsoleServicer()
+        ),
+        "reco.gateway.v1.ReadinessService": partial(readiness_pb2_grpc.add_ReadinessServiceServicer_to_server, ready),
     }
 
 

@@ -10,7 +10,8 @@ from sqlalchemy import make_url
 
 from services.common.database import open_engine
 from services.embedder import server
-from services.embedder.gallery.store import Gallery, StoredPhoto
+from services.embedder.gallery.store import Gallery
+from services.embedder.gallery.templates import StoredPhoto
 from services.embedder.metrics import EmbedderMetrics
 from services.embedder.recognition.recogniser import OnnxRecogniser
 from services.embedder.settings import Settings

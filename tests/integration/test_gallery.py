@@ -14,8 +14,9 @@ from services.common.errors import DatabaseRefused, DatabaseUnavailable
 from services.embedder.gallery.buckets import bucket_of
 from services.embedder.gallery.models import drop_others
 from services.embedder.gallery.renewal import renew
-from services.embedder.gallery.store import Gallery, StoredPhoto
+from services.embedder.gallery.store import Gallery
 from services.embedder.gallery.tables import metadata, people, templates
+from services.embedder.gallery.templates import StoredPhoto
 from services.embedder.matching import Metric
 from services.embedder.search.follow import LocalIndexes
 from tests.indexes import new_exact_index

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import select, update
 
 from services.common.database import reading, writing
-from services.embedder.gallery.store import StoredPhoto
 from services.embedder.gallery.tables import collections
+from services.embedder.gallery.templates import StoredPhoto
 from services.embedder.matching import Metric
 from services.embedder.search.follow import LocalIndexes
 from services.embedder.search.index import Hit, IndexUnavailable

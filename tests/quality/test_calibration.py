@@ -12,8 +12,8 @@ import pytest
 
 from services.common.database import Database
 from services.common.env import EnvFile
-from services.embedder.gallery.store import Gallery, StoredPhoto
-from services.embedder.gallery.templates import model_key
+from services.embedder.gallery.store import Gallery
+from services.embedder.gallery.templates import StoredPhoto, model_key
 from services.embedder.matching import Metric
 from services.embedder.recognition import calibration
 from tests.e2e.system import System

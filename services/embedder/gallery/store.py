@@ -9,9 +9,8 @@ many (buckets.py): whoever remembers people of that bucket asks which of them ar
 
 import secrets
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from typing import Any
@@ -27,7 +26,7 @@ from services.common.errors import DatabaseRefused
 from services.embedder.gallery.changes import THIS_ROW, Revision, advance, count_photos, note_change, revision_in
 from services.embedder.gallery.removals import MAX_VALUES, absent_in, note_removal, pieces, removals_between
 from services.embedder.gallery.tables import metadata, people, removals, revisions, templates
-from services.embedder.gallery.templates import Templates, no_templates
+from services.embedder.gallery.templates import PersonGallery, StoredPhoto, Templates, no_templates
 
 #: Rows fetched from the database at once; about as many go into a batch of people.
 FETCH_ROWS = 4096
@@ -35,34 +34,6 @@ FETCH_ROWS = 4096
 Query = Select[*tuple[Any, ...]]
 
 VECTOR_DTYPE = np.dtype("<f4")
-
-
-@dataclass(frozen=True)
-class StoredPhoto:
-    """A photo to be stored.
-
-    Attributes:
-        photo_id: unique within the person.
-        augmented: made from another photo rather than taken.
-        vectors: model key → float32 (d,), raw.
-    """
-
-    photo_id: str
-    augmented: bool
-    vectors: Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class PersonGallery:
-    """What is stored of a person.
-
-    Attributes:
-        templates: of each model that was asked for, in the order of photo ids.
-        is_complete: whether there are photos, and every one has a template of each of these models.
-    """
-
-    templates: tuple[Templates, ...]
-    is_complete: bool
 
 
 class Gallery:

@@ -1,5 +1,6 @@
 """Templates (embeddings) as the embedder's domain code passes them around."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,34 @@ class Templates:
         rows = np.flatnonzero(~self.augmented)
         ids = tuple(self.photo_ids[row] for row in rows)
         return Templates(ids, self.augmented[rows], self.vectors[rows])
+
+
+@dataclass(frozen=True)
+class StoredPhoto:
+    """A photo to be stored.
+
+    Attributes:
+        photo_id: unique within the person.
+        augmented: made from another photo rather than taken.
+        vectors: model key → float32 (d,), raw.
+    """
+
+    photo_id: str
+    augmented: bool
+    vectors: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PersonGallery:
+    """What is stored of a person.
+
+    Attributes:
+        templates: of each model that was asked for, in the order of photo ids.
+        is_complete: whether there are photos, and every one has a template of each of these models.
+    """
+
+    templates: tuple[Templates, ...]
+    is_complete: bool
 
 
 def no_templates(dimension: int = 0) -> Templates:
