@@ -29,10 +29,11 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi release clean
+.PHONY: help run install-service check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi release clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
+	@echo "make install-service  the same as a service of systemd, for good; as root"
 	@echo "make key       make a key for a client: NAME=door ROLE=verify|enroll|admin EXPIRES=90d"
 	@echo "make keys      list keys; make revoke-key NAME=door makes one worthless"
 	@echo "make audit     check and print the audit log"
@@ -63,6 +64,10 @@ run: $(VENV)/.run gen/reco.pb .env
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
 	@($(call CONVERTING,--missing)) || echo "It starts all the same; what needs that model is refused, and says so."
 	@$(PY) -m deploy.local.run --listen $(HOST) --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
+
+# A service of systemd that starts with the machine: docs/deployment.md.
+install-service: $(VENV)/.run gen/reco.pb .env
+	@HOST=$(HOST) PORT=$(PORT) BASE_PORT=$(BASE_PORT) ADMIN_PORT=$(ADMIN_PORT) deploy/systemd/install
 
 # Keys of clients, and the audit log: docs/security.md.
 ACCESS = $(PY) -m services.gateway.access

@@ -76,8 +76,10 @@ from services.gateway.pipeline.upload import Uploader
 from services.gateway.pipeline.verify import Verifier
 from services.gateway.settings import Settings
 from services.gateway.stages.channels import open_channel
-from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
+from services.gateway.stages.detector import DetectorClient
+from services.gateway.stages.embedder import EmbedderClient
 from services.gateway.stages.health import StageHealth
+from services.gateway.stages.liveness import LivenessClient
 from services.gateway.stages.types import EmbedderStage, Stages
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.workspace import EnvWorkspaces

@@ -20,7 +20,7 @@ from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.stages.channels import open_channel
-from services.gateway.stages.clients import DetectorClient
+from services.gateway.stages.detector import DetectorClient
 
 
 class SlowDetector:

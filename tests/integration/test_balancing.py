@@ -24,7 +24,7 @@ from tests.machine import ROOT, free_port
 CLIENT = """
 import sys, time
 from services.gateway.stages.channels import open_channel
-from services.gateway.stages.clients import DetectorClient
+from services.gateway.stages.detector import DetectorClient
 detector, names = DetectorClient(open_channel(f"dns:///stage.test:{sys.argv[1]}")), set()
 deadline = time.monotonic() + 40
 while len(names) < 2 and time.monotonic() < deadline:

@@ -17,7 +17,7 @@ from services.embedder.model import Embedder
 from services.embedder.search.follow import LocalIndexes
 from services.embedder.servicer import EmbedderServicer
 from services.gateway.stages.channels import open_channel
-from services.gateway.stages.clients import EmbedderClient
+from services.gateway.stages.embedder import EmbedderClient
 from services.gateway.stages.types import CropFile, EnrollmentPhoto, Measure
 from services.images.decode import encode_bmp
 from tests.fakes import FakeRecogniser, fake_crop, fake_recognisers

@@ -29,7 +29,7 @@ from services.gateway.access.keyring import AccessKeys
 from services.gateway.access.keys import KeyTable
 from services.gateway.api.authorisation import AuthorizationServicer
 from services.gateway.stages.channels import StageUnavailable, open_channel
-from services.gateway.stages.clients import DetectorClient
+from services.gateway.stages.detector import DetectorClient
 from tests.e2e.envoy import Envoy
 
 SCORE = 7.0

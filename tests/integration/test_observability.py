@@ -28,7 +28,7 @@ from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.stages.channels import open_channel
-from services.gateway.stages.clients import DetectorClient
+from services.gateway.stages.detector import DetectorClient
 from services.gateway.storage.log_file import SharedFileHandler
 from tests.e2e.otlp import Receiver, attributes
 from tests.machine import free_port

@@ -11,7 +11,7 @@ from services.common.workers import Workers
 from services.detector.server import SERVICE
 from services.detector.servicer import DetectorServicer
 from services.gateway.stages.channels import StageUnavailable, open_channel, reason_of
-from services.gateway.stages.clients import DetectorClient
+from services.gateway.stages.detector import DetectorClient
 
 
 @pytest.fixture

@@ -16,7 +16,9 @@ from deploy.local.client import Client
 from services.embedder.recognition import catalogue
 from services.gateway.pipeline.parallel import submit
 from services.gateway.stages.channels import open_channel
-from services.gateway.stages.clients import DetectorClient, EmbedderClient, LivenessClient
+from services.gateway.stages.detector import DetectorClient
+from services.gateway.stages.embedder import EmbedderClient
+from services.gateway.stages.liveness import LivenessClient
 from services.gateway.stages.types import Measure
 from tests.e2e.envoy import Envoy
 from tests.e2e.services import NAMES, Services

@@ -33,8 +33,11 @@ ADAPTERS = (
     "services/gateway/api/rest.py",
     "services/gateway/api/transfer.py",
     "services/gateway/stages/channels.py",
-    "services/gateway/stages/clients.py",
+    "services/gateway/stages/crops.py",
+    "services/gateway/stages/detector.py",
+    "services/gateway/stages/embedder.py",
     "services/gateway/stages/health.py",
+    "services/gateway/stages/liveness.py",
 )
 
 #: What modules of a folder may not import.

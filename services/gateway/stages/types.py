@@ -1,4 +1,4 @@
-"""What the pipeline knows of the three stages; clients.py calls them for real."""
+"""What the pipeline knows of the three stages; detector.py, liveness.py and embedder.py call them for real."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

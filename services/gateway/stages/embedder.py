@@ -1,34 +1,27 @@
-"""Calls the stages by gRPC: the pipeline's types to protos and back; channels.py says how the stages are reached."""
+"""Calls the embedder by gRPC; channels.py says how it is reached."""
 
 from collections.abc import Iterator, Sequence
 
 import grpc
-from reco.detector.v1 import detector_pb2, detector_pb2_grpc
 from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from reco.liveness.v1 import liveness_pb2, liveness_pb2_grpc
-from reco.types.v1 import face_pb2, results_pb2
+from reco.types.v1 import results_pb2
 
-from services.common import convert
-from services.common.faces import LANDMARK_NAMES, Verdict, View
 from services.common.limits import MAX_BODY_BYTES
 from services.gateway.stages.channels import ask
+from services.gateway.stages.crops import from_crop
 from services.gateway.stages.types import (
     USUAL,
     AppliedThreshold,
     ClaimDecision,
     CropFile,
-    Detection,
     EnrollmentPhoto,
-    FaceLiveness,
     FacePair,
     FaceTemplate,
-    FoundFace,
     FusedDecision,
     IdentifiedPeople,
     Limit,
     Measure,
     PersonMatch,
-    PhotoQuality,
     PhotoTemplates,
     Probe,
     RecogniserFacts,
@@ -37,84 +30,11 @@ from services.gateway.stages.types import (
 #: Faces in one call, and bytes of their crops: of any number of faces of any size, each call fits a message.
 EMBED_BATCH, EMBED_BYTES = 64, MAX_BODY_BYTES // 2
 
-#: The format of crops that only the next stage reads.
-NOT_TO_BE_STORED = detector_pb2.PrepareFacesRequest.CROP_FORMAT_BMP
-
-SCORE_IMAGE = "/reco.detector.v1.DetectorService/ScoreImage"
-
 DISTANCES = {
     "cosine": embedder_pb2.DISTANCE_COSINE,
     "euclidean": embedder_pb2.DISTANCE_EUCLIDEAN,
     "euclidean_l2": embedder_pb2.DISTANCE_EUCLIDEAN_L2,
 }
-
-VERDICTS = {
-    results_pb2.FaceLiveness.VERDICT_REAL: Verdict.REAL,
-    results_pb2.FaceLiveness.VERDICT_SPOOF: Verdict.SPOOF,
-}
-
-
-class DetectorClient:
-    """The detector; see DetectorStage."""
-
-    def __init__(self, channel: grpc.Channel):
-        self._stub = detector_pb2_grpc.DetectorServiceStub(channel)
-        self._score: grpc.UnaryUnaryMultiCallable[bytes, detector_pb2.ScoreImageResponse] = channel.unary_unary(
-            SCORE_IMAGE, _score_request, detector_pb2.ScoreImageResponse.FromString
-        )
-
-    def score(self, image: bytes) -> PhotoQuality:
-        answer = ask(self._score, image)
-        names = [field.name for field in answer.components.DESCRIPTOR.fields]
-        return PhotoQuality(answer.score, {name: getattr(answer.components, name) for name in names})
-
-    def detect(self, image: bytes, size: tuple[int, int], views: tuple[View, ...] = ()) -> Detection:
-        request = _prepare_request(image, size)
-        request.crop_format = NOT_TO_BE_STORED
-        request.views.extend(map(convert.from_view, views))
-        answer = self._prepare(request)
-        faces = tuple(_to_face(face) for face in answer.faces)
-        return Detection(faces, image, (answer.image_size.width, answer.image_size.height), views)
-
-    def prepare(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
-        request = _prepare_request(image, size)
-        request.augmentations = augmentations
-        return [_to_face(face) for face in self._prepare(request).faces]
-
-    def augment(self, image: bytes, size: tuple[int, int], augmentations: int) -> list[FoundFace]:
-        request = _prepare_request(image, size)
-        request.augmentations, request.crop_format = augmentations, NOT_TO_BE_STORED
-        return [_to_face(face) for face in self._prepare(request).faces]
-
-    def _prepare(self, request: detector_pb2.PrepareFacesRequest) -> detector_pb2.PrepareFacesResponse:
-        return ask(self._stub.PrepareFaces, request)
-
-
-class LivenessClient:
-    """The liveness check; see LivenessStage."""
-
-    def __init__(self, channel: grpc.Channel):
-        self._stub = liveness_pb2_grpc.LivenessServiceStub(channel)
-        self.views: tuple[View, ...] = ()
-
-    def check(self, found: Detection) -> list[FaceLiveness]:
-        request = liveness_pb2.CheckLivenessRequest(
-            boxes=[convert.from_box(face.box) for face in found.faces],
-            quarter_turns=[face.quarter_turns for face in found.faces],
-        )
-        if all(face.views for face in found.faces):
-            request.image_size.width, request.image_size.height = found.size
-            request.views.extend(map(convert.from_view, found.views))
-            request.faces.extend(liveness_pb2.FaceViews(views=face.views) for face in found.faces)
-        else:
-            request.image = found.image
-        answer = ask(self._stub.CheckLiveness, request)
-        if not answer.faces:  # the model is another by now, and wants other views
-            request.ClearField("faces")
-            request.image = found.image
-            answer = ask(self._stub.CheckLiveness, request)
-        self.views = tuple(map(convert.to_view, answer.views))
-        return [FaceLiveness(VERDICTS.get(face.verdict, Verdict.UNDECIDABLE), face.score) for face in answer.faces]
 
 
 class EmbedderClient:
@@ -126,7 +46,7 @@ class EmbedderClient:
     def embed(self, models: Sequence[str], crops: Sequence[CropFile]) -> list[tuple[FaceTemplate, ...]]:
         templates: list[tuple[FaceTemplate, ...]] = []
         for piece in _pieces(crops):
-            faces = [_from_crop(crop) for crop in piece]
+            faces = [from_crop(crop) for crop in piece]
             answer = ask(self._stub.EmbedFaces, embedder_pb2.EmbedFacesRequest(models=models, faces=faces))
             templates += map(_to_templates, answer.faces)
         return templates
@@ -253,18 +173,6 @@ class EmbedderClient:
         ]
 
 
-def _score_request(image: bytes) -> bytes:
-    """A ScoreImageRequest on the wire: field 1, of a length, in sevens of bits, and the bytes.
-
-    Made by hand, since protobuf makes two copies on the way; photos are large.
-    """
-    head, length = [0x0A], len(image)
-    while length > 0x7F:
-        head.append(length & 0x7F | 0x80)
-        length >>= 7
-    return b"".join((bytes(head), bytes([length]), image))
-
-
 def _pieces(crops: Sequence[CropFile]) -> Iterator[Sequence[CropFile]]:
     """As many as one call takes, each time."""
     piece: list[CropFile] = []
@@ -284,39 +192,6 @@ def _fit(crops: Sequence[CropFile]) -> bool:
     return len(list(_pieces(crops))) <= 1
 
 
-def _prepare_request(image: bytes, size: tuple[int, int]) -> detector_pb2.PrepareFacesRequest:
-    width, height = size
-    return detector_pb2.PrepareFacesRequest(image=image, width=width, height=height)
-
-
-def _to_face(proto: detector_pb2.PreparedFace) -> FoundFace:
-    augmented = tuple(_to_crop(crop) for crop in proto.augmented)
-    face, landmarks = proto.face, _to_points(proto.face.landmarks)
-    return FoundFace(
-        convert.to_box(face.box),
-        _to_crop(proto.crop),
-        augmented,
-        face.quarter_turns,
-        landmarks,
-        face.confidence,
-        tuple(proto.views),
-    )
-
-
-def _to_crop(proto: face_pb2.FaceCrop) -> CropFile:
-    return CropFile(proto.image, _to_points(proto.landmarks))
-
-
-def _to_points(proto: face_pb2.Landmarks) -> tuple[tuple[float, float], ...]:
-    points = (getattr(proto, name) for name in LANDMARK_NAMES)
-    return tuple((point.x, point.y) for point in points)
-
-
-def _from_crop(crop: CropFile) -> face_pb2.FaceCrop:
-    points = {name: face_pb2.Point(x=x, y=y) for name, (x, y) in zip(LANDMARK_NAMES, crop.landmarks, strict=True)}
-    return face_pb2.FaceCrop(image=crop.image, landmarks=face_pb2.Landmarks(**points))
-
-
 def _to_templates(proto: embedder_pb2.EmbedFacesResponse.FaceTemplates) -> tuple[FaceTemplate, ...]:
     return tuple(_to_template(template) for template in proto.templates)
 
@@ -334,7 +209,7 @@ def _from_templates(templates: tuple[FaceTemplate, ...]) -> embedder_pb2.Probe:
 
 
 def _from_probe(probe: Probe) -> embedder_pb2.Probe:
-    return embedder_pb2.Probe(crop=_from_crop(probe)) if isinstance(probe, CropFile) else _from_templates(probe)
+    return embedder_pb2.Probe(crop=from_crop(probe)) if isinstance(probe, CropFile) else _from_templates(probe)
 
 
 def _from_photo(photo: EnrollmentPhoto, templates: tuple[FaceTemplate, ...]) -> embedder_pb2.GalleryPhoto:
