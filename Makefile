@@ -104,6 +104,7 @@ check: $(VENV)/.check gen/reco.pb
 test: check $(VENV)/.test $(VENV)/.mysql $(VENV)/.milvus $(CONVERT)/.done
 	@command -v mariadbd >/dev/null || deploy/local/apt-install mariadb-server
 	@command -v chromium >/dev/null || deploy/local/apt-install chromium
+	@command -v nginx >/dev/null || test -d /run/systemd/system || deploy/local/apt-install nginx-light  # systemd would start it
 	$(PY) -m pytest --ignore tests/unit $(PYTEST_ARGS)
 
 console-shots: $(VENV)/.test gen/reco.pb
