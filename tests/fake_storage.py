@@ -22,6 +22,7 @@ from services.gateway.storage.types import (
     JournalEntry,
     PersonRecord,
     Upload,
+    WaitingUpload,
     Workspace,
     split_upload_id,
 )
@@ -250,6 +251,16 @@ class FakeUploads:
         if data is None:
             raise PhotoMissing(f"{photo} is gone")
         return data
+
+    def list_waiting(self, after: str, limit: int) -> list[WaitingUpload]:
+        names = sorted(name for name in self.waiting if name > after)[:limit]
+        return [
+            WaitingUpload(name, split_upload_id(name)[0], len(self.waiting[name]), self.stored_at[name])
+            for name in names
+        ]
+
+    def discard(self, upload_id: str) -> bool:
+        return self.waiting.pop(upload_id, None) is not None
 
     def consume(self, upload_id: str) -> None:
         self._steps.reach("uploads.consume")

@@ -58,6 +58,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "RevokeKey": {"path": {"name": "door"}, "body": {}},
     "ListAuditEntries": {"query": {"page_size": 20}},
     "UploadPhotos": {"body": {**_PERSON, "photos": [{"name": "ann.jpg", "image": PICTURE}]}},
+    "ListUploads": {"query": {"page_size": 20}},
+    "DeleteUpload": {"path": {"upload_id": "RECO_ID_000023-482019384756102938"}},
     "EnrollPerson": {"body": {"upload_id": "RECO_ID_000023-482019384756102938", "name": "Ann McLee"}},
     "VerifyPerson": {"body": {"upload_id": "RECO_ID_000023-482019384756102938", "skip_liveness": True}},
 }

@@ -354,12 +354,17 @@ def test_an_import_that_is_killed_goes_on(client: Client, line: Line, portrait: 
     assert len(list(client.list_people())) == 41 and not notes.exists()
 
 
-def test_operations_and_the_audit_log(client: Client, line: Line, portrait: Path):
+def test_operations_uploads_and_the_audit_log(system: System, client: Client, line: Line, portrait: Path):
     client.create_person("Ann McLee", [portrait], person_id="RECO_ID_1")
     status, begun = line.ask("operations", "rebuild")
     assert (status, begun["kind"]) == (0, "KIND_REBUILD")
     while client.get_operation(begun["operation_id"]).state == "STATE_RUNNING":
         time.sleep(0.1)
+    upload = system.client.upload("RECO_ID_1", {"a.jpg": portrait.read_bytes()})["upload_results"]["upload_id"]
+    assert [one["upload_id"] for one in line.ask("uploads", "list")[1]] == [upload]
+    assert upload in line.run("uploads", "list")[1]
+    assert line.run("uploads", "delete", upload) == (0, f"{upload} is deleted\n")
+    assert line.ask("uploads", "delete", upload) == (0, {"existed": False})
     assert line.ask("operations", "list")[1][0]["state"] == "STATE_SUCCEEDED"
     assert line.ask("operations", "cancel", begun["operation_id"])[1]["state"] == "STATE_SUCCEEDED"
     assert "rebuild by MobileFaceNet" in line.run("operations", "list")[1]

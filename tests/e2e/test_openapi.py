@@ -110,7 +110,9 @@ def test_every_example_is_answered_as_documented(documented: Documented):
         assert ask(name), name
     upload = ask("UploadPhotos")["upload_id"]  # type: ignore[index]
     ask("VerifyPerson", upload_id=upload)
+    assert ask("ListUploads")["uploads"][0]["upload_id"] == upload  # type: ignore[index]
     ask("EnrollPerson", upload_id=upload)
+    assert ask("DeleteUpload", upload_id=upload) == {"existed": False}
     ask("CreatePerson", person_id="RECO_ID_000024", request_id="another")
     ask("MergePerson")
     assert ask("GetPhoto", photo_id=photo) and ask("GetPhotoImage", photo_id=photo)

@@ -210,6 +210,8 @@ def people(faces: list[Face], uploads: list[str], probes: list[str], skip_livene
         "gateway.UploadPhotos": [_upload(face, person_id) for face, person_id in zip(faces, ids, strict=False)],
         "gateway.EnrollPerson": [gateway_pb2.EnrollPersonRequest(upload_id=one, name="Load Test") for one in uploads],
         "gateway.VerifyPerson": [verify(upload_id=one, skip_liveness=skip_liveness) for one in probes],
+        "gateway.ListUploads": [gateway_pb2.ListUploadsRequest()],
+        "gateway.DeleteUpload": [gateway_pb2.DeleteUploadRequest(upload_id=f"{one}-1") for one in ids],  # nobody's
         "gateway.DeletePerson": [gateway_pb2.DeletePersonRequest(person_id=one.partition("-")[0]) for one in uploads],
     }
 

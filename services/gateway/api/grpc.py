@@ -7,6 +7,9 @@ from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 from reco.types.v1 import results_pb2
 
 from services.common.faces import Verdict
+from services.gateway.api.page_tokens import UploadsFilter, read_token, write_token
+from services.gateway.api.people import MAX_PAGE_SIZE, PAGE_SIZE, from_moment
+from services.gateway.api.problems import check_number
 from services.gateway.errors import NotEnrolled
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.pipeline.enroll import EnrollmentOutcome
@@ -14,7 +17,7 @@ from services.gateway.pipeline.pipeline import Pipeline
 from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, PhotoResult
 from services.gateway.pipeline.verify import VerificationOutcome, VerifyOptions
 from services.gateway.stages.types import FaceLiveness
-from services.gateway.storage.types import Workspaces
+from services.gateway.storage.types import WaitingUpload, Workspaces
 
 PHOTO_OUTCOMES = {
     PhotoOutcome.SAVED: gateway_pb2.PhotoResult.OUTCOME_SAVED,
@@ -55,6 +58,21 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
         result = self._pipeline.uploader.upload(self._workspaces.open(), request.person_id, photos)
         upload_id = result.upload.upload_id if result.upload else ""
         return gateway_pb2.UploadPhotosResponse(upload_id=upload_id, photos=[_photo(photo) for photo in result.photos])
+
+    def ListUploads(
+        self, request: gateway_pb2.ListUploadsRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.ListUploadsResponse:
+        size = check_number("page_size", request.page_size, MAX_PAGE_SIZE, PAGE_SIZE)
+        after = read_token("page_token", request.page_token, UploadsFilter())
+        page = self._pipeline.uploader.waiting(self._workspaces.open(), str(after[0]) if after else "", size)
+        token = write_token((page.after, 0), UploadsFilter()) if page.after else ""
+        return gateway_pb2.ListUploadsResponse(uploads=map(_waiting, page.uploads), next_page_token=token)
+
+    def DeleteUpload(
+        self, request: gateway_pb2.DeleteUploadRequest, context: grpc.ServicerContext
+    ) -> gateway_pb2.DeleteUploadResponse:
+        existed = self._pipeline.uploader.discard(self._workspaces.open(), request.upload_id)
+        return gateway_pb2.DeleteUploadResponse(existed=existed)
 
     def EnrollPerson(
         self, request: gateway_pb2.EnrollPersonRequest, context: grpc.ServicerContext
@@ -108,3 +126,12 @@ def _photo(result: PhotoResult) -> gateway_pb2.PhotoResult:
 def from_liveness(face: FaceLiveness) -> results_pb2.FaceLiveness:
     """A verdict as a message."""
     return results_pb2.FaceLiveness(verdict=VERDICTS[face.verdict], score=face.score)
+
+
+def _waiting(upload: WaitingUpload) -> gateway_pb2.WaitingUpload:
+    return gateway_pb2.WaitingUpload(
+        upload_id=upload.upload_id,
+        person_id=upload.person_id,
+        photos=upload.photos,
+        create_time=from_moment(int(upload.stored_at * 1e6)),
+    )

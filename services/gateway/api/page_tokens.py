@@ -31,7 +31,15 @@ class ExportFilter:
     order: Order = Order.NAME
 
 
-Wanted = PeopleFilter | ConflictFilter | AuditFilter | ExportFilter
+@dataclass(frozen=True)
+class UploadsFilter:
+    """All uploads that wait, by their IDs."""
+
+    order: Order = Order.NAME
+    uploads: bool = True  # unlike any other list's
+
+
+Wanted = PeopleFilter | ConflictFilter | AuditFilter | ExportFilter | UploadsFilter
 
 
 def write_token(position: Position, wanted: Wanted) -> str:

@@ -173,7 +173,7 @@ export const texts = {
     enrolled: (people, shown) => (people === 1 ? "One person is enrolled." : `${shown} people are enrolled.`),
     work: "Long work",
     workAbout: "It goes on beside requests, and after a restart where it was. Another SELECTED_MODELS in .env begins one by itself.",
-    workColumns: ["What", "State", "People", "Begun", ""],
+    workColumns: ["What", "State", "People", "Begun", "Action"],
     noWork: "There was none.",
     kinds: { KIND_REEMBED: "Other models", KIND_REBUILD: "Templates made anew" },
     states: {
@@ -184,7 +184,7 @@ export const texts = {
     rebuildSure: "All templates are made anew from the stored photos. Searches go on meanwhile.",
     cancel: "Cancel",
     keys: "Keys",
-    keyColumns: ["Name", "Role", "State", "Expires", "Last used", ""],
+    keyColumns: ["Name", "Role", "State", "Expires", "Last used", "Action"],
     noKeys: "There is no key: all may do everything. The first one is made on the machine itself: make key NAME=admin ROLE=admin",
     keyName: "Name", role: "Role", lifetime: "Expires",
     roles: { verify: "verify", enroll: "enroll", admin: "admin" },

@@ -27,7 +27,7 @@ from services.gateway.pipeline.registrar import Change, Created, NewPerson
 from services.gateway.pipeline.transfer.exporting import ExportPage
 from services.gateway.pipeline.transfer.importing import Imported, ImportOutcome
 from services.gateway.pipeline.transfer.kept import KeptPerson
-from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult
+from services.gateway.pipeline.upload import NamedPhoto, PhotoOutcome, UploadResult, WaitingPage
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import Workspace, split_upload_id
@@ -68,6 +68,17 @@ class AuditedUploader:
             saved = sum(photo.outcome is PhotoOutcome.SAVED for photo in result.photos)
             ended.outcome = f"saved {saved} of {len(result.photos)}"
             return result
+
+    def waiting(self, workspace: Workspace, after: str, limit: int) -> WaitingPage:
+        """See Uploader."""
+        return self._uploader.waiting(workspace, after, limit)
+
+    def discard(self, workspace: Workspace, upload_id: str) -> bool:
+        """See Uploader."""
+        with _audited(self._audit, "delete_upload", split_upload_id(upload_id)[0]) as ended:
+            existed = self._uploader.discard(workspace, upload_id)
+            ended.outcome = "deleted" if existed else "absent"
+            return existed
 
 
 class AuditedEnroller:

@@ -16,7 +16,7 @@ from services.gateway.pipeline.transfer.exporting import ExportPage
 from services.gateway.pipeline.transfer.importing import Imported
 from services.gateway.pipeline.transfer.kept import KeptPerson
 from services.gateway.pipeline.upkeep import Rebuilder
-from services.gateway.pipeline.upload import NamedPhoto, UploadResult
+from services.gateway.pipeline.upload import NamedPhoto, UploadResult, WaitingPage
 from services.gateway.pipeline.verify import VerificationResult, VerifyOptions
 from services.gateway.stages.types import Limit
 from services.gateway.storage.profiles import PeopleFilter, PhotoFacts, Position, Profile
@@ -28,6 +28,10 @@ class Uploads(Protocol):
     """What Uploader does."""
 
     def upload(self, workspace: Workspace, person_id: str, photos: Sequence[NamedPhoto]) -> UploadResult: ...
+
+    def waiting(self, workspace: Workspace, after: str, limit: int) -> WaitingPage: ...
+
+    def discard(self, workspace: Workspace, upload_id: str) -> bool: ...
 
 
 class Enrolls(Protocol):

@@ -11,7 +11,7 @@ from services.gateway.errors import NoPhotos, TooManyPhotos
 from services.gateway.pipeline.parallel import Budget, map_parallel
 from services.gateway.pipeline.people import check_person_id
 from services.gateway.stages.types import DetectorStage, PhotoQuality
-from services.gateway.storage.types import Upload, Workspace
+from services.gateway.storage.types import Upload, WaitingUpload, Workspace
 from services.images.file_type import begins_with
 
 #: Photos in one upload, and bytes of one: more are not taken for a photo.
@@ -69,6 +69,14 @@ class UploadResult:
     photos: tuple[PhotoResult, ...]
 
 
+@dataclass(frozen=True)
+class WaitingPage:
+    """Uploads that wait, and the ID behind which the next page begins; empty on the last."""
+
+    uploads: tuple[WaitingUpload, ...]
+    after: str
+
+
 class Uploader:
     """Scores and stores photos."""
 
@@ -76,6 +84,17 @@ class Uploader:
         self._detector = detector
         self._executor = executor
         self._budget = Budget(SCORED_AT_ONCE)
+
+    @staticmethod
+    def waiting(workspace: Workspace, after: str, limit: int) -> WaitingPage:
+        """Uploads that were not enrolled yet, in the order of their IDs behind one of them."""
+        found = workspace.uploads.list_waiting(after, limit + 1)
+        return WaitingPage(tuple(found[:limit]), found[limit - 1].upload_id if len(found) > limit else "")
+
+    @staticmethod
+    def discard(workspace: Workspace, upload_id: str) -> bool:
+        """Deletes one of them; False where there is none."""
+        return workspace.uploads.discard(upload_id)
 
     def upload(self, workspace: Workspace, person_id: str, photos: Sequence[NamedPhoto]) -> UploadResult:
         """Scores photos and stores those of at least SCORE_TOL.

@@ -121,6 +121,16 @@ class Upload:
     qualities: Mapping[str, PhotoQuality] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class WaitingUpload:
+    """An upload that waits to be enrolled or verified; `stored_at`: seconds since 1970."""
+
+    upload_id: str
+    person_id: str
+    photos: int
+    stored_at: float
+
+
 def split_upload_id(upload_id: str) -> tuple[str, str]:
     """(`person_id`, `token`): the parts before and after the last dash; no person where there is none."""
     person_id, _, token = upload_id.rpartition("-")
@@ -270,6 +280,12 @@ class UploadStore(Protocol):
             PhotoMissing: it has gone since the upload was opened.
             UploadUnknown: the upload has.
         """
+
+    def list_waiting(self, after: str, limit: int) -> list[WaitingUpload]:
+        """Those that were not enrolled yet, in the order of their IDs behind one of them."""
+
+    def discard(self, upload_id: str) -> bool:
+        """Deletes one that was not enrolled yet; False where there is none."""
 
     def consume(self, upload_id: str) -> None:
         """Marks an upload as enrolled. Idempotent."""

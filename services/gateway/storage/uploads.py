@@ -21,7 +21,7 @@ from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.room import Room
-from services.gateway.storage.types import Upload, split_upload_id
+from services.gateway.storage.types import Upload, WaitingUpload, split_upload_id
 
 #: The list of an upload's photos, kept in its folder.
 MANIFEST = ".photos.json"
@@ -109,6 +109,34 @@ class UploadFolders:
             if not folder.is_dir():
                 raise UploadUnknown(f"{upload.upload_id!r} has just been used") from err
             raise PhotoMissing(f"{photo} of {upload.upload_id!r} is gone") from err
+
+    def list_waiting(self, after: str, limit: int) -> list[WaitingUpload]:
+        """Those that were not enrolled yet, in the order of their IDs behind one of them."""
+        names = sorted(
+            entry.name
+            for entry in self._folder.iterdir()
+            if entry.name > after and _owner(entry.name) and not entry.name.endswith(CONSUMED_SUFFIX)
+        )
+        found = list[WaitingUpload]()
+        for name in names:
+            with suppress(UploadUnknown, UploadEmpty, PhotoMissing):  # gone meanwhile, or no upload of ours
+                upload = self.open(name)
+                stored_at = _stored_at(self._folder / name)
+                found.append(WaitingUpload(name, upload.person_id, len(upload.photos), stored_at))
+            if len(found) == limit:
+                break
+        return found
+
+    def discard(self, upload_id: str) -> bool:
+        """Deletes one that was not enrolled yet; False where there is none."""
+        try:
+            self.open(upload_id)
+        except UploadUnknown:
+            return False
+        except (UploadEmpty, PhotoMissing):
+            pass
+        self._discard(self._folder / upload_id)
+        return True
 
     def consume(self, upload_id: str) -> None:
         """Marks an upload as enrolled. Idempotent."""

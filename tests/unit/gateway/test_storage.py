@@ -392,3 +392,18 @@ def test_the_log_file_is_rotated_and_loses_no_line(tmp_path: Path):
     lines = [line for file in files for line in file.read_text().splitlines()]
     assert len(files) > 1 and len(lines) == 100 == len(set(lines))
     assert all("\\nforged" in line for line in lines)
+
+
+@both
+def test_those_that_wait_are_listed_in_order_and_deleted(uploads: UploadStore):
+    made = [uploads.create(person, [(".jpg", b"1"), (".jpg", b"2")]) for person in ("B", "A", "A")]
+    uploads.consume(made[2].upload_id)
+    wanted = sorted(one.upload_id for one in made[:2])
+    found = uploads.list_waiting("", 9)
+    assert [(one.upload_id, one.photos) for one in found] == [(name, 2) for name in wanted]
+    assert [one.person_id for one in found] == ["A", "B"] and all(one.stored_at > 1e9 for one in found)
+    assert [one.upload_id for one in uploads.list_waiting("", 1)] == wanted[:1]
+    assert [one.upload_id for one in uploads.list_waiting(wanted[0], 9)] == wanted[1:]
+    assert [uploads.discard(wanted[0]) for _ in range(2)] == [True, False]
+    assert not uploads.discard("../A-1") and not uploads.discard(made[2].upload_id)
+    assert [one.upload_id for one in uploads.list_waiting("", 9)] == wanted[1:]

@@ -5,7 +5,7 @@ from reco.gateway.v1 import gateway_pb2
 from reco.types.v1 import results_pb2
 
 from services.common.faces import Verdict
-from services.gateway.errors import NotEnrolled
+from services.gateway.errors import InvalidField, NotEnrolled
 from tests.fakes import FakeFace, fake_photo
 from tests.unit.gateway.fake_gateway import CONTEXT, PERSON, FakeGateway
 
@@ -77,3 +77,21 @@ def test_erasing_is_idempotent(gateway: FakeGateway):
     enroll(gateway)
     request = gateway_pb2.DeletePersonRequest(person_id=PERSON)
     assert [gateway.typed.DeletePerson(request, CONTEXT).existed for _ in range(2)] == [True, False]
+
+
+def test_uploads_that_wait_are_listed_and_deleted(gateway: FakeGateway):
+    ids = [upload(gateway, ANN, ANN).upload_id for _ in range(3)]
+    enroll(gateway)  # whose upload waits no more
+    found, token = [], ""
+    while True:
+        page = gateway.typed.ListUploads(gateway_pb2.ListUploadsRequest(page_size=2, page_token=token), CONTEXT)
+        found, token = [*found, *page.uploads], page.next_page_token
+        if not token:
+            break
+    assert [one.upload_id for one in found] == sorted(ids)
+    assert {(one.person_id, one.photos, one.HasField("create_time")) for one in found} == {(PERSON, 2, True)}
+    delete = gateway_pb2.DeleteUploadRequest(upload_id=ids[0])
+    assert [gateway.typed.DeleteUpload(delete, CONTEXT).existed for _ in range(2)] == [True, False]
+    assert set(gateway.uploads.waiting) == set(ids[1:])
+    with pytest.raises(InvalidField):
+        gateway.typed.ListUploads(gateway_pb2.ListUploadsRequest(page_token="x"), CONTEXT)

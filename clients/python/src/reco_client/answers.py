@@ -142,6 +142,31 @@ class ConflictPage:
 
 
 @dataclass(frozen=True)
+class WaitingUpload:
+    """An upload that waits to be enrolled or verified."""
+
+    upload_id: str = ""
+    person_id: str = ""
+    photos: int = 0
+    create_time: datetime | None = None
+
+
+@dataclass(frozen=True)
+class UploadPage:
+    """Some of them; `next_page_token` is empty on the last page."""
+
+    uploads: tuple[WaitingUpload, ...] = ()
+    next_page_token: str = ""
+
+
+@dataclass(frozen=True)
+class UploadDeleted:
+    """Whether there was one."""
+
+    existed: bool = False
+
+
+@dataclass(frozen=True)
 class ExportPage:
     """Some of the people with all that is kept of them, as JSON; `next_page_token` is empty on the last page."""
 

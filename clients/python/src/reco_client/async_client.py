@@ -148,6 +148,21 @@ class AsyncClient:
         """Gives a person the other's photos and labels, and erases the other."""
         return await self.send(calls.merge_person(person_id, other_person_id))
 
+    async def list_uploads(self) -> AsyncIterator[answers.WaitingUpload]:
+        """Uploads that wait to be enrolled or verified, page by page as they are asked for."""
+        token = ""
+        while True:
+            page = await self.send(calls.list_uploads(token))
+            for upload in page.uploads:
+                yield upload
+            token = page.next_page_token
+            if not token:
+                return
+
+    async def delete_upload(self, upload_id: str) -> bool:
+        """Deletes an upload that waits; False where there is none."""
+        return (await self.send(calls.delete_upload(upload_id))).existed
+
     async def export_people(self, include_templates: bool = True) -> AsyncIterator[tuple[dict[str, Any], ...]]:
         """Everybody with all that is kept of them, page by page, as JSON: for `import_people`, and `archive`."""
         token = ""

@@ -159,6 +159,17 @@ def merge_person(person_id: str, other_person_id: str) -> Call[answers.Person]:
     return Call("POST", path, _reader(answers.Person), repeatable=False, body=body)
 
 
+def list_uploads(page_token: str = "") -> Call[answers.UploadPage]:
+    """A page of uploads that wait."""
+    query = {"page_size": "200", **({"page_token": page_token} if page_token else {})}
+    return Call("GET", "/v1/uploads", _reader(answers.UploadPage), query=query)
+
+
+def delete_upload(upload_id: str) -> Call[answers.UploadDeleted]:
+    """Deletes one. Not repeated by itself: of the second time the answer would be that there was none."""
+    return Call("DELETE", _path("uploads", upload_id), _reader(answers.UploadDeleted), repeatable=False)
+
+
 def export_people(include_templates: bool, page_token: str = "") -> Call[answers.ExportPage]:
     """A page of people with all that is kept of them."""
     query = _fields({"include_templates": include_templates, "page_token": page_token})

@@ -144,6 +144,20 @@ class Client:
         """Gives a person the other's photos and labels, and erases the other."""
         return self.send(calls.merge_person(person_id, other_person_id))
 
+    def list_uploads(self) -> Iterator[answers.WaitingUpload]:
+        """Uploads that wait to be enrolled or verified, page by page as they are asked for."""
+        token = ""
+        while True:
+            page = self.send(calls.list_uploads(token))
+            yield from page.uploads
+            token = page.next_page_token
+            if not token:
+                return
+
+    def delete_upload(self, upload_id: str) -> bool:
+        """Deletes an upload that waits; False where there is none."""
+        return self.send(calls.delete_upload(upload_id)).existed
+
     def export_people(self, include_templates: bool = True) -> Iterator[tuple[dict[str, Any], ...]]:
         """Everybody with all that is kept of them, page by page, as JSON: for `import_people`, and `archive`."""
         token = ""

@@ -12,9 +12,11 @@ from .app import AsJson, Session, app
 from .output import show, show_json, show_table, told
 
 keys = typer.Typer(no_args_is_help=True, help="Keys of clients.")
+uploads = typer.Typer(no_args_is_help=True, help="Uploads that wait to be enrolled or verified.")
 operations = typer.Typer(no_args_is_help=True, help="Long work.")
 app.add_typer(keys, name="keys")
 app.add_typer(operations, name="operations")
+app.add_typer(uploads, name="uploads")
 
 
 class Role(StrEnum):
@@ -90,6 +92,31 @@ def cancel(context: typer.Context, operation_id: str, as_json: AsJson = False) -
     with told(as_json), session.client() as client:
         ended = client.cancel_operation(operation_id)
     show_json(ended) if as_json else _show((ended,), False)
+
+
+@uploads.command("list")
+def list_uploads(context: typer.Context, as_json: AsJson = False) -> None:
+    """All of them, with their age."""
+    session: Session = context.obj
+    with told(as_json), session.client() as client:
+        found = list(client.list_uploads())
+    if as_json:
+        show_json(found)
+        return
+    rows = [(one.upload_id, one.person_id, str(one.photos), _moment(one.create_time)) for one in found]
+    show_table(("upload", "person", "photos", "since"), rows)
+
+
+@uploads.command("delete")
+def delete_upload(context: typer.Context, upload_id: str, as_json: AsJson = False) -> None:
+    """Delete one."""
+    session: Session = context.obj
+    with told(as_json), session.client() as client:
+        existed = client.delete_upload(upload_id)
+    if as_json:
+        show_json({"existed": existed})
+    else:
+        show(f"{upload_id} is deleted" if existed else "there is no such upload")
 
 
 @app.command()
