@@ -5,7 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import cv2
+import grpc
 import pytest
+from reco.embedder.v1 import embedder_pb2 as pb
 from reco.embedder.v1 import embedder_pb2_grpc
 from sqlalchemy import make_url
 
@@ -27,13 +29,23 @@ PERSON, MODELS = "RECO_ID_1", ("Dlib",)
 COSINE = Measure(MODELS, "cosine")
 
 
+class EarlierServicer(EmbedderServicer):
+    """An embedder of an earlier version, which does not tell the templates of crops that it compares."""
+
+    def VerifyFaces(self, request: pb.VerifyFacesRequest, context: grpc.ServicerContext) -> pb.VerifyFacesResponse:
+        answer = super().VerifyFaces(request, context)
+        answer.ClearField("probes")
+        return answer
+
+
 @pytest.fixture
-def embedder(tmp_path: Path) -> Iterator[EmbedderClient]:
-    """A real one, with a made-up network."""
+def embedder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[EmbedderClient]:
+    """A real one, with a made-up network; its servicer may be a parameter."""
     engine = open_engine(make_url(f"sqlite:///{tmp_path}/embedder.db"))
     gallery = Gallery(lambda: engine)
     recognisers = fake_recognisers(FakeRecogniser("Dlib"))
-    servicer = EmbedderServicer(Embedder(recognisers, gallery, LocalIndexes(gallery, new_exact_index)))
+    kind = getattr(request, "param", EmbedderServicer)
+    servicer = kind(Embedder(recognisers, gallery, LocalIndexes(gallery, new_exact_index)))
     add = embedder_pb2_grpc.add_EmbedderServiceServicer_to_server
     server = Server(ServerOptions("127.0.0.1:0"), {"reco.embedder.v1.EmbedderService": lambda one: add(servicer, one)})
     server.start()
@@ -87,3 +99,10 @@ def test_augmented_faces_are_compared_in_pieces_and_their_pairs_counted_on(embed
         decision = embedder.verify(PERSON, COSINE, (1, needed), [stranger], augmented)
         assert decision.verified == verified
         assert decision.best is not None and (decision.best.distance < 1e-6) == (mine in augmented)
+
+
+@pytest.mark.parametrize("embedder", [EmbedderServicer, EarlierServicer], indirect=True)
+def test_who_is_compared_is_embedded_too_also_by_an_earlier_version(embedder: EmbedderClient):
+    embedder.enroll(PERSON, MODELS, [EnrollmentPhoto("1.png", False, crop(1))], ())
+    decision = embedder.verify(PERSON, COSINE, (1, 1), [crop(1), crop(2)])
+    assert decision.verified and decision.templates == tuple(embedder.embed(MODELS, [crop(1), crop(2)]))

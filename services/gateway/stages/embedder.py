@@ -96,7 +96,11 @@ class EmbedderClient:
             strictness=_from_limit(measure.limit),
         )
         if not augmented:
-            return _to_decision([ask(self._stub.VerifyFaces, request)], probes, needed[1])
+            answer = ask(self._stub.VerifyFaces, request)
+            if len(answer.probes) < len(probes) and any(isinstance(probe, CropFile) for probe in probes):
+                # An embedder of an earlier version, while a new one is rolled out: it does not tell the templates.
+                return self.verify(person_id, measure, needed, self._embedded(measure.models, probes))
+            return _to_decision([answer], probes, needed[1])
         answers: list[embedder_pb2.VerifyFacesResponse] = []
         for piece in _pieces(augmented):
             del request.augmented_probes[:]

@@ -5,6 +5,7 @@ from reco.liveness.v1 import liveness_pb2, liveness_pb2_grpc
 from reco.types.v1 import results_pb2
 
 from services.common import convert
+from services.common.errors import InvalidImage
 from services.common.faces import Verdict, View
 from services.gateway.stages.channels import ask
 from services.gateway.stages.types import Detection, FaceLiveness
@@ -33,10 +34,20 @@ class LivenessClient:
             request.faces.extend(liveness_pb2.FaceViews(views=face.views) for face in found.faces)
         else:
             request.image = found.image
-        answer = ask(self._stub.CheckLiveness, request)
-        if not answer.faces:  # the model is another by now, and wants other views
+        answer = self._ask(request)
+        if not answer.faces:
             request.ClearField("faces")
             request.image = found.image
             answer = ask(self._stub.CheckLiveness, request)
         self.views = tuple(map(convert.to_view, answer.views))
         return [FaceLiveness(VERDICTS.get(face.verdict, Verdict.UNDECIDABLE), face.score) for face in answer.faces]
+
+    def _ask(self, request: liveness_pb2.CheckLivenessRequest) -> liveness_pb2.CheckLivenessResponse:
+        """No faces are answered where the model is another by now, and wants other views, or the service is of an earlier
+        version, which wants the photo."""
+        try:
+            return ask(self._stub.CheckLiveness, request)
+        except InvalidImage:
+            if request.image:
+                raise
+            return liveness_pb2.CheckLivenessResponse()
