@@ -1,11 +1,15 @@
 """Boxes and views of reco.types.v1 to domain types and back."""
 
 import math
+from collections.abc import Sequence
 
 from reco.types.v1 import face_pb2
 
 from services.common.errors import InvalidRequest
 from services.common.faces import Box, View
+
+#: In which a face is shown, at most.
+MAX_VIEWS = 8
 
 
 def to_box(proto: face_pb2.Box) -> Box:
@@ -19,6 +23,15 @@ def to_box(proto: face_pb2.Box) -> Box:
 def from_box(box: Box) -> face_pb2.Box:
     """The other way."""
     return face_pb2.Box(x=box.x, y=box.y, width=box.width, height=box.height)
+
+
+def to_views(protos: Sequence[face_pb2.View]) -> tuple[View, ...]:
+    """Raises InvalidRequest where there are too many, or a number is out of its range."""
+    views = tuple(map(to_view, protos))
+    fit = all(1 <= view.scale <= 8 and 16 <= view.side <= 512 and view.face_px >= 1 for view in views)
+    if len(views) > MAX_VIEWS or not fit:
+        raise InvalidRequest(f"views: {MAX_VIEWS} at most; scale 1 to 8, side 16 to 512 and face_px from 1 on fit")
+    return views
 
 
 def to_view(proto: face_pb2.View) -> View:

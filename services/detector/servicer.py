@@ -1,6 +1,6 @@
 """reco.detector.v1.DetectorService: proto to domain and back, nothing else."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 
@@ -10,9 +10,9 @@ from reco.detector.v1 import detector_pb2 as pb
 from reco.detector.v1 import detector_pb2_grpc
 from reco.types.v1 import face_pb2, results_pb2
 
-from services.common.convert import from_box, to_view
+from services.common.convert import from_box, to_views
 from services.common.errors import InvalidRequest
-from services.common.faces import LANDMARK_NAMES, Face, FaceCrop, View
+from services.common.faces import LANDMARK_NAMES, Face, FaceCrop
 from services.common.workers import Workers
 from services.detector.metrics import DetectorMetrics
 from services.detector.model import Detector, PreparedFace
@@ -31,10 +31,6 @@ ENCODERS = {
     pb.PrepareFacesRequest.CROP_FORMAT_PNG: encode_png,
     pb.PrepareFacesRequest.CROP_FORMAT_BMP: encode_bmp,
 }
-
-
-#: In which a face is shown, at most.
-MAX_VIEWS = 8
 
 
 class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
@@ -62,7 +58,7 @@ class DetectorServicer(detector_pb2_grpc.DetectorServiceServicer):
         options = _to_options(request.options)
         if request.crop_format not in ENCODERS:
             raise InvalidRequest(f"crop_format {request.crop_format} is not known")
-        views = _to_views(request.views)
+        views = to_views(request.views)
         prepared = self._workers.run(
             self._detector.prepare_faces, request.image, request.width, request.height, request.augmentations, options
         )
@@ -88,15 +84,6 @@ def _to_options(proto: pb.DetectOptions) -> DetectOptions:
         proto.max_side_px or default.max_side_px,
         proto.min_confidence or default.min_confidence,
     )
-
-
-def _to_views(protos: Sequence[face_pb2.View]) -> list[View]:
-    """Raises InvalidRequest where there are too many, or a number is out of its range."""
-    views = [to_view(proto) for proto in protos]
-    fit = all(1 <= view.scale <= 8 and 16 <= view.side <= 512 and view.face_px >= 1 for view in views)
-    if len(views) > MAX_VIEWS or not fit:
-        raise InvalidRequest(f"views: {MAX_VIEWS} at most; scale 1 to 8, side 16 to 512 and face_px from 1 on fit")
-    return views
 
 
 def _from_prepared(prepared: PreparedFace, from_face_crop: Callable[[FaceCrop], face_pb2.FaceCrop]) -> pb.PreparedFace:

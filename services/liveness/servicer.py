@@ -8,7 +8,7 @@ from reco.liveness.v1 import liveness_pb2 as pb
 from reco.liveness.v1 import liveness_pb2_grpc
 from reco.types.v1 import results_pb2
 
-from services.common.convert import from_view, to_box, to_view
+from services.common.convert import from_view, to_box, to_views
 from services.common.errors import InvalidRequest
 from services.common.faces import Box, Verdict
 from services.common.workers import Workers
@@ -59,7 +59,7 @@ class LivenessServicer(liveness_pb2_grpc.LivenessServiceServicer):
 
 def _to_shown(request: pb.CheckLivenessRequest, boxes: Sequence[Box]) -> ShownFaces:
     """Raises InvalidRequest where views are missing, or not of their size."""
-    views = tuple(map(to_view, request.views))
+    views = to_views(request.views)
     sizes = [3 * view.side**2 for view in views]
     if len(request.faces) != len(boxes) or any([*map(len, face.views)] != sizes for face in request.faces):
         raise InvalidRequest("faces: a square of pixels in each of `views` is needed for each box")

@@ -73,9 +73,8 @@ def hints(known: world.Known) -> Hints:
         "google.api.HttpBody": forms.http_bodies(photo),
     }
     rough = Messages(one).of(cast(Descriptor, embedder_pb2.Template.DESCRIPTOR))
-    one["templates"] = st.lists(
-        st.integers(0, 9).flatmap(lambda odd: rough if odd == 9 else chosen(templates)), max_size=2
-    )
+    made = st.lists(st.integers(0, 9).flatmap(lambda odd: rough if odd == 9 else chosen(templates)), max_size=2)
+    one |= {f"reco.embedder.v1.{kind}.templates": made for kind in ("GalleryPhoto", "Probe")}
     return one
 
 

@@ -80,3 +80,14 @@ def test_refuses_faces_that_are_not_shown_whole(spoil: str):
         request.ClearField("image_size")
     with pytest.raises(InvalidRequest, match="image_size" if spoil == "the size" else "faces"):
         servicer().CheckLiveness(request, None)
+
+
+@pytest.mark.parametrize("side", [0, -80, 1 << 20])
+def test_refuses_views_of_no_size(side: int):
+    request = shown()
+    for view in request.views:
+        view.side = side
+    for face in request.faces:
+        face.views[:] = [b""] * len(face.views)
+    with pytest.raises(InvalidRequest, match="views"):
+        servicer().CheckLiveness(request, None)
