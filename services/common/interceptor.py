@@ -21,6 +21,9 @@ log = logging.getLogger("reco")
 
 DOMAIN = "reco"
 
+#: Characters of a message and of what is wrong with a field; both become headers.
+MAX_TEXT = 2000
+
 QUIET_SERVICES = ("/grpc.health.v1.", "/grpc.reflection.", "/envoy.service.auth.")
 
 #: Of any service: what a request and an answer are it alone knows.
@@ -180,12 +183,17 @@ def status_of(err: RecoError) -> status_pb2.Status:
     details: list[Message] = [error_details_pb2.ErrorInfo(reason=err.reason, domain=DOMAIN)]
     if err.violations:
         violation = error_details_pb2.BadRequest.FieldViolation
-        wrong = [violation(field=field, description=why) for field, why in err.violations]
+        wrong = [violation(field=field, description=_cut(why)) for field, why in err.violations]
         details.append(error_details_pb2.BadRequest(field_violations=wrong))
-    status = status_pb2.Status(code=code_pb2.Code.Value(err.status), message=str(err))
+    status = status_pb2.Status(code=code_pb2.Code.Value(err.status), message=_cut(str(err)))
     for detail in details:
         status.details.add().Pack(detail)
     return status
+
+
+def _cut(text: str) -> str:
+    """As much as goes into headers, whatever a client has sent that is told back."""
+    return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
 
 
 @dataclass(frozen=True)

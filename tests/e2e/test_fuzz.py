@@ -71,6 +71,11 @@ FOUND: dict[str, tuple[Input, str | int]] = {
         Exchange("", request("POST", f"{GATEWAY}/VerifyPerson", [GRPC, "Grpc-Encoding: gzip"], b"\1\0\0\0\1x")),
         "INVALID_ARGUMENT",
     ),
+    "a long name, which is told back": (
+        Call("envoy", "/reco.gateway.v1.AccessService/RevokeKey", (b"\x0a" + varint(60_000) + b"x" * 60_000,)),
+        "INVALID_ARGUMENT",
+    ),
+    "what says that it is gRPC, by GET": (Exchange("", request("GET", "/v1/info", [GRPC], b"")), "INVALID_ARGUMENT"),
     "a long path": (Exchange("", request("DELETE", f"/v1/people/{'x' * 25_000}", [], b"")), 400),
 }
 

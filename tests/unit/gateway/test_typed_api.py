@@ -5,6 +5,7 @@ from reco.gateway.v1 import gateway_pb2
 from reco.types.v1 import results_pb2
 
 from services.common.faces import Verdict
+from services.common.interceptor import status_of
 from services.gateway.errors import InvalidField, NotEnrolled
 from tests.fakes import FakeFace, fake_photo
 from tests.unit.gateway.fake_gateway import CONTEXT, PERSON, FakeGateway
@@ -95,3 +96,9 @@ def test_uploads_that_wait_are_listed_and_deleted(gateway: FakeGateway):
     assert set(gateway.uploads.waiting) == set(ids[1:])
     with pytest.raises(InvalidField):
         gateway.typed.ListUploads(gateway_pb2.ListUploadsRequest(page_token="x"), CONTEXT)
+
+
+def test_what_is_told_back_goes_into_headers():
+    status = status_of(InvalidField("name", "x" * 100_000))
+    (_, wrong) = status.details
+    assert len(status.message) < 2100 and wrong.ByteSize() < 2200
