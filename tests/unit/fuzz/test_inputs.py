@@ -60,13 +60,23 @@ def test_every_service_is_called():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_calls_of_every_rpc_hold_messages_of_it_and_some_that_are_none(name: str, messages: Messages):
+def test_calls_of_every_rpc_hold_messages_of_it(name: str, messages: Messages):
     made = examples(calls.calls(METHODS[name], messages))
-    read = GetMessageClass(METHODS[name].input_type).FromString
-    outcomes = {is_message(read, wire) for call in made for wire in call.requests}
-    assert outcomes == {True, False}
+    assert True in outcomes(name, made)
     assert {call.path for call in made} == {f"/{name}"}
     assert {call.target for call in made} <= set(calls.targets(name.partition("/")[0]))
+
+
+def test_some_calls_hold_what_is_no_message(messages: Messages):
+    """One in thirty, so that of a few calls of one RPC there may be none."""
+    made = {name: examples(calls.calls(METHODS[name], messages)) for name in sorted(METHODS)[:5]}
+    assert False in set().union(*(outcomes(name, some) for name, some in made.items()))
+
+
+def outcomes(name: str, made: list) -> set[bool]:
+    """Whether what calls of an RPC hold are messages of it."""
+    read = GetMessageClass(METHODS[name].input_type).FromString
+    return {is_message(read, wire) for call in made for wire in call.requests}
 
 
 def is_message(read, wire: bytes) -> bool:
