@@ -10,6 +10,7 @@ import pytest
 from reco.gateway.v1 import events_pb2, events_pb2_grpc
 
 from deploy.local.demo import astronaut, jpeg
+from services.gateway.events.watchers import MAX_WATCHERS
 from tests.e2e.api import Api, files
 from tests.e2e.system import RECOGNISER, System
 
@@ -79,6 +80,23 @@ def test_who_watches_is_told_through_envoy(api: Api):
         ask.join()
         assert (told.type, told.person_id, told.key) == ("person.enrolled", "RECO_ID_3", "anonymous")
         stream.cancel()
+
+
+def test_those_who_watch_keep_nobody_else_waiting(api: Api):
+    with grpc.insecure_channel(f"localhost:{api.system.port}") as channel:
+        stub = events_pb2_grpc.EventsServiceStub(channel)
+        streams = [stub.WatchEvents(events_pb2.WatchEventsRequest()) for _ in range(12)]
+        refused = sum(_is_refused(stream) for stream in streams)
+        assert 12 - MAX_WATCHERS <= refused < 12  # somebody may still be leaving
+        assert api.get("/readyz")["ready"] and api.get("/v1/people")["people"]
+        for stream in streams:
+            stream.cancel()
+
+
+def _is_refused(stream: grpc.Call) -> bool:
+    """Whether a stream ends at once; one that is served says so first."""
+    told = dict(stream.initial_metadata())
+    return "grpc-status" in told or not stream.is_active()
 
 
 def test_without_a_key_none_is_made(api: Api):

@@ -9,8 +9,8 @@ from services.common.errors import RecoError
 from services.gateway.access.audit import Event
 from services.gateway.events.notice import Notice, notice_of
 
-#: Watchers at a time; each holds a thread.
-MAX_WATCHERS = 8
+#: Watchers at a time; each holds a thread. Envoy lets as many through.
+MAX_WATCHERS = 4
 
 #: Notices that may wait for a watcher.
 MAX_WAITING = 1000
