@@ -35,7 +35,7 @@ class Event:
 
     Attributes:
         key: name of the key that it was done with; `anonymous`, `operator` (make key) or `retention` (nobody's).
-        action: upload, verify, identify, enroll, update, merge, erase, view, export, deny, make_key, revoke_key and their kin.
+        action: upload, verify, identify, enroll, update, merge, erase, view, export, deny, make_key or revoke_key.
         person: ID of the person that it was done to; of `deny` the path, of keys the key's name.
         outcome: how it ended: a result's name in lower case, or the reason of a refusal.
         request: the request's id.
