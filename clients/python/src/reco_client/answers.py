@@ -2,7 +2,14 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
+
+
+class Page(Protocol):
+    """A page of a list; `next_page_token` is empty on the last."""
+
+    @property
+    def next_page_token(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, Unpack
 
 import httpx
@@ -14,6 +14,7 @@ from .pictures import Picture
 from .sending import Retries, Target, concluded
 
 T = TypeVar("T")
+PageT = TypeVar("PageT", bound=answers.Page)
 
 
 class AsyncClient:
@@ -71,6 +72,14 @@ class AsyncClient:
                 return concluded(call, outcome)
             await asyncio.sleep(pause)
 
+    async def _pages(self, call: Callable[[str], calls.Call[PageT]]) -> AsyncIterator[PageT]:
+        """The pages of a list, as they are asked for; `call` takes a page's token."""
+        token, is_first = "", True
+        while token or is_first:
+            page = await self.send(call(token))
+            yield page
+            token, is_first = page.next_page_token, False
+
     async def _run(self, steps: Steps) -> Enrolled:
         try:
             call = next(steps)
@@ -87,14 +96,9 @@ class AsyncClient:
 
     async def list_people(self, **filters: Unpack[calls.ListOptions]) -> AsyncIterator[answers.Person]:
         """Everybody who fits, page by page as they are asked for."""
-        token = ""
-        while True:
-            page = await self.send(calls.list_people(filters, token))
+        async for page in self._pages(lambda token: calls.list_people(filters, token)):
             for person in page.people:
                 yield person
-            token = page.next_page_token
-            if not token:
-                return
 
     async def get_person(self, person_id: str) -> answers.Person:
         """One person."""
@@ -135,14 +139,9 @@ class AsyncClient:
 
     async def list_conflicts(self, max_fmr: float = 0.0) -> AsyncIterator[answers.ConflictingPeople]:
         """Pairs of people whose photos match, page by page: who may be enrolled twice."""
-        token = ""
-        while True:
-            page = await self.send(calls.list_conflicts(max_fmr, token))
+        async for page in self._pages(lambda token: calls.list_conflicts(max_fmr, token)):
             for conflict in page.conflicts:
                 yield conflict
-            token = page.next_page_token
-            if not token:
-                return
 
     async def merge_person(self, person_id: str, other_person_id: str) -> answers.Person:
         """Gives a person the other's photos and labels, and erases the other."""
@@ -150,14 +149,9 @@ class AsyncClient:
 
     async def list_uploads(self) -> AsyncIterator[answers.WaitingUpload]:
         """Uploads that wait to be enrolled or verified, page by page as they are asked for."""
-        token = ""
-        while True:
-            page = await self.send(calls.list_uploads(token))
+        async for page in self._pages(lambda token: calls.list_uploads(token)):
             for upload in page.uploads:
                 yield upload
-            token = page.next_page_token
-            if not token:
-                return
 
     async def delete_upload(self, upload_id: str) -> bool:
         """Deletes an upload that waits; False where there is none."""
@@ -165,13 +159,8 @@ class AsyncClient:
 
     async def export_people(self, include_templates: bool = True) -> AsyncIterator[tuple[dict[str, Any], ...]]:
         """Everybody with all that is kept of them, page by page, as JSON: for `import_people`, and `archive`."""
-        token = ""
-        while True:
-            page = await self.send(calls.export_people(include_templates, token))
+        async for page in self._pages(lambda token: calls.export_people(include_templates, token)):
             yield page.people
-            token = page.next_page_token
-            if not token:
-                return
 
     async def import_people(self, people: Sequence[Mapping[str, Any]]) -> tuple[answers.ImportedPerson, ...]:
         """Enrolls a page of an export, nobody twice."""
@@ -207,14 +196,9 @@ class AsyncClient:
 
     async def list_audit_entries(self) -> AsyncIterator[answers.AuditEntry]:
         """The audit log, the latest first, page by page as it is asked for."""
-        token = ""
-        while True:
-            page = await self.send(calls.list_audit_entries(token))
+        async for page in self._pages(lambda token: calls.list_audit_entries(token)):
             for entry in page.entries:
                 yield entry
-            token = page.next_page_token
-            if not token:
-                return
 
     async def list_photos(self, person_id: str) -> tuple[answers.Photo, ...]:
         """The faces that a person is known by."""

@@ -2,7 +2,7 @@
 
 import ssl
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, Unpack
 
 import httpx
@@ -14,6 +14,7 @@ from .pictures import Picture
 from .sending import Retries, Target, concluded
 
 T = TypeVar("T")
+PageT = TypeVar("PageT", bound=answers.Page)
 
 
 class Client:
@@ -71,6 +72,14 @@ class Client:
                 return concluded(call, outcome)
             time.sleep(pause)
 
+    def _pages(self, call: Callable[[str], calls.Call[PageT]]) -> Iterator[PageT]:
+        """The pages of a list, as they are asked for; `call` takes a page's token."""
+        token, is_first = "", True
+        while token or is_first:
+            page = self.send(call(token))
+            yield page
+            token, is_first = page.next_page_token, False
+
     def _run(self, steps: Steps) -> Enrolled:
         try:
             call = next(steps)
@@ -87,13 +96,8 @@ class Client:
 
     def list_people(self, **filters: Unpack[calls.ListOptions]) -> Iterator[answers.Person]:
         """Everybody who fits, page by page as they are asked for."""
-        token = ""
-        while True:
-            page = self.send(calls.list_people(filters, token))
+        for page in self._pages(lambda token: calls.list_people(filters, token)):
             yield from page.people
-            token = page.next_page_token
-            if not token:
-                return
 
     def get_person(self, person_id: str) -> answers.Person:
         """One person."""
@@ -132,13 +136,8 @@ class Client:
 
     def list_conflicts(self, max_fmr: float = 0.0) -> Iterator[answers.ConflictingPeople]:
         """Pairs of people whose photos match, page by page: who may be enrolled twice."""
-        token = ""
-        while True:
-            page = self.send(calls.list_conflicts(max_fmr, token))
+        for page in self._pages(lambda token: calls.list_conflicts(max_fmr, token)):
             yield from page.conflicts
-            token = page.next_page_token
-            if not token:
-                return
 
     def merge_person(self, person_id: str, other_person_id: str) -> answers.Person:
         """Gives a person the other's photos and labels, and erases the other."""
@@ -146,13 +145,8 @@ class Client:
 
     def list_uploads(self) -> Iterator[answers.WaitingUpload]:
         """Uploads that wait to be enrolled or verified, page by page as they are asked for."""
-        token = ""
-        while True:
-            page = self.send(calls.list_uploads(token))
+        for page in self._pages(lambda token: calls.list_uploads(token)):
             yield from page.uploads
-            token = page.next_page_token
-            if not token:
-                return
 
     def delete_upload(self, upload_id: str) -> bool:
         """Deletes an upload that waits; False where there is none."""
@@ -160,13 +154,8 @@ class Client:
 
     def export_people(self, include_templates: bool = True) -> Iterator[tuple[dict[str, Any], ...]]:
         """Everybody with all that is kept of them, page by page, as JSON: for `import_people`, and `archive`."""
-        token = ""
-        while True:
-            page = self.send(calls.export_people(include_templates, token))
+        for page in self._pages(lambda token: calls.export_people(include_templates, token)):
             yield page.people
-            token = page.next_page_token
-            if not token:
-                return
 
     def import_people(self, people: Sequence[Mapping[str, Any]]) -> tuple[answers.ImportedPerson, ...]:
         """Enrolls a page of an export, nobody twice."""
@@ -202,13 +191,8 @@ class Client:
 
     def list_audit_entries(self) -> Iterator[answers.AuditEntry]:
         """The audit log, the latest first, page by page as it is asked for."""
-        token = ""
-        while True:
-            page = self.send(calls.list_audit_entries(token))
+        for page in self._pages(lambda token: calls.list_audit_entries(token)):
             yield from page.entries
-            token = page.next_page_token
-            if not token:
-                return
 
     def list_photos(self, person_id: str) -> tuple[answers.Photo, ...]:
         """The faces that a person is known by."""

@@ -1,15 +1,15 @@
 """Rebuilding: templates and search indexes are made anew, which may cost or save time and never changes what is found."""
 
-import time
 from dataclasses import replace
 
+from services.gateway.pipeline.operations.pieces import one_by_one
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.stages.types import EmbedderStage
-from services.gateway.storage.types import Workspace
+from services.gateway.storage.types import PersonRecord, Workspace
 from services.gateway.storage.work import Operation, OperationState
 
-#: Seconds after which a piece ends, and people read at a time.
-PIECE, PAGE = 2.0, 100
+#: People read at a time.
+PAGE = 100
 
 
 class Rebuilding:
@@ -24,17 +24,14 @@ class Rebuilding:
 
     def advance(self, workspace: Workspace, operation: Operation) -> Operation:
         """Embeds some people."""
-        until = time.monotonic() + PIECE
         page = workspace.records.after(operation.position, PAGE)
         if not page:
             self._embedder.rebuild_index(workspace.models.answering)
             return replace(operation, state=OperationState.SUCCEEDED)
-        done, last = 0, operation.position
-        for record in page:
+
+        def embed(record: PersonRecord) -> None:
             with workspace.lock(record.person_id):
                 self._reconciler.finish_locked_person(workspace, record.person_id)
                 self._reconciler.embed_locked(workspace, record)
-            done, last = done + 1, record.record_id
-            if time.monotonic() > until:
-                break
-        return replace(operation, position=last, done=operation.done + done)
+
+        return one_by_one(operation, page, embed)

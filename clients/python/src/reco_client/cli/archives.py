@@ -3,7 +3,7 @@
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from getpass import getpass
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from ..answers import ImportedPerson
 from ..archive import ArchiveReader, ArchiveWriter
@@ -40,10 +40,10 @@ def export_people(
     session: Session = context.obj
     with told(as_json), session.client() as client:
         passphrase = "" if plain else _passphrase(passphrase_file, new=True)
-        with ArchiveWriter(archive, passphrase) as writer, _counting("people", as_json) as count:
+        with ArchiveWriter(archive, passphrase) as writer, _counting_people(as_json) as count:
             for page in client.export_people(templates):
                 writer.add(page)
-                count(writer.people, None)
+                count(writer.people)
     if as_json:
         show_json({"people": writer.people, "bytes": archive.stat().st_size})
     else:
@@ -63,7 +63,7 @@ def import_people(
     refused = list[ImportedPerson]()
     with told(as_json), session.client() as client:
         progress = _Progress(archive, client.url)
-        with _reader(archive, passphrase_file) as reader, _counting("people", as_json) as count:
+        with _reader(archive, passphrase_file) as reader, _counting_people(as_json) as count:
             for number, page in enumerate(reader.pages(), 1):
                 if number <= progress.pages:
                     continue
@@ -71,7 +71,7 @@ def import_people(
                 done.update(one.outcome.removeprefix("OUTCOME_").lower() for one in imported)
                 refused += [one for one in imported if one.outcome == "OUTCOME_REFUSED"]
                 progress.write(number)
-                count(done.total(), None)
+                count(done.total())
         progress.clear()
     if as_json:
         show_json({**done, "refusals": refused})
@@ -143,24 +143,14 @@ class _Progress:
         return pages if known == self._what else 0
 
 
-class _Counter:
-    """Shows how many there were, where a terminal looks on."""
-
-    def __init__(self, progress: Progress | None, what: str):
-        self._progress = progress
-        self._task = progress.add_task(what, total=None) if progress else None
-
-    def __call__(self, done: int, total: int | None) -> None:
-        if self._progress is not None and self._task is not None:
-            self._progress.update(self._task, completed=done, total=total)
-
-
 @contextmanager
-def _counting(what: str, as_json: bool) -> Iterator[_Counter]:
+def _counting_people(as_json: bool) -> Iterator[Callable[[int], None]]:
+    """Gives what shows how many there were, where a terminal looks on."""
     console = Console(stderr=True)
     if as_json or not console.is_terminal:
-        yield _Counter(None, what)
+        yield lambda done: None
         return
-    columns = (MofNCompleteColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    columns = (TextColumn("{task.completed:.0f} people"), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True) as progress:
-        yield _Counter(progress, what)
+        task = progress.add_task("", total=None)
+        yield lambda done: progress.update(task, completed=done)
