@@ -34,7 +34,7 @@ class _Gateway(legacy_pb2_grpc.LegacyServiceServicer):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> KeyTable:
-    return KeyTable(create_engine(f"sqlite:///{tmp_path_factory.mktemp('keys') / 'keys.db'}"))
+    return KeyTable(create_engine(f"sqlite:///{tmp_path_factory.mktemp('keys') / 'keys.db'}"), "reco_table")
 
 
 @pytest.fixture(scope="module")

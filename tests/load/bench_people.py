@@ -19,8 +19,8 @@ from sqlalchemy import Engine, MetaData, Table, insert, make_url, update
 
 from services.common.database import open_engine, writing
 from services.gateway.storage.people import SqlPeople
-from services.gateway.storage.people_tables import PeopleTables
 from services.gateway.storage.records import SqlRecords
+from services.gateway.storage.tables import tables_of
 from tests.fake_storage import ENV
 from tests.load.figures import Figure, at_most, wall_ms
 from tests.unit.gateway.fake_gateway import CONTEXT, FakeGateway
@@ -101,7 +101,7 @@ def fill(engine: Engine, people: int) -> None:
 
 def label(engine: Engine, people: int) -> None:
     """Gives people labels, and times of enrollment."""
-    tables = PeopleTables(ENV.sql_table)
+    tables = tables_of(ENV.sql_table)
     with writing(engine) as connection:
         connection.execute(update(tables.profiles).values(created_at=tables.profiles.c.record_id * APART))
     for start in range(1, people + 1, BATCH):

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.schema import CreateTable
 
 from services.common.database import reading, writing
 from services.common.encryption import Keyring
 from services.common.errors import DatabaseRefused
 from services.embedder.gallery.changes import THIS_ROW, Revision, advance, count_photos, note_change, revision_in
-from services.embedder.gallery.removals import MAX_VALUES, absent_in, note_removal, pieces, removals_between
-from services.embedder.gallery.tables import metadata, people, removals, revisions, templates
+from services.embedder.gallery.removals import MAX_VALUES, absent_in, pieces, removals_between
+from services.embedder.gallery.tables import SCHEMA, people, removals, revisions, templates
 from services.embedder.gallery.templates import PersonGallery, StoredPhoto, Templates, no_templates
 
 #: Rows fetched from the database at once; about as many go into a batch of people.
@@ -240,26 +239,17 @@ class Gallery:
         engine = self._engine()
         with self._lock:
             if self._prepared is not engine:
-                _create_tables(engine)
+                _prepare(engine)
                 self._prepared = engine
         return engine
 
 
-def _create_tables(engine: Engine) -> None:
+def _prepare(engine: Engine) -> None:
+    SCHEMA.prepare(engine)
     with writing(engine) as connection:
-        for table in metadata.sorted_tables:
-            connection.execute(CreateTable(table, if_not_exists=True))  # several processes may start at once
         if not connection.scalar(select(func.count()).select_from(revisions)):
             with suppress(IntegrityError):  # another process was first
                 connection.execute(insert(revisions).values(id=1, epoch=_new_epoch(), number=0))
-        _forget_removed(connection)
-
-
-def _forget_removed(connection: Connection) -> None:
-    """Earlier versions have kept the row of a person who was removed."""
-    theirs = select(templates.c.person_id).where(templates.c.person_id == people.c.person_id).exists()
-    for person_id in connection.scalars(select(people.c.person_id).where(people.c.models == "", ~theirs)).all():
-        note_removal(connection, person_id, advance(connection))
 
 
 def _new_epoch() -> int:

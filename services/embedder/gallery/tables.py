@@ -1,7 +1,11 @@
 """The SQL tables of the gallery. The gateway's own table of persons is another one, which this service never reads."""
 
+from pathlib import Path
+
 from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, MetaData, String, Table, Text
 from sqlalchemy.dialects.mysql import VARCHAR
+
+from services.common.schema import Schema
 
 metadata = MetaData()
 
@@ -61,3 +65,5 @@ collections = Table(
     Column("searched", Boolean, nullable=False),  # one a place and model; others are being filled, or to be dropped
     Column("touched", BigInteger, nullable=False),  # when it was last written to while filled, in seconds since 1970
 )
+
+SCHEMA = Schema(metadata, Path(__file__).parent / "versions", "reco_templates_schema")

@@ -84,7 +84,10 @@ class Tables:
 
     def open(self) -> KeyTable:
         """The same object while `.env` names the same database; raises EnvInvalid or DatabaseUnavailable."""
-        engine = self._database.engine(self._env_file.sql())
-        if self._opened is None or self._opened[0] is not engine:
-            self._opened = (engine, KeyTable(engine))
+        engine, people_table = (
+            self._database.engine(self._env_file.sql()),
+            self._env_file.pick("SQL_TABLE")["sql_table"],
+        )
+        if self._opened is None or self._opened[0] != (engine, people_table):
+            self._opened = ((engine, people_table), KeyTable(engine, people_table))
         return self._opened[1]

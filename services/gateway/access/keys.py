@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Column, Engine, MetaData, String, Table, func, insert, inspect, select, update
+from sqlalchemy import Engine, func, insert, inspect, select, update
 
 from services.common.database import reading, writing
 from services.common.errors import InvalidRequest, RecoError
 from services.gateway.access.roles import Role
+from services.gateway.storage.tables import tables_of
 
 #: What all keys begin with, so that one that got into a text or a repository is recognised as what it is.
 PREFIX = "reco_"
@@ -93,9 +94,11 @@ def seconds_of(span: str) -> int:
 class KeyTable:
     """`reco_keys` in the database of people; the table is made with the first key. Errors as in common/database.py."""
 
-    def __init__(self, engine: Engine):
+    def __init__(self, engine: Engine, people_table: str):
+        """`people_table`: the one that the gateway's tables stand beside."""
         self._engine = engine
-        self._keys = _table()
+        self._tables = tables_of(people_table)
+        self._keys = self._tables.keys
         self._known = False
 
     def all(self) -> list[Key]:
@@ -122,8 +125,8 @@ class KeyTable:
         created, secret = int(time.time() if now is None else now), new_secret()
         row: dict[str, object] = {"digest": digest_of(secret), "name": name, "role": role.value, "created": created}
         row["expires"] = None if lifetime is None else created + lifetime
+        self._tables.schema.prepare(self._engine)
         with writing(self._engine) as connection:
-            self._keys.metadata.create_all(connection)
             if connection.execute(select(self._keys.c.name).where(self._keys.c.name == name)).first():
                 raise KeyRefused(f"there is, or was, a key named {name!r}; take another name")
             connection.execute(insert(self._keys).values(row))
@@ -148,20 +151,3 @@ class KeyTable:
             for digest, when in times.items():
                 older = func.coalesce(keys.c.last_used, 0) < when
                 connection.execute(update(keys).where(keys.c.digest == digest, older).values(last_used=when))
-
-
-def _table() -> Table:
-    return Table(
-        "reco_keys",
-        MetaData(),
-        Column("digest", String(64), primary_key=True),
-        Column("name", String(64), nullable=False, unique=True),
-        Column("role", String(16), nullable=False),
-        Column("created", BigInteger, nullable=False),
-        Column("expires", BigInteger),
-        Column("last_used", BigInteger),
-        Column("revoked", BigInteger),
-        mysql_charset="ascii",
-        mysql_collate="ascii_bin",
-        mysql_engine="InnoDB",
-    )

@@ -1,11 +1,8 @@
-"""The table of what was committed and is not finished yet, and its entries as it keeps them."""
+"""Entries of what was committed and is not finished yet, as the table of them keeps them."""
 
 import json
 import math
 
-from sqlalchemy import Column, MetaData, String, Table, Text
-
-from services.gateway.storage.people_tables import MYSQL
 from services.gateway.storage.types import JournalEntry
 
 
@@ -38,16 +35,4 @@ def entry_from_json(details: str) -> JournalEntry:
         drop=tuple(fields["drop"]),
         erases=tuple(fields["erases"]) if "erases" in fields else None,
         committed_at=fields.get("committed_at", math.inf),
-    )
-
-
-def journal_table() -> Table:
-    """Its definition."""
-    return Table(
-        "reco_enrolments",
-        MetaData(),
-        Column("enrolment_id", String(64), primary_key=True),
-        Column("person_id", String(255), nullable=False, index=True),
-        Column("details", Text, nullable=False),
-        **MYSQL,
     )

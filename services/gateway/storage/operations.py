@@ -7,28 +7,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Double,
-    Engine,
-    Integer,
-    MetaData,
-    RowMapping,
-    String,
-    Table,
-    Text,
-    delete,
-    insert,
-    select,
-    update,
-)
+from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Table, delete, insert, select, update
 
 from services.common.database import reading, writing
 from services.common.errors import DatabaseRefused
-from services.gateway.storage.people_tables import MYSQL, table_name
+from services.gateway.storage.tables import tables_of
 from services.gateway.storage.work import ModelChoice, Operation, OperationKind, OperationState
 
 #: Seconds that what is known of the models is used before it is read again.
@@ -45,7 +28,8 @@ class SqlOperations:
         """`wanted`: the models that SELECTED_MODELS names."""
         self._engine = engine
         self._wanted = wanted
-        self._operations, self._models = _tables(people_table)
+        self._tables = tables_of(people_table)
+        self._operations, self._models = self._tables.operations, self._tables.models
         self._made = False
         self._lock = threading.Lock()
         self._known: tuple[float, ModelChoice] | None = None
@@ -147,43 +131,8 @@ class SqlOperations:
 
     def _create(self) -> None:
         if not self._made:
-            with writing(self._engine) as connection:
-                self._operations.metadata.create_all(connection)
+            self._tables.schema.prepare(self._engine)
             self._made = True
-
-
-def _tables(people_table: str) -> tuple[Table, Table]:
-    """Of operations and of models; another table of people has others."""
-    metadata = MetaData()
-    operations = Table(
-        table_name(people_table, "operations"),
-        metadata,
-        Column("operation_id", String(32), primary_key=True),
-        Column("kind", String(16), nullable=False),
-        Column("slot", String(16), unique=True),  # the kind while it runs: so there is one at a time
-        Column("models", Text, nullable=False),
-        Column("state", String(16), nullable=False),
-        Column("total", BigInteger, nullable=False),
-        Column("done", BigInteger, nullable=False),
-        Column("position", BigInteger, nullable=False),
-        Column("problem", Text, nullable=False),
-        Column("started_by", String(255), nullable=False),
-        Column("holder", String(64), nullable=False, default=""),
-        Column("held_until", Double, nullable=False, default=0),  # seconds since 1970
-        Column("created_at", BigInteger, nullable=False),
-        Column("updated_at", BigInteger, nullable=False),
-        Column("ended_at", BigInteger, nullable=False),
-        **MYSQL,
-    )
-    models = Table(
-        table_name(people_table, "models"),
-        metadata,
-        Column("id", Integer, primary_key=True, autoincrement=False),  # a single row, 1
-        Column("answering", Text, nullable=False),  # names, in JSON
-        Column("before", Text, nullable=False),  # those that did before, whose templates are kept
-        **MYSQL,
-    )
-    return operations, models
 
 
 def _row(operation: Operation) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, fu
 
 from services.common.database import reading, writing
 from services.gateway.stages.types import PhotoQuality
-from services.gateway.storage.people_tables import PeopleTables, chunks, profile_row
+from services.gateway.storage.details import chunks, forget_details, profile_row
 from services.gateway.storage.profiles import Order, PeopleFilter, PhotoFacts, Position, Profile, Source, name_key
+from services.gateway.storage.tables import Tables, tables_of
 
 #: No character sorts after it.
 LAST = "\U0010ffff"
@@ -23,8 +24,8 @@ class SqlPeople:
 
     def __init__(self, engine: Engine, people_table: str):
         self._engine = engine
-        self._made: PeopleTables | None = None
-        self._people_table = people_table
+        self._all = tables_of(people_table)
+        self._made = False
 
     def find(self, record_id: int) -> Profile | None:
         return self._one(self._tables().profiles.c.record_id == record_id)
@@ -77,7 +78,7 @@ class SqlPeople:
                 row_id = tables.profiles.c.record_id
                 theirs = select(tables.profiles.c.person_id).where(row_id == profile.record_id)
                 if connection.scalar(theirs) == profile.person_id:
-                    tables.forget(connection, profile.record_id)
+                    forget_details(connection, tables, profile.record_id)
 
     def _one(self, condition: ColumnElement[bool]) -> Profile | None:
         with reading(self._engine) as connection:
@@ -98,19 +99,14 @@ class SqlPeople:
         by_label = wanted.label and wanted.order is Order.ENROLLMENT
         return tables.labels.c.record_id if by_label else tables.profiles.c[wanted.order.value]
 
-    def _tables(self) -> PeopleTables:
-        if self._made is None:
-            tables = PeopleTables(self._people_table)
-            with reading(self._engine) as connection:
-                there = tables.are_there(connection)
-            if not there:
-                with writing(self._engine) as connection:
-                    tables.create(connection)
-            self._made = tables
-        return self._made
+    def _tables(self) -> Tables:
+        if not self._made:
+            self._all.schema.prepare(self._engine)
+            self._made = True
+        return self._all
 
 
-def _query(tables: PeopleTables, wanted: PeopleFilter, by_label: bool) -> Select[Any]:
+def _query(tables: Tables, wanted: PeopleFilter, by_label: bool) -> Select[Any]:
     columns = tables.profiles.c
     query = select(tables.profiles)
     if wanted.label:
@@ -131,7 +127,7 @@ def _query(tables: PeopleTables, wanted: PeopleFilter, by_label: bool) -> Select
     return query
 
 
-def _is_rare(connection: Connection, tables: PeopleTables, label: str) -> bool:
+def _is_rare(connection: Connection, tables: Tables, label: str) -> bool:
     """Whether so few have a label that they are found by it and then ordered, rather than in order and then by it."""
     some = select(tables.labels.c.record_id).where(tables.labels.c.label == label).limit(RARE).subquery()
     return bool(label) and (connection.scalar(select(func.count()).select_from(some)) or 0) < RARE

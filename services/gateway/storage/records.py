@@ -1,4 +1,4 @@
-"""The one table of people, and the journal of enrollments under way; people_tables.py has what is written along with a row.
+"""The one table of people, and the journal of enrollments under way; details.py has what is written along with a row.
 
 The table's and its columns' names come from `.env`; the first column is the row's ID. A journal entry is written in the
 transaction that writes the person's row: whoever finds one finishes that enrollment before going on with the person.
@@ -8,11 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Column,
     Connection,
     Engine,
-    Integer,
     MetaData,
     String,
     Table,
@@ -27,9 +25,10 @@ from sqlalchemy import (
 from services.common.database import purge, reading, writing
 from services.common.errors import DatabaseRefused
 from services.gateway.env import Env
-from services.gateway.storage.journal import entry_from_json, entry_to_json, journal_table
-from services.gateway.storage.people_tables import MYSQL, PeopleTables, chunks
+from services.gateway.storage.details import chunks, forget_details, write_details
+from services.gateway.storage.journal import entry_from_json, entry_to_json
 from services.gateway.storage.profiles import Details
+from services.gateway.storage.tables import MYSQL, RowId, tables_of
 from services.gateway.storage.types import Commitment, Erased, JournalEntry, PersonRecord
 
 
@@ -39,10 +38,9 @@ class SqlRecords:
     def __init__(self, engine: Engine, env: Env):
         self._engine = engine
         self._names = (env.sql_table, env.id_col, env.name_col, env.path_col)
-        self._journal = journal_table()
-        self._uses = _uses_table()
+        self._tables = tables_of(env.sql_table)
+        self._journal, self._uses = self._tables.journal, self._tables.uses
         self._people: Table | None = None
-        self._details = PeopleTables(env.sql_table)
 
     def find(self, person_id: str) -> PersonRecord | None:
         """The row of a person."""
@@ -161,7 +159,7 @@ class SqlRecords:
         if record.record_id:
             _update(connection, people, record)
         if details:
-            self._details.write(connection, details, record_id, entry.drop if entry else ())
+            write_details(connection, self._tables, details, record_id, entry.drop if entry else ())
         if entry:
             self._write_entry(connection, entry)
         return PersonRecord(record_id, record.person_id, record.name, record.path)
@@ -169,7 +167,7 @@ class SqlRecords:
     def _erase(self, connection: Connection, people: Table, record: PersonRecord | None, entry: JournalEntry) -> None:
         if record:
             connection.execute(delete(people).where(people.columns[0] == record.record_id))
-            self._details.forget(connection, record.record_id)
+            forget_details(connection, self._tables, record.record_id)
         connection.execute(delete(self._journal).where(self._journal.c.person_id == entry.person_id))
         connection.execute(delete(self._uses).where(self._uses.c.person_id == entry.person_id))
         self._write_entry(connection, entry)
@@ -180,42 +178,23 @@ class SqlRecords:
 
     def _table(self) -> Table:
         if self._people is None:
+            self._tables.schema.prepare(self._engine)
             with reading(self._engine) as connection:
                 exists = inspect(connection).has_table(self._names[0])
-                others = [inspect(connection).has_table(table.name) for table in (self._journal, self._uses)]
-                detailed = self._details.are_there(connection)
-            if not (exists and all(others) and detailed):
-                self._create()
+            if not exists:
+                with writing(self._engine) as connection:
+                    _new_people_table(self._names).create(connection, checkfirst=True)
             with reading(self._engine) as connection:
                 self._people = _reflect(connection, self._names)
         return self._people
 
-    def _create(self) -> None:
-        metadata = MetaData()
-        _new_people_table(metadata, self._names)
-        self._journal.to_metadata(metadata)
-        self._uses.to_metadata(metadata)
-        with writing(self._engine) as connection:
-            metadata.create_all(connection)
-            self._details.create(connection)
 
-
-def _uses_table() -> Table:
-    return Table(
-        "reco_last_uses",
-        MetaData(),
-        Column("person_id", String(255), primary_key=True),
-        Column("day", Integer, nullable=False),
-        **MYSQL,
-    )
-
-
-def _new_people_table(metadata: MetaData, names: tuple[str, str, str, str]) -> Table:
+def _new_people_table(names: tuple[str, str, str, str]) -> Table:
     table, id_col, name_col, path_col = names
     return Table(
         table,
-        metadata,
-        Column("ID", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+        MetaData(),
+        Column("ID", RowId, primary_key=True, autoincrement=True),
         Column(id_col, String(255), nullable=False, unique=True),
         Column(name_col, String(255), nullable=False),
         Column(path_col, String(1000), nullable=False),

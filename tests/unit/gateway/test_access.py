@@ -35,7 +35,7 @@ class Clock:
 
 @pytest.fixture
 def table(tmp_path: Path) -> KeyTable:
-    return KeyTable(open_engine(make_url(f"sqlite:///{tmp_path}/keys.db")))
+    return KeyTable(open_engine(make_url(f"sqlite:///{tmp_path}/keys.db")), "reco_table")
 
 
 @pytest.fixture

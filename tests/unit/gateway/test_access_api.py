@@ -22,7 +22,7 @@ class Books:
 
     def __init__(self, folder: Path):
         self.engine = open_engine(make_url(f"sqlite:///{folder}/reco.db"))
-        self.table, self.log = KeyTable(self.engine), folder / "audit.log"
+        self.table, self.log = KeyTable(self.engine, "reco_table"), folder / "audit.log"
         books = AccessBooks(lambda: self.table, lambda: self.log, lambda event: append(self.log, event))
         self.api = AccessServicer(books)
         call.begin("r-1", None, "boss")
