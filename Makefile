@@ -29,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install-service check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi release clean
+.PHONY: help run install-service check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak backup restore move-database check-data rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi release clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -41,6 +41,10 @@ help:
 	@echo "make mtls      make certificates by which the services know each other, for RECO_MTLS"
 	@echo "make check     check style and types, and run the unit tests: a minute; sets itself up"
 	@echo "make test      do that, and run all other tests; sets itself up"
+	@echo "make backup    everything in one file, closed by a passphrase, while it runs: TO=file PASSPHRASE_FILE=file"
+	@echo "make restore   put it back where nobody is enrolled: FROM=file"
+	@echo "make check-data  whether rows, photos, templates and the index agree; REPAIR=yes mends what can be mended"
+	@echo "make move-database  into that of another .env, such as from SQLite to MySQL: TO=.env.mysql"
 	@echo "make demo      enroll and verify a person on the running system"
 	@echo "make models    fetch and convert the weights of MODELS=… (default: SELECTED_MODELS of .env)"
 	@echo "make evaluate  measure accuracy on labelled photos"
@@ -141,6 +145,18 @@ fuzz: $(VENV)/.test gen/reco.pb
 
 soak: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
 	@$(PY) -m tests.e2e.soak $(addprefix --minutes ,$(MINUTES))
+
+# People's data as a whole: docs/backup.md.
+IF_MYSQL = ! grep -qs '^SQL_URI=' $(1) || grep -Eq '^SQL_URI=["'\'']?sqlite:' $(1) || $(MAKE) --no-print-directory mysql
+PASSPHRASE = $(addprefix --passphrase-file ,$(PASSPHRASE_FILE))
+backup restore move-database check-data: $(VENV)/.run gen/reco.pb
+	@umask 077 && mkdir -p var/db var/uploads var/log
+	@$(call IF_MYSQL,.env) && $(if $(filter move-database,$@),$(call IF_MYSQL,$(TO)),true)
+	@case $@ in \
+	backup) $(PY) -m deploy.data.backup $(addprefix --to ,$(TO)) $(PASSPHRASE) ;; \
+	restore) $(PY) -m deploy.data.restore "$(FROM)" $(PASSPHRASE) ;; \
+	move-database) $(PY) -m deploy.data.move "$(TO)" --gateway 127.0.0.1:$(BASE_PORT) ;; \
+	check-data) $(PY) -m deploy.data.check $(if $(REPAIR),--repair) --embedder 127.0.0.1:$$(($(BASE_PORT) + 3)) ;; esac
 
 rotate-key: $(VENV)/.run gen/reco.pb .env
 	@$(PY) -m deploy.local.rotate_key

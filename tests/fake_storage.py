@@ -199,6 +199,9 @@ class FakePhotos:
     def folders_ending(self, suffix: str) -> list[str]:
         return [folder for folder in self.folders if folder.endswith(suffix)]
 
+    def remove_abandoned(self) -> None:
+        """Nothing is left."""
+
     def cache_files(self) -> list[str]:
         return sorted(self.caches)
 

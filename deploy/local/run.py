@@ -22,7 +22,7 @@ from services.common.env import EnvFile, EnvInvalid
 from services.common.errors import RecoError
 from services.common.mutual_tls import Identity, open_channel_to
 from services.common.private import keep_files_private
-from services.gateway.access.keyring import Tables
+from services.gateway.access.keyring import KeyTables
 from services.gateway.access.open import ADVICE, ALLOW_ANONYMOUS, is_loopback, lacks_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,7 +134,7 @@ def _lacks_keys(options: argparse.Namespace) -> bool:
     nobody is let in."""
     file = EnvFile(options.env_file)
     try:
-        lacking = lacks_keys(Tables(file, Database(file.root)).open())
+        lacking = lacks_keys(KeyTables(file, Database(file.root)).open())
     except EnvInvalid:
         return False
     if lacking:

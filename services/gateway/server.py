@@ -31,7 +31,7 @@ from services.common.tracing import open_tracing
 from services.gateway.access.attempts import Attempts
 from services.gateway.access.audit import AuditFile, Event
 from services.gateway.access.decision import Access
-from services.gateway.access.keyring import AccessKeys, Tables
+from services.gateway.access.keyring import AccessKeys, KeyTables
 from services.gateway.access.open import ADVICE, MAKE_KEY
 from services.gateway.activity import Activity
 from services.gateway.allocation import give_back_large_blocks
@@ -115,7 +115,7 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     access = open_access(settings, env_file, database)
     audit_file, watchers = AuditFile(env_file, settings.audit_log), Watchers()
     audit = told(audit_file.record, watchers, settings.webhook)
-    books = AccessBooks(Tables(env_file, database).open, lambda: audit_file.path, audit)
+    books = AccessBooks(KeyTables(env_file, database).open, lambda: audit_file.path, audit)
     workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
     attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
     pipeline = audited(build_pipeline(stages, executor, attempts, uses, settings.fused), audit)
@@ -191,7 +191,7 @@ def open_access(settings: Settings, env_file: EnvFile, database: Database) -> Ac
     Raises:
         SystemExit: no key exists, and nobody said that all may be let in.
     """
-    keyring = AccessKeys(Tables(env_file, database).open)
+    keyring = AccessKeys(KeyTables(env_file, database).open)
     keyring.refresh()
     if keyring.is_known and keyring.is_empty and not settings.allow_anonymous:
         sys.exit(ADVICE.format(listen=settings.server.address, make_key=MAKE_KEY))

@@ -186,7 +186,7 @@ class Gallery:
         """Forgets everybody; returns how many templates there were."""
         with self.transaction(writing) as connection:
             advance(connection)
-            connection.execute(update(revisions).where(THIS_ROW).values(epoch=_new_epoch()))
+            connection.execute(update(revisions).where(THIS_ROW).values(epoch=new_epoch()))
             query = select(people.c.person_id).order_by(people.c.person_id).limit(MAX_VALUES)
             dropped = 0
             while some := connection.scalars(query).all():  # piecewise: one huge DELETE would outlast the time limit
@@ -249,10 +249,10 @@ def _prepare(engine: Engine) -> None:
     with writing(engine) as connection:
         if not connection.scalar(select(func.count()).select_from(revisions)):
             with suppress(IntegrityError):  # another process was first
-                connection.execute(insert(revisions).values(id=1, epoch=_new_epoch(), number=0))
+                connection.execute(insert(revisions).values(id=1, epoch=new_epoch(), number=0))
 
 
-def _new_epoch() -> int:
+def new_epoch() -> int:
     """Drawn, not counted: a database that was restored or created anew is not taken for the one seen before."""
     return secrets.randbits(62)
 

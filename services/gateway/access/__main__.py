@@ -16,7 +16,7 @@ from services.common.database import Database
 from services.common.env import EnvFile
 from services.common.errors import RecoError
 from services.gateway.access.audit import AuditFile, Event, entries
-from services.gateway.access.keyring import Tables
+from services.gateway.access.keyring import KeyTables
 from services.gateway.access.keys import OPERATOR, Key, KeyTable, seconds_of
 from services.gateway.access.open import ALLOW_ANONYMOUS, MAKE_KEY
 from services.gateway.access.roles import Role
@@ -32,8 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "audit":
             return _print_audit(audit.path)
         if options.command == "wait":
-            return _wait(Tables(env_file, Database(env_file.root)))
-        return _keys(options, Tables(env_file, Database(env_file.root)).open(), audit)
+            return _wait(KeyTables(env_file, Database(env_file.root)))
+        return _keys(options, KeyTables(env_file, Database(env_file.root)).open(), audit)
     except (RecoError, OSError) as err:
         print(err, file=sys.stderr)
         return 1
@@ -70,7 +70,7 @@ def _keys(options: argparse.Namespace, table: KeyTable, audit: AuditFile) -> int
     return 0
 
 
-def _wait(tables: Tables) -> int:
+def _wait(tables: KeyTables) -> int:
     """For a place where the first key can be made only when something runs already: a pod of Kubernetes."""
     said = ""
     while os.environ.get(ALLOW_ANONYMOUS, "").lower() != "true":

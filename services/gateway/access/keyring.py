@@ -74,7 +74,7 @@ class AccessKeys:
             time.sleep(INTERVAL)
 
 
-class Tables:
+class KeyTables:
     """Opens the table of keys of the database that `.env` names now."""
 
     def __init__(self, env_file: EnvFile, database: Database):

@@ -107,6 +107,7 @@ class Reconciler:
         """Deletes what processes that died have left unfinished, and uploads that have waited too long."""
         workspace.uploads.remove_unfinished()
         workspace.uploads.remove_expired()
+        workspace.photos.remove_abandoned()
         for stripe in {enrollment_id.partition("-")[0] for enrollment_id in workspace.photos.staged()}:
             with workspace.locks.hold(int(stripe) if stripe.isdigit() else 0):
                 unstage_dead(workspace, stripe)

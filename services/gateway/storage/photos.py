@@ -6,19 +6,24 @@ the face. Photos of an enrollment are staged first and published once its row is
 
 import json
 import os
+import secrets
+import shutil
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from services.common.encryption import Keyring
 from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
+from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
 
 FACES = "faces"
 AUGMENTED = "augmented_imgs"
 STAGING = ".staging"
+LINKED_PREFIX = ".linked-"
 LANDMARKS_KEYWORD = b"reco:landmarks"
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -135,6 +140,18 @@ class PhotoFolders:
             path.name for path in self._folder.iterdir() if path.name.endswith(suffix) and self.has(path.name)
         )
 
+    @contextmanager
+    def linked(self) -> Iterator["LinkedPhotos"]:
+        """To keep all photos as they are at a moment, whatever happens to them during the block."""
+        with unfinished_folder(self._folder, f"{LINKED_PREFIX}{secrets.token_hex(8)}") as folder:
+            yield LinkedPhotos(self._folder, folder)
+
+    def remove_abandoned(self) -> None:
+        """Deletes what `linked` has left whose process died."""
+        for folder in self._folder.glob(f"{LINKED_PREFIX}*"):
+            if is_abandoned(folder):
+                remove_tree(folder, self._folder)
+
     def cache_files(self) -> list[str]:
         """File names of the pickles that the original has left in DB_PATH."""
         return sorted(path.name for path in self._folder.glob("*.pkl") if path.is_file())
@@ -150,6 +167,41 @@ class PhotoFolders:
     @staticmethod
     def _photo_path(folder: Path, name: str, augmented: bool) -> Path:
         return folder / (AUGMENTED if augmented else FACES) / name
+
+
+class LinkedPhotos:
+    """Links to photos, in a folder of their own.
+
+    Attributes:
+        folder: theirs.
+    """
+
+    def __init__(self, source: Path, folder: Path):
+        self._source = source
+        self.folder = folder
+
+    def take(self, staged: Iterable[str]) -> None:
+        """Links the photos of all people; copies them where the disk knows no hard links. Raises OSError.
+
+        Args:
+            staged: the enrollments whose staged photos are linked too.
+        """
+        folders = [path for path in self._source.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        for folder in [*folders, *(self._source / STAGING / name for name in staged)]:
+            if folder.is_dir():
+                shutil.copytree(folder, self.folder / folder.relative_to(self._source), copy_function=_link)
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Each by its path below DB_PATH."""
+        for path in sorted(self.folder.rglob("*.png")):
+            yield path.relative_to(self.folder).as_posix(), path
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def write_synced(path: Path, data: bytes) -> None:

@@ -240,6 +240,9 @@ class PhotoStore(Protocol):
     def folders_ending(self, suffix: str) -> list[str]:
         """Names of people's folders that end so."""
 
+    def remove_abandoned(self) -> None:
+        """Deletes what backups have left whose process died."""
+
     def cache_files(self) -> list[str]:
         """File names of the pickles that the original has left."""
 

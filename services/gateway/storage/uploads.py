@@ -1,16 +1,14 @@
 """The upload folder: photos that wait to be enrolled or verified.
 
-An upload is written into `.unfinished-<token>/<upload_id>` and moved from there once it is whole. Who writes keeps the
-folder's `.lock` locked: one that nobody locks was left by a process that died.
+An upload is written into `.unfinished-<token>/<upload_id>` and moved from there once it is whole (unfinished.py).
 """
 
-import fcntl
 import json
 import math
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,18 +20,15 @@ from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.room import Room
 from services.gateway.storage.types import Upload, WaitingUpload, split_upload_id
+from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
 
 #: The list of an upload's photos, kept in its folder.
 MANIFEST = ".photos.json"
 CONSUMED_SUFFIX = "_UPLOADED_TO_DB"
 UNFINISHED_PREFIX = ".unfinished-"
-LOCK = ".lock"
 
 #: Bytes that the name of a folder may have.
 MAX_FOLDER_NAME = 255
-
-#: Folders without a lock are just being made, or were left before they had one: by then, in seconds.
-STALE_AFTER = 60
 
 
 class UploadFolders:
@@ -157,7 +152,7 @@ class UploadFolders:
         for entry in self._folder.iterdir():
             if entry.name.startswith(UNFINISHED_PREFIX):
                 theirs = any(_owner(path.name) == person_id for path in entry.glob("*"))
-                if theirs and _is_abandoned(entry):
+                if theirs and is_abandoned(entry):
                     left += remove_tree(entry, self._folder)
             elif _owner(entry.name) == person_id and _stored_at(entry) <= before:
                 left += remove_tree(entry, self._folder)
@@ -166,7 +161,7 @@ class UploadFolders:
     def remove_unfinished(self) -> None:
         """Deletes uploads whose process died while it wrote them."""
         for entry in self._folder.glob(f"{UNFINISHED_PREFIX}*"):
-            if _is_abandoned(entry):
+            if is_abandoned(entry):
                 remove_tree(entry, self._folder)
 
     def remove_expired(self) -> None:
@@ -199,42 +194,13 @@ class UploadFolders:
             upload.rename(unfinished)
             remove_tree(unfinished, self._folder)
 
-    @contextmanager
-    def _unfinished(self, token: str) -> Iterator[Path]:
-        """A folder to write an upload in; it is deleted at the end with all that is still there."""
-        folder = self._folder / f"{UNFINISHED_PREFIX}{token}"
-        folder.mkdir(FOLDER_MODE)
-        try:
-            with open(folder / LOCK, "xb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                yield folder
-        finally:
-            remove_tree(folder, self._folder)
+    def _unfinished(self, token: str) -> AbstractContextManager[Path]:
+        return unfinished_folder(self._folder, f"{UNFINISHED_PREFIX}{token}")
 
 
 def _write(path: Path, data: bytes) -> None:
     with open(path, "xb", opener=private_opener) as file:
         file.write(data)
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Whether nobody writes into the folder of an unfinished upload any more."""
-    try:
-        with open(folder / LOCK, "rb+") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked_before = any(path.name != LOCK for path in folder.iterdir())  # who writes has locked it first
-            return locked_before or _is_stale(folder)
-    except BlockingIOError:
-        return False
-    except FileNotFoundError:
-        return _is_stale(folder)
-
-
-def _is_stale(folder: Path) -> bool:
-    try:
-        return time.time() - folder.stat().st_mtime > STALE_AFTER
-    except FileNotFoundError:
-        return False
 
 
 def _stored_at(folder: Path) -> float:

@@ -1,0 +1,187 @@
+"""`make restore`: puts a backup where nobody is enrolled yet, and checks it there.
+
+The database may be of another kind than the one that was saved, and DB_PATH elsewhere. Killed at any moment, it can be
+run again. Running services may stay: they answer by what is restored as soon as it is.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from deploy.data.agreement import check, show
+from deploy.data.archive import BackupDamaged, Reader, reading_backup
+from deploy.data.backup import AUDIT_LOG, DATABASE, KEYS, PHOTOS, SETTINGS
+from deploy.data.database import NotEmpty, copy_rows, make_tables, opened_file
+from deploy.data.installation import ENV_FILE, Installation
+from deploy.data.passphrase import read_passphrase
+from services.common.encryption import KEY, KEY_FILE, parse_keys
+from services.common.env import EnvFile
+from services.common.errors import RecoError
+from services.common.private import FOLDER_MODE, keep_files_private
+from services.gateway.env import Env
+
+#: A folder in DB_PATH, and in it a file from when photos are moved out of it.
+RESTORING, MOVING = ".restoring", "moving"
+
+#: Where keys go that the environment does not name.
+RESTORED_KEYS = Path("var/encryption.keys")
+
+NAMES = ("SQL_TABLE", "ID_COL", "NAME_COL", "PATH_COL")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status."""
+    keep_files_private()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("backup", type=Path)
+    parser.add_argument("--env-file", type=Path, default=ENV_FILE, help="made of the backup's if there is none")
+    parser.add_argument("--passphrase-file", type=Path, help="asked for if not given")
+    options = parser.parse_args(arguments)
+    passphrase = read_passphrase(options.passphrase_file, new=False)
+    try:
+        with reading_backup(options.backup, passphrase) as reader:
+            return restore(reader, options.env_file)
+    except (BackupDamaged, RecoError, OSError) as err:
+        print(f"Nothing was restored: {err}", file=sys.stderr)
+        return 1
+
+
+def restore(reader: Reader, env_file: Path) -> int:
+    """Says what it does; returns the exit status. Raises BackupDamaged, RecoError, OSError."""
+    files = reader.files()
+    head: dict[str, bytes] = {}
+    for path, file in files:
+        if path.as_posix() == DATABASE:
+            break
+        head[path.as_posix()] = file.read()
+    else:
+        raise BackupDamaged("the backup has no database")
+    _settings(head[SETTINGS], env_file)
+    _keys(head.get(KEYS, b"").decode())
+    installation = Installation(env_file)
+    _refuse_people(installation)
+    with _restoring(installation.env.db_path) as folder:
+        with (folder / DATABASE).open("wb") as target:
+            shutil.copyfileobj(file, target)
+        (folder / PHOTOS).mkdir(FOLDER_MODE)
+        for path, file in files:
+            if path.parts[0] != PHOTOS or len(path.parts) < 3:
+                raise BackupDamaged(f"the backup holds {path}, which is nothing of RECO's")
+            (folder / path).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            with (folder / path).open("wb") as target:
+                shutil.copyfileobj(file, target)
+        os.sync()
+        with installation.nobody_changes():
+            _refuse_people(installation)
+            _move(folder, installation.env.db_path)
+            _fill(installation, folder / DATABASE, head[SETTINGS], folder)
+    _audit_log(installation, head.get(AUDIT_LOG, b""))
+    print(f"restored the backup of {reader.about.get('made')}")
+    findings = check(installation)
+    show(findings, installation)
+    return 1 if findings else 0
+
+
+def _refuse_people(installation: Installation) -> None:
+    if installation.records.count():
+        raise NotEmpty(f"there are people already: {installation.env_file} names a database that is not empty")
+
+
+@contextmanager
+def _restoring(db_path: Path) -> Iterator[Path]:
+    """A folder to unpack into, in DB_PATH. Where photos were moved and the block failed, it stays, for the next time."""
+    folder = db_path / RESTORING
+    marker = folder / MOVING
+    if not marker.exists() and (there := [path for path in db_path.iterdir() if not path.name.startswith(".")]):
+        raise NotEmpty(f"{there[0]} is there already, and DB_PATH must be empty")
+    folder.mkdir(FOLDER_MODE, exist_ok=True)
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left)
+        elif left != marker:
+            left.unlink()
+    try:
+        yield folder
+    except BaseException:
+        if not marker.exists():
+            shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+def _move(folder: Path, db_path: Path) -> None:
+    """From here on DB_PATH is not empty: a restore that is killed is gone on with where it finds MOVING."""
+    (folder / MOVING).touch()
+    for source in (folder / PHOTOS).iterdir():
+        target = db_path / source.name
+        if target.exists():
+            shutil.rmtree(target)
+        source.rename(target)
+
+
+def _fill(installation: Installation, database: Path, settings: bytes, folder: Path) -> None:
+    """Brings the backup's database to the present version, and copies it."""
+    (folder / ".env").write_bytes(settings)
+    names = EnvFile(folder / ".env").pick(*NAMES)
+    theirs: Env = replace(installation.env, **names)
+    with opened_file(database) as engine:
+        make_tables(engine, theirs)
+        with engine.connect() as source:
+            copy_rows(source, theirs, installation.engine, installation.env)
+
+
+def _settings(backed_up: bytes, env_file: Path) -> None:
+    """A `.env` that is there stays as it is."""
+    if not env_file.exists():
+        env_file.write_bytes(backed_up)
+        print(f"{env_file} is that of the backup")
+        return
+    copy = env_file.with_name(f"{env_file.name}.restored")
+    copy.write_bytes(backed_up)
+    ours, theirs = dotenv_values(env_file), dotenv_values(copy)
+    other = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    if other:
+        print(f"{env_file} stays as it is; the backup's is {copy}, and differs in {', '.join(other)}")
+    else:
+        copy.unlink()
+
+
+def _keys(backed_up: str) -> None:
+    """What is encrypted stays so, and needs the keys that it was encrypted by."""
+    path, text = os.environ.get(KEY_FILE), os.environ.get(KEY, "")
+    if not backed_up.strip():
+        return
+    if not path and not text:
+        path = os.environ[KEY_FILE] = str(RESTORED_KEYS)
+        print(f"What is stored is encrypted: set {KEY_FILE}={path} from now on, for it holds the keys of the backup")
+    present = Path(path).read_text() if path and Path(path).exists() else text
+    lacking = [
+        key for key in backed_up.replace(",", " ").split() if not set(parse_keys(key)) <= set(parse_keys(present))
+    ]
+    if lacking and not path:
+        raise SystemExit(f"{KEY} lacks keys of the backup; name a file instead, by {KEY_FILE}: they are added to it")
+    if lacking:
+        Path(str(path)).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+        Path(str(path)).write_text("\n".join([*present.split(), *lacking]) + "\n")
+
+
+def _audit_log(installation: Installation, backed_up: bytes) -> None:
+    path = installation.audit_log
+    if not backed_up:
+        return
+    if path.exists():
+        path = path.with_name(f"{path.name}.restored")
+        print(f"{installation.audit_log} goes on as it is; the backup's is {path}")
+    path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+    path.write_bytes(backed_up)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
