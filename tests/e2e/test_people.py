@@ -71,7 +71,7 @@ def test_a_life_over_http(api: Api, portrait: bytes, mirrored: bytes):
     assert (status, changed["labels"], changed["external_id"]) == (200, ["gone"], "e-1")
     probe = api.system.client.upload(person_id, {"a.jpg": portrait})["upload_results"]["upload_id"]
     verified = api.system.client.verify(probe, skip_liveness=True)
-    assert verified["recognition_code"] == 200 and verified["recognition_results"]["name"] == "Eve O'neil"
+    assert verified["recognition_code"] == 200 and verified["recognition_results"]["name"] == "Eve O'Neil"
 
     assert api.ask("DELETE", path) == (200, {"person_deleted": False})
     assert [photo["photo_id"] for photo in api.get(person_path(person_id, "photos"))["photos"]] == [

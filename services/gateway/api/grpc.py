@@ -85,6 +85,7 @@ class GatewayServicer(gateway_pb2_grpc.GatewayServiceServicer):
             record_id=done.record.record_id,
             photos=done.photos,
             augmented_photos=done.augmented,
+            kept_name=done.kept_name,
         )
 
     def VerifyPerson(

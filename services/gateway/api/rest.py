@@ -138,9 +138,13 @@ class LegacyServicer(legacy_pb2_grpc.LegacyServiceServicer):
         workspace = self._workspaces.open()
         delete_pickles, rebuild_db, in_place = (_is_true(form[key]) for key in UPLOAD_DB_KEYS[2:])
         enrolled = self._pipeline.enroller.enroll(workspace, form["upload_id"], form["name"], in_place)
+        caches = self._delete_caches(workspace, delete_pickles)
+        if enrolled.kept_name:
+            kept = f"Photos were added, and the person keeps the name {enrolled.kept_name}."
+            caches = {**caches, "message": f"{caches['message']} {kept}"}
         results = {
             "mysql_id": enrolled.record.record_id,
-            "message_pickle": {"result": self._delete_caches(workspace, delete_pickles)},
+            "message_pickle": {"result": caches},
             "rebuilt_db": {"result": self._rebuild(workspace, rebuild_db, delete_pickles)},
             "resulting_imgs": {"main": list(enrolled.photos), "aug": list(enrolled.augmented)},
         }

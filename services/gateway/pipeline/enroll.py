@@ -14,7 +14,7 @@ from services.gateway.errors import NoSingleFace, NotEnrolled, UploadUnknown
 from services.gateway.pipeline.draft import Draft, Drafter, Shot, find_record, now
 from services.gateway.pipeline.erase import plan_erasure
 from services.gateway.pipeline.parallel import map_parallel
-from services.gateway.pipeline.people import check_person_id, normalise_name
+from services.gateway.pipeline.people import capitalise, check_person_id, display_name, normalise_name
 from services.gateway.pipeline.profile import current_profile, profile_of
 from services.gateway.pipeline.reconcile import Reconciler
 from services.gateway.storage.profiles import PhotoFacts, Profile, Source
@@ -31,12 +31,18 @@ class EnrollmentOutcome(Enum):
 
 @dataclass(frozen=True)
 class EnrollmentResult:
-    """An enrollment that was committed; `photos` and `augmented` are file names."""
+    """An enrollment that was committed.
+
+    Attributes:
+        photos: file names, as are those in `augmented`.
+        kept_name: the name that the person keeps, where photos were added under another; empty elsewhere.
+    """
 
     outcome: EnrollmentOutcome
     record: PersonRecord
     photos: tuple[str, ...]
     augmented: tuple[str, ...]
+    kept_name: str = ""
 
 
 class Enroller:
@@ -59,7 +65,7 @@ class Enroller:
         upload = self._open(workspace, upload_id)
         draft = self._draft(workspace, upload)
         with workspace.lock(person_id):
-            return self._commit(workspace, draft, stored_name, in_place)
+            return self._commit(workspace, draft, _Name(stored_name, capitalise(name)), in_place)
 
     def delete(self, workspace: Workspace, person_id: str) -> None:
         """Erases a person: row, templates, photos, uploads.
@@ -120,7 +126,7 @@ class Enroller:
             return None
         return Shot(faces[0], PhotoFacts("", Source.UPLOAD, now(), upload.qualities.get(photo)))
 
-    def _commit(self, workspace: Workspace, draft: Draft, name: str, in_place: bool) -> EnrollmentResult:
+    def _commit(self, workspace: Workspace, draft: Draft, name: "_Name", in_place: bool) -> EnrollmentResult:
         person_id = draft.person_id
         self._reconciler.finish_locked_person(workspace, person_id)
         workspace.uploads.open(draft.upload_id)  # another request may have enrolled it meanwhile
@@ -129,11 +135,21 @@ class Enroller:
             self._reconciler.embed_missing_locked(workspace, earlier)
             row, entry = earlier, draft.adding_to(workspace, earlier)
         else:
-            row, entry = draft.starting(workspace, name, earlier)
-        record = self._drafter.commit(workspace, draft, row, entry, _profile(workspace, row, earlier))
+            row, entry = draft.starting(workspace, name.stored, earlier)
+        profile = _profile(workspace, row, earlier, name)
+        record = self._drafter.commit(workspace, draft, row, entry, profile)
         names = tuple(photo.name for photo in draft.photos if not photo.augmented)
         augmented = tuple(photo.name for photo in draft.photos if photo.augmented)
-        return EnrollmentResult(_outcome(earlier, in_place), record, names, augmented)
+        kept = "" if row.name == name.stored else capitalise(profile.display_name)
+        return EnrollmentResult(_outcome(earlier, in_place), record, names, augmented, kept)
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A name that was asked for, as it is stored and as it is shown."""
+
+    stored: str
+    shown: str
 
 
 def _outcome(earlier: PersonRecord | None, in_place: bool) -> EnrollmentOutcome:
@@ -142,7 +158,9 @@ def _outcome(earlier: PersonRecord | None, in_place: bool) -> EnrollmentOutcome:
     return EnrollmentOutcome.REPLACED if in_place else EnrollmentOutcome.ADDED
 
 
-def _profile(workspace: Workspace, row: PersonRecord, earlier: PersonRecord | None) -> Profile:
-    """What is known of the person afterwards: what was before, under the row's name."""
+def _profile(workspace: Workspace, row: PersonRecord, earlier: PersonRecord | None, name: _Name) -> Profile:
+    """What is known of the person afterwards: what was before, under the row's name; with the capitals that were given."""
     known = profile_of(workspace, earlier) if earlier else None
-    return replace(current_profile(row, known), created_at=known.created_at if known else now(), updated_at=now())
+    profile = replace(current_profile(row, known), created_at=known.created_at if known else now(), updated_at=now())
+    has_capitals = name.stored == row.name and name.shown != display_name(row.name)
+    return replace(profile, display_name=name.shown) if has_capitals else profile

@@ -40,8 +40,7 @@ def normalise_name(name: str) -> str:
     """
     if LOST in name:
         raise InvalidName("the name holds what is no character of its charset")
-    words = [word.strip(f"'’-{JOINERS}") for word in unicodedata.normalize("NFC", _letters(name)).lower().split()]
-    stored = "_".join(word for word in words if word)
+    stored = "_".join(_words(name)).lower()
     if not stored or _size(stored) > MAX_BYTES:
         raise InvalidName(f"the name must hold a word and have at most {MAX_BYTES} bytes")
     return stored
@@ -50,6 +49,20 @@ def normalise_name(name: str) -> str:
 def display_name(stored: str) -> str:
     """A stored name as it is answered (`dwayne_johnson` → `Dwayne Johnson`)."""
     return " ".join(word[:1].upper() + word[1:] for word in stored.split("_"))
+
+
+def capitalise(name: str) -> str:
+    """A name as it is answered: capitals within words stay, where a word is not all in capitals.
+
+    `ronald McDonald` → `Ronald McDonald`, `DWAYNE JOHNSON` → `Dwayne Johnson`.
+    """
+    words = (word.lower() if word == word.upper() else word for word in _words(name))
+    return " ".join(word[:1].upper() + word[1:] for word in words)
+
+
+def _words(name: str) -> list[str]:
+    words = (word.strip(f"'’-{JOINERS}") for word in unicodedata.normalize("NFC", _letters(name)).split())
+    return [word for word in words if word]
 
 
 def _letters(name: str) -> str:

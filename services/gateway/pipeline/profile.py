@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from services.gateway.errors import InvalidField, InvalidName
-from services.gateway.pipeline.people import LOST, MAX_BYTES, display_name, normalise_name
+from services.gateway.pipeline.people import LOST, MAX_BYTES, capitalise, display_name, normalise_name
 from services.gateway.storage.profiles import Profile
 from services.gateway.storage.types import PersonRecord, Workspace
 
@@ -34,6 +34,12 @@ def current_profile(record: PersonRecord, known: Profile | None) -> Profile:
     if known.stored_name == record.name:
         return known
     return replace(known, stored_name=record.name, display_name=display_name(record.name))
+
+
+def answered_name(workspace: Workspace, record: PersonRecord) -> str:
+    """A person's name as the REST contract answers it: capitalised words."""
+    known = next(iter(workspace.people.between(record.record_id - 1, record.record_id)), None)
+    return capitalise(current_profile(record, known).display_name)
 
 
 def check_display_name(field: str, name: str) -> str:

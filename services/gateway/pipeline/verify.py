@@ -12,7 +12,8 @@ from services.gateway.access.attempts import Attempts
 from services.gateway.errors import NoFace, NothingToDo
 from services.gateway.pipeline.last_uses import LastUses
 from services.gateway.pipeline.parallel import attempt, map_parallel, submit
-from services.gateway.pipeline.people import check_person_id, display_name
+from services.gateway.pipeline.people import check_person_id
+from services.gateway.pipeline.profile import answered_name
 from services.gateway.pipeline.search import EnrolledPeople
 from services.gateway.stages.types import (
     ClaimDecision,
@@ -208,7 +209,7 @@ class Verifier:
         record, decision = claim.record, claim.decision
         fusion = decision.fusion if decision else None
         if record and decision and decision.verified:
-            name, ids = display_name(record.name), (record.person_id,)
+            name, ids = answered_name(workspace, record), (record.person_id,)
             return VerificationResult(VerificationOutcome.VERIFIED, name, decision.best, fusion=fusion, recognised=ids)
         if options.skip_search:
             return VerificationResult(VerificationOutcome.FOUND_NONE, fusion=fusion)
@@ -240,7 +241,7 @@ class Verifier:
         ids = tuple(record.person_id for record, _ in found)
         for record, match in found:
             if record.person_id == person_id:
-                name = display_name(record.name)
+                name = answered_name(workspace, record)
                 return VerificationResult(VerificationOutcome.FOUND_SAME, name, match, recognised=ids)
         outcome = VerificationOutcome.FOUND_OTHER if found else VerificationOutcome.FOUND_NONE
         return VerificationResult(outcome, recognised=ids)

@@ -152,7 +152,7 @@ def test_what_is_known_is_changed_as_the_mask_says(gateway: FakeGateway):
     changed = update(gateway, display_name="Eve  O'Neil")
     assert (changed.display_name, changed.external_id, list(changed.labels)) == ("Eve O'Neil", "x", ["b"])
     assert changed == get(gateway) and changed.create_time == created.create_time
-    assert gateway.verify(ANN).name == "Eve O'neil"  # one name by either API
+    assert gateway.verify(ANN).name == "Eve O'Neil"  # one name by either API
     emptied = update(gateway, "*", display_name="Eve")
     assert (emptied.display_name, emptied.external_id, list(emptied.labels)) == ("Eve", "", [])
     assert names(gateway, label="b") == []

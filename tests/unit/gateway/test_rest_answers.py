@@ -4,6 +4,7 @@ import pytest
 
 from services.gateway.api.form_stream import MAX_PARTS
 from services.gateway.errors import StorageRefused
+from services.gateway.pipeline.people import normalise_name
 from services.gateway.pipeline.upload import MAX_PHOTOS
 from services.gateway.stages.channels import StageUnavailable
 from tests.fakes import FakeFace, fake_photo
@@ -56,6 +57,35 @@ def test_enrollment_results(gateway: FakeGateway):
     names = gateway.photos.names(f"ann_lee-{PERSON}")
     images = results["resulting_imgs"]
     assert {**dict.fromkeys(images["main"], False), **dict.fromkeys(images["aug"], True)} == names
+
+
+@pytest.mark.parametrize(
+    ("given", "answered"),
+    [
+        ("ronald McDonald", "Ronald McDonald"),
+        ("Sinéad  O'Neil", "Sinéad O'Neil"),
+        ("SINÉAD O'NEIL", "Sinéad O'neil"),
+        ("dwayne_johnson", "Dwayne Johnson"),
+        ("de la Cruz-LaRue", "De La Cruz-LaRue"),
+        ("(Ann) LaRue, Jr.", "Ann LaRue Jr"),
+    ],
+)
+def test_a_name_keeps_the_capitals_within_its_words(gateway: FakeGateway, given: str, answered: str):
+    enroll(gateway, ANN, name=given)
+    assert verify(gateway, ANN)["recognition_results"]["name"] == answered
+    assert verify(gateway, ANN, skip_verify="true")["recognition_results"]["name"] == answered
+    assert gateway.records.rows[1].name == normalise_name(given)
+    enroll(gateway, ANN, name=given.lower(), in_place="true")  # says nothing about capitals
+    assert verify(gateway, ANN)["recognition_results"]["name"] == answered
+
+
+def test_whoever_gets_photos_under_another_name_keeps_theirs_and_it_is_said(gateway: FakeGateway):
+    enroll(gateway, ANN, name="Ann McLee")
+    said = enroll(gateway, ANN, name="Bob Ray")["upload_results"]["message_pickle"]["result"]["message"]
+    assert said.endswith(" Photos were added, and the person keeps the name Ann McLee.")
+    said = enroll(gateway, ANN, name="ANN MCLEE")["upload_results"]["message_pickle"]["result"]["message"]
+    assert "keeps" not in said
+    assert verify(gateway, ANN)["recognition_results"]["name"] == "Ann McLee"
 
 
 def test_upkeep_on_demand(gateway: FakeGateway):
