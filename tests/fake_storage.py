@@ -4,12 +4,13 @@ import math
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.common.call import seconds_left
 from services.common.env import EnvInvalid
+from services.common.errors import DatabaseUnavailable
 from services.gateway.env import Env
 from services.gateway.errors import Busy, PhotoMissing, UploadEmpty, UploadUnknown
 from services.gateway.stages.types import PhotoQuality
@@ -25,6 +26,7 @@ from services.gateway.storage.types import (
     WaitingUpload,
     Workspace,
     split_upload_id,
+    stripe_of,
 )
 from tests.fake_people import FakePeople
 from tests.fakes import Steps
@@ -290,15 +292,37 @@ class FakeLocks:
 
     def __init__(self) -> None:
         self._locks = [threading.Lock() for _ in range(STRIPES)]
+        self.is_lost = False
+        self.people_lost = set[str]()
 
     @contextmanager
-    def hold(self, stripe: int) -> Iterator[None]:
+    def hold(self, *person_ids: str) -> Iterator[None]:
+        with self.hold_stripes(*map(stripe_of, person_ids)):
+            yield
+
+    @contextmanager
+    def hold_stripes(self, *stripes: int) -> Iterator[None]:
+        with ExitStack() as held:
+            for stripe in sorted(set(stripes)):
+                held.enter_context(self._hold(stripe))
+            yield
+
+    @contextmanager
+    def _hold(self, stripe: int) -> Iterator[None]:
         if not self._locks[stripe].acquire(timeout=max(0.0, seconds_left() - 1)):
             raise Busy("another enrollment of this person is under way")
         try:
             yield
         finally:
             self._locks[stripe].release()
+
+    def check(self) -> None:
+        if self.is_lost:
+            raise DatabaseUnavailable("the lock was lost")
+
+    def lost(self) -> set[str]:
+        lost, self.people_lost = self.people_lost, set()
+        return lost
 
 
 @dataclass

@@ -17,7 +17,7 @@ from services.common.private import FOLDER_MODE
 from services.embedder.gallery.store import new_epoch
 from services.embedder.gallery.tables import people as galleries
 from services.embedder.gallery.tables import revisions, templates
-from services.gateway.storage.types import PersonRecord, stripe_of
+from services.gateway.storage.types import PersonRecord
 
 #: Rows looked at in one go.
 PAGE = 500
@@ -75,7 +75,7 @@ def _findings(installation: Installation, models: Collection[str], repair: bool)
 
 
 def _again(installation: Installation, person_id: str, models: Collection[str], repair: bool) -> list[Finding]:
-    with installation.locks.hold(stripe_of(person_id)):
+    with installation.locks.hold(person_id):
         record = installation.records.find(person_id)
         if record is None or installation.records.journal(person_id):
             return []
@@ -175,7 +175,7 @@ def _templates_of_nobody(installation: Installation, repair: bool) -> Iterator[F
         embedded = set(connection.scalars(select(galleries.c.person_id)))
         embedded |= set(connection.scalars(select(templates.c.person_id).distinct()))
     for person_id in sorted(embedded - set(_column(installation, installation.env.id_col))):
-        with installation.locks.hold(stripe_of(person_id)):
+        with installation.locks.hold(person_id):
             if not installation.records.find(person_id) and not installation.records.journal(person_id):
                 finding = Finding(
                     person_id, "is nobody, and has templates", partial(installation.gallery.remove, person_id)

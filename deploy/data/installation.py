@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -12,7 +12,7 @@ from services.common.encryption import Keyring, keyring_of_environment
 from services.common.env import EnvFile
 from services.embedder.gallery.store import Gallery
 from services.gateway.env import Env
-from services.gateway.storage.locks import LockFiles
+from services.gateway.storage.locks import open_locks
 from services.gateway.storage.operations import SqlOperations
 from services.gateway.storage.people import SqlPeople
 from services.gateway.storage.photos import PhotoFolders
@@ -40,10 +40,10 @@ class Installation:
         self.keyring: Keyring = keyring_of_environment()
         self.engine: Engine = Database(env_file.absolute().parent).engine(self.env.sql)
         self.tables: Tables = tables_of(self.env.sql_table)
-        self.records = SqlRecords(self.engine, self.env)
+        self.locks = open_locks(self.engine, self.env.db_path)
+        self.records = SqlRecords(self.engine, self.env, self.locks.holder)
         self.people = SqlPeople(self.engine, self.env.sql_table)
         self.photos = PhotoFolders(self.env.db_path, self.keyring)
-        self.locks = LockFiles(self.env.db_path)
         self.gallery = Gallery(lambda: self.engine, self.keyring)
         self.gallery.revision()
         self.records.count()
@@ -60,8 +60,11 @@ class Installation:
 
     @contextmanager
     def nobody_changes(self) -> Iterator[None]:
-        """Holds the locks of all people: enrollments and erasures, of all gateways, wait for the end of the block."""
-        with ExitStack() as held:
-            for stripe in range(STRIPES):  # in the order in which everybody takes several
-                held.enter_context(self.locks.hold(stripe))
+        """Holds the locks of all people: enrollments and erasures, of all gateways, wait for the end of the block.
+
+        Raises:
+            DatabaseUnavailable: at the end, where the locks were lost before it.
+        """
+        with self.locks.hold_stripes(*range(STRIPES)):
             yield
+            self.locks.check()

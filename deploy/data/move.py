@@ -44,6 +44,7 @@ def move(env_file: Path, new_env: Path) -> int:
         with source.nobody_changes():
             with as_it_is(source.engine, copy) as connection:
                 copied = copy_rows(connection, source.env, target.engine, target.env)
+            source.locks.check()
             before = env_file.with_name(f"{env_file.name}.before")
             before.write_bytes(env_file.read_bytes())
             new_env.replace(env_file)

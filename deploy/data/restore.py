@@ -81,6 +81,7 @@ def restore(reader: Reader, env_file: Path) -> int:
         with installation.nobody_changes():
             _refuse_people(installation)
             _move(folder, installation.env.db_path)
+            installation.locks.check()
             _fill(installation, folder / DATABASE, head[SETTINGS], folder)
     _audit_log(installation, head.get(AUDIT_LOG, b""))
     print(f"restored the backup of {reader.about.get('made')}")

@@ -24,6 +24,9 @@ STRICT = "SET SESSION sql_mode = CONCAT_WS(',', NULLIF(@@SESSION.sql_mode, ''), 
 LOCK_TIMEOUT = 20
 CONNECT_TIMEOUT = 3
 
+#: Seconds after which the server ends a silent connection that holds named locks: longer than any request takes.
+HOLD_TIMEOUT = 660
+
 
 class Database:
     """Keeps one engine for the database that `.env` names now. Safe to use from several threads."""
@@ -95,10 +98,23 @@ def open_engine(url: URL) -> Engine:
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
+    return _mysql_engine(url, STRICT)
+
+
+def open_lock_engine(url: URL) -> Engine:
+    """An engine for connections that hold MySQL's named locks: few, apart from all others, and ended by the server when it
+    has not heard of one for HOLD_TIMEOUT, so that a machine that has gone holds no lock for ever."""
+    prepare = f"{STRICT}, SESSION wait_timeout = {HOLD_TIMEOUT}"
+    return _mysql_engine(url, prepare, max_overflow=0, pool_timeout=LOCK_TIMEOUT)
+
+
+def _mysql_engine(url: URL, prepare: str, **pool: int) -> Engine:
     timeouts = {"connect_timeout": CONNECT_TIMEOUT, "read_timeout": LOCK_TIMEOUT, "write_timeout": LOCK_TIMEOUT}
     isolation = "READ COMMITTED"  # every read sees what other processes have committed
-    arguments = {**timeouts, "init_command": STRICT}
-    return create_engine(url, pool_pre_ping=True, pool_size=16, connect_args=arguments, isolation_level=isolation)
+    arguments = {**timeouts, "init_command": prepare}
+    return create_engine(
+        url, pool_pre_ping=True, pool_size=16, connect_args=arguments, isolation_level=isolation, **pool
+    )
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: ConnectionPoolEntry) -> None:
@@ -125,14 +141,23 @@ def reading(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, holder: Connection | None = None) -> Iterator[Connection]:
     """One transaction that is committed at the end of the block and rolled back where the block raises.
 
+    Args:
+        holder: a connection that holds named locks: the transaction is this one's, and so is not committed without them.
+
     Raises:
-        DatabaseUnavailable: the database cannot be reached or refuses.
+        DatabaseUnavailable: the database cannot be reached or refuses, or the holder was lost.
     """
-    with translated_errors(), engine.connect().execution_options(writes=True) as connection, connection.begin():
-        yield connection
+    if holder is None:
+        with translated_errors(), engine.connect().execution_options(writes=True) as connection, connection.begin():
+            yield connection
+    elif holder.invalidated:  # it would connect anew, and have no locks
+        raise DatabaseUnavailable("the connection that held the person's lock was lost, and the lock with it")
+    else:
+        with translated_errors(), holder.begin():
+            yield holder
 
 
 def purge(engine: Engine) -> None:

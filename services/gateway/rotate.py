@@ -7,10 +7,10 @@ from services.common.env import EnvFile
 from services.common.private import keep_files_private
 from services.gateway.env import Env
 from services.gateway.settings import Settings
-from services.gateway.storage.locks import LockFiles
+from services.gateway.storage.locks import open_locks
 from services.gateway.storage.photos import PhotoFolders
 from services.gateway.storage.records import SqlRecords
-from services.gateway.storage.types import stripe_of
+from services.gateway.storage.types import PersonLocks, stripe_of
 from services.gateway.storage.uploads import UploadFolders
 
 #: Rows read at a time.
@@ -23,23 +23,23 @@ def main() -> None:
     settings = Settings.from_environment()
     env_file = EnvFile(settings.env_file)
     env = Env(**env_file.read())
-    records = SqlRecords(Database(env_file.root).engine(env.sql), env)
+    engine = Database(env_file.root).engine(env.sql)
+    records, locks = SqlRecords(engine, env), open_locks(engine, env.db_path)
     photos = PhotoFolders(env.db_path, settings.keyring)
-    print(f"{renew_photos(records, photos, LockFiles(env.db_path))} photos encrypted by the present key")
+    print(f"{renew_photos(records, photos, locks)} photos encrypted by the present key")
     uploads = UploadFolders(env.upload_folder, settings.uploads, settings.keyring)
     print(f"{uploads.renew()} uploaded photos encrypted by the present key")
 
 
-def renew_photos(records: SqlRecords, photos: PhotoFolders, locks: LockFiles) -> int:
+def renew_photos(records: SqlRecords, photos: PhotoFolders, locks: PersonLocks) -> int:
     """Person by person, with the lock of each; returns how many photos there were."""
     last = renewed = 0
     while page := records.after(last, PAGE):
         for person_id in [record.person_id for record in page]:
-            stripe = stripe_of(person_id)
-            with locks.hold(stripe):
+            with locks.hold(person_id):
                 record = records.find(person_id)
                 if record and photos.has(record.folder):
-                    renewed += photos.renew(f"{stripe:03d}-{uuid.uuid4().hex}", record.folder)
+                    renewed += photos.renew(f"{stripe_of(person_id):03d}-{uuid.uuid4().hex}", record.folder)
         last = page[-1].record_id
     return renewed
 

@@ -91,7 +91,7 @@ class Duplicates:
             raise InvalidField("other_person_id", str(err), err.reason) from err
         if person_id == other_id:
             raise InvalidField("other_person_id", "it is the same person")
-        with workspace.lock_both(person_id, other_id):
+        with workspace.lock(person_id, other_id):
             for one in (person_id, other_id):
                 self._reconciler.finish_locked_person(workspace, one)
             record, other = find_person(workspace, person_id), find_person(workspace, other_id)

@@ -69,6 +69,7 @@ def delete_all(workspace: Workspace, embedder: EmbedderStage, entry: JournalEntr
 
     def attempt(what: str, step: Callable[[], list[str] | None]) -> None:
         try:
+            workspace.locks.check()
             left.extend(f"{what}: {name}" for name in step() or ())
         except (RecoError, OSError) as err:
             left.append(f"{what}: {err}")
@@ -96,5 +97,6 @@ def unstage_dead(workspace: Workspace, stripe: str) -> list[str]:
     if staged:
         committed = {entry.enrollment_id for entry in workspace.records.journal()}
         for enrollment_id in set(staged) - committed:
+            workspace.locks.check()
             left += workspace.photos.unstage(enrollment_id)
     return left

@@ -42,6 +42,7 @@ class Reconciler:
         self._lock = threading.Lock()
         self._embedded: dict[tuple[SqlSettings, str, str], int] = {}
         self._unpurged = False
+        self._doubted = set[str]()
 
     def finish_enrollments(self, workspace: Workspace, person_id: str | None = None) -> None:
         """Finishes the committed enrollments of a person, or of all, that their own request has not finished.
@@ -65,6 +66,12 @@ class Reconciler:
             RecoError, OSError: the first failure.
         """
         failures: list[RecoError | OSError] = []
+        self._doubted |= workspace.locks.lost()
+        for person_id in tuple(self._doubted):
+            try:
+                self._make_sure(workspace, person_id)
+            except (RecoError, OSError) as err:
+                failures.append(err)
         for person_id in dict.fromkeys(entry.person_id for entry in workspace.records.journal()):
             try:
                 with workspace.lock(person_id):
@@ -90,9 +97,11 @@ class Reconciler:
             return
         workspace.photos.publish(entry.enrollment_id, entry.folder)
         if entry.drop:
+            workspace.locks.check()
             workspace.photos.remove(entry.drop_folder, entry.drop)
         keep = frozenset[str]() if templates is None else frozenset(entry.keep)
         self._enroll(workspace, entry.person_id, entry.folder, templates or {}, keep)
+        workspace.locks.check()
         workspace.uploads.consume(entry.upload_id)
         workspace.records.delete_entry(entry.enrollment_id)
 
@@ -109,7 +118,7 @@ class Reconciler:
         workspace.uploads.remove_expired()
         workspace.photos.remove_abandoned()
         for stripe in {enrollment_id.partition("-")[0] for enrollment_id in workspace.photos.staged()}:
-            with workspace.locks.hold(int(stripe) if stripe.isdigit() else 0):
+            with workspace.locks.hold_stripes(int(stripe) if stripe.isdigit() else 0):
                 unstage_dead(workspace, stripe)
 
     def _purge(self, workspace: Workspace) -> None:
@@ -168,7 +177,19 @@ class Reconciler:
         """Makes those of these models, and leaves those of others as they are."""
         if self._is_current(workspace, record):
             photos = self._with_crops(workspace, workspace.photos.read(record.folder))
+            workspace.locks.check()
             self._store(models, photos, lambda fit: self._embedder.enroll(record.person_id, models, fit, (), True))
+
+    def _make_sure(self, workspace: Workspace, person_id: str) -> None:
+        """Two have worked on a person at once, for one had lost the lock: makes the templates anew, or deletes them."""
+        with workspace.lock(person_id):
+            self.finish_locked_person(workspace, person_id)
+            record = workspace.records.find(person_id)
+            if record:
+                self.embed_locked(workspace, record)
+            else:
+                self._embedder.remove(person_id)
+        self._doubted.discard(person_id)
 
     def remove_orphaned(self, workspace: Workspace, person_id: str) -> None:
         """Deletes the templates of someone whose row is gone."""
@@ -203,6 +224,7 @@ class Reconciler:
             workspace.photos.read_one(folder, name, is_made) for name, is_made in names.items() if name not in templates
         )
         wanted, models, kept = [*known, *self._with_crops(workspace, unknown)], workspace.models.made, sorted(keep)
+        workspace.locks.check()
         self._store(models, wanted, lambda fit: self._embedder.enroll(person_id, models, fit, kept))
 
     def _store(

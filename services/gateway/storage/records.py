@@ -4,7 +4,8 @@ The table's and its columns' names come from `.env`; the first column is the row
 transaction that writes the person's row: whoever finds one finishes that enrollment before going on with the person.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 from sqlalchemy import (
@@ -35,8 +36,10 @@ from services.gateway.storage.types import Commitment, Erased, JournalEntry, Per
 class SqlRecords:
     """The table that `.env` names, and the journal, in one database; see RecordStore."""
 
-    def __init__(self, engine: Engine, env: Env):
+    def __init__(self, engine: Engine, env: Env, holder: Callable[[], Connection | None] = lambda: None):
+        """`holder`: gives the connection that holds the locks of the people whom this thread writes of, where one does."""
         self._engine = engine
+        self._holder = holder
         self._names = (env.sql_table, env.id_col, env.name_col, env.path_col)
         self._tables = tables_of(env.sql_table)
         self._journal, self._uses = self._tables.journal, self._tables.uses
@@ -74,13 +77,13 @@ class SqlRecords:
     def commit(self, record: PersonRecord, entry: JournalEntry | None, details: Details | None = None) -> PersonRecord:
         """The commit point: writes the row (inserted where record_id is 0), the journal and the details, or nothing."""
         people = self._table()
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             return self._commit(connection, people, record, entry, details)
 
     def commit_all(self, commitments: Sequence[Commitment]) -> None:
         """`commit` of several people: all, or nothing."""
         people = self._table()
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             for one in commitments:
                 self._commit(connection, people, one.record, one.entry, one.details)
 
@@ -95,19 +98,19 @@ class SqlRecords:
 
     def delete_entry(self, enrollment_id: str) -> None:
         """Deletes the journal entry of what is finished. Idempotent."""
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             connection.execute(delete(self._journal).where(self._journal.c.enrolment_id == enrollment_id))
 
     def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
         """The commit point of an erasure: deletes the person's row, if any, and journals what remains to be deleted."""
         people = self._table()
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             self._erase(connection, people, record, entry)
 
     def merge(self, record: PersonRecord, entry: JournalEntry, details: Details, other: Erased) -> None:
         """The commit point of a merge: `commit` of a person's row, and `erase` of the other's, or nothing."""
         people = self._table()
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             self._commit(connection, people, record, entry, details)
             self._erase(connection, people, other.record, other.entry)
 
@@ -117,7 +120,7 @@ class SqlRecords:
             return
         people, uses, wanted = self._table(), self._uses, set(person_ids)
         id_column = people.columns[1]
-        with writing(self._engine) as connection:
+        with self._writing() as connection:
             there = connection.scalars(select(id_column).where(id_column.in_(wanted)).with_for_update())
             rows = [{"person_id": person_id, "day": day} for person_id in sorted(wanted.intersection(there))]
             if rows:
@@ -140,12 +143,15 @@ class SqlRecords:
         with reading(self._engine) as connection:
             known = connection.execute(select(self._uses.c.day).limit(1)).first()
         if known:
-            with writing(self._engine) as connection:
+            with self._writing() as connection:
                 connection.execute(delete(self._uses))
 
     def purge(self) -> None:
         """Overwrites what was deleted, wherever the database's files on this machine still hold it."""
         purge(self._engine)
+
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return writing(self._engine, self._holder())
 
     def _commit(
         self,

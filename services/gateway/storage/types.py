@@ -3,7 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import PureWindowsPath
 from typing import Protocol
@@ -311,15 +311,28 @@ class UploadStore(Protocol):
 
 
 class PersonLocks(Protocol):
-    """One enrollment of a person at a time, over all gateways that share the image database."""
+    """One enrollment of a person at a time, over all gateways that share the database."""
 
-    def hold(self, stripe: int) -> AbstractContextManager[None]:
-        """Holds the lock of all people of a stripe, see `stripe_of`; not reentrant.
+    def hold(self, *person_ids: str) -> AbstractContextManager[None]:
+        """Holds the locks of people; not reentrant.
 
         Raises:
             Busy: another holder did not let go before the present request's deadline.
-            StorageRefused: the lock cannot be made.
+            StorageRefused, DatabaseUnavailable: a lock cannot be made.
         """
+
+    def hold_stripes(self, *stripes: int) -> AbstractContextManager[None]:
+        """The same of all people of these stripes, see `stripe_of`."""
+
+    def check(self) -> None:
+        """To be called, by who holds a lock, before each step that follows the commit.
+
+        Raises:
+            DatabaseUnavailable: the lock was lost, somebody else may hold it.
+        """
+
+    def lost(self) -> set[str]:
+        """People whose locks were lost while they were held, since the last call: two may have worked on them at once."""
 
 
 @dataclass(frozen=True)
@@ -344,17 +357,9 @@ class Workspace:
         """Which models answer, and which are wanted."""
         return self.operations.models()
 
-    def lock(self, person_id: str) -> AbstractContextManager[None]:
-        """Holds the lock of a person, see PersonLocks.hold."""
-        return self.locks.hold(stripe_of(person_id))
-
-    @contextmanager
-    def lock_both(self, person_id: str, other_id: str) -> Iterator[None]:
-        """Holds the locks of two people, which may be one; always in the same order, so that nobody waits for ever."""
-        with ExitStack() as held:
-            for stripe in sorted({stripe_of(person_id), stripe_of(other_id)}):
-                held.enter_context(self.locks.hold(stripe))
-            yield
+    def lock(self, *person_ids: str) -> AbstractContextManager[None]:
+        """Holds the locks of people, see PersonLocks.hold."""
+        return self.locks.hold(*person_ids)
 
 
 class Workspaces(Protocol):

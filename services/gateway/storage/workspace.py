@@ -7,7 +7,7 @@ from services.common.encryption import Keyring
 from services.common.env import EnvFile
 from services.gateway.env import Env
 from services.gateway.storage.limits import UploadLimits
-from services.gateway.storage.locks import LockFiles
+from services.gateway.storage.locks import open_locks
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.operations import SqlOperations
 from services.gateway.storage.people import SqlPeople
@@ -42,13 +42,15 @@ class EnvWorkspaces:
         with self._lock:
             if self._opened is None or self._opened.env != env:
                 self._log_file.follow(env.log_loc)
+                engine = self._database.engine(env.sql)
+                locks = open_locks(engine, env.db_path)
                 self._opened = Workspace(
                     env=env,
-                    records=SqlRecords(self._database.engine(env.sql), env),
-                    people=SqlPeople(self._database.engine(env.sql), env.sql_table),
+                    records=SqlRecords(engine, env, locks.holder),
+                    people=SqlPeople(engine, env.sql_table),
                     photos=PhotoFolders(env.db_path, self._keyring),
                     uploads=UploadFolders(env.upload_folder, self._limits, self._keyring),
-                    locks=LockFiles(env.db_path),
-                    operations=SqlOperations(self._database.engine(env.sql), env.sql_table, env.selected_models),
+                    locks=locks,
+                    operations=SqlOperations(engine, env.sql_table, env.selected_models),
                 )
             return self._opened

@@ -50,7 +50,8 @@ class FakeGateway:
         self.records, self.photos = FakeRecords(self.steps, self.people), FakePhotos(self.steps)
         self.uploads, self.embedder = FakeUploads(self.steps), FakeEmbedder(self.steps)
         self.operations = FakeOperations(self.steps, ENV.selected_models)
-        workspace = Workspace(ENV, self.records, self.photos, self.uploads, FakeLocks(), self.people, self.operations)
+        self.locks = FakeLocks()
+        workspace = Workspace(ENV, self.records, self.photos, self.uploads, self.locks, self.people, self.operations)
         self.workspaces = FakeWorkspaces(workspace)
         self._executor = executor
         self.restart()

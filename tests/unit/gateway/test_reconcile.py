@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.gateway.errors import Busy
+from services.common.errors import DatabaseUnavailable
+from services.gateway.errors import Busy, ErasureIncomplete
 from services.gateway.pipeline.verify import VerificationOutcome
 from services.gateway.storage.types import FacePhoto, PersonRecord
 from tests.fakes import FakeFace, Killed, fake_photo
@@ -213,3 +214,29 @@ def test_a_stored_photo_that_cannot_be_read_hinders_nobody(gateway: FakeGateway)
     assert gateway.verify(ANN, skip_verify=True).outcome is VerificationOutcome.FOUND_SAME
     assert set(gateway.embedder.stored[PERSON]) == set(folder) - {broken}
     assert gateway.pipeline.rebuilder.rebuild(gateway.workspace) == ("Dlib",)
+
+
+def test_who_has_lost_the_lock_after_the_commit_does_nothing_more(gateway: FakeGateway):
+    gateway.steps.before("photos.publish", lambda: setattr(gateway.locks, "is_lost", True))
+    gateway.enroll(ANN)
+    assert gateway.records.rows and gateway.records.entries and not gateway.embedder.stored and gateway.uploads.waiting
+    gateway.steps.clear()
+    with pytest.raises(ErasureIncomplete):
+        gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
+    assert gateway.photos.folders and not gateway.records.rows
+    gateway.locks.is_lost = False
+    reconcile(gateway)
+    gateway.check_agreement()
+
+
+def test_whom_two_have_worked_on_at_once_gets_their_templates_anew(gateway: FakeGateway):
+    gateway.enroll(ANN)
+    gateway.embedder.stored[PERSON].clear()
+    gateway.embedder.stored["RECO_ID_2"] = {}
+    gateway.locks.people_lost = {PERSON, "RECO_ID_2"}
+    gateway.steps.fail("embedder.enroll", DatabaseUnavailable("not now"))
+    with pytest.raises(DatabaseUnavailable):
+        reconcile(gateway)
+    gateway.steps.clear()
+    reconcile(gateway)
+    gateway.check_agreement()

@@ -1,5 +1,7 @@
 """Storage on real folders and SQLite; what the pipeline relies on, on the fakes of its other tests too."""
 
+import errno
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -7,7 +9,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 
 from services.common.encryption import CannotDecrypt, Keyring
-from services.gateway.errors import Busy, PhotoMissing, StorageFull, StorageRefused, UploadEmpty, UploadUnknown
+from services.gateway.errors import PhotoMissing, StorageFull, StorageRefused, UploadEmpty, UploadUnknown
 from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 from services.gateway.storage.locks import LockFiles
@@ -26,7 +27,7 @@ from services.gateway.storage.types import FacePhoto, PersonLocks, PersonRecord,
 from services.gateway.storage.uploads import MANIFEST, UploadFolders
 from tests.fake_storage import FakeLocks, FakePhotos, FakeUploads
 from tests.fakes import Steps
-from tests.unit.gateway.fake_gateway import within
+from tests.locks_contract import LocksContract
 
 LANDMARKS = ((1.5, 2.0), (3.0, 4.0), (5.25, 6.0), (7.0, 8.0), (9.0, 10.125))
 
@@ -41,11 +42,6 @@ def uploads(kind: str, tmp_path: Path) -> UploadStore:
 @pytest.fixture
 def photos(kind: str, tmp_path: Path) -> PhotoStore:
     return PhotoFolders(tmp_path) if kind == "real" else FakePhotos(Steps())
-
-
-@pytest.fixture
-def locks(kind: str, tmp_path: Path) -> PersonLocks:
-    return LockFiles(tmp_path) if kind == "real" else FakeLocks()
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +107,23 @@ def test_an_upload_of_a_dead_process_is_deleted_and_one_of_a_living_process_is_n
     writer.join()
     assert uploads.erase("B") == [] and unfinished.exists()
     assert uploads.erase("A") == [] and not unfinished.exists()
+
+
+def test_where_files_cannot_be_locked_what_is_old_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    uploads = UploadFolders(tmp_path)
+    made = uploads.create("A", [(".jpg", b"one")])
+    assert uploads.read(uploads.open(made.upload_id), "001.jpg") == b"one"
+    old, new = tmp_path / ".unfinished-1", tmp_path / ".unfinished-2"
+    for folder in (old, new):
+        (folder / "B-1").mkdir(parents=True)
+        (folder / ".lock").touch()
+    os.utime(old, (1, 1))
+    uploads.remove_unfinished()
+    assert not old.exists() and new.exists()
 
 
 def _write_for_ever(folder: Path, reached: Path) -> None:
@@ -351,22 +364,25 @@ def test_uploads_are_encrypted_and_change_their_key(tmp_path: Path, keys: list[b
 # Locks
 
 
-@both
-def test_a_lock_is_for_one_at_a_time_and_others_are_free(locks: PersonLocks):
-    def wait() -> None:
-        with locks.hold(1):
-            pass
+class TestLockFiles(LocksContract):
+    """In one folder; see tests/integration/test_locks.py for those of a database."""
 
-    with locks.hold(1):
-        with pytest.raises(Busy):
-            within(0.9, wait)
-        with locks.hold(2), ThreadPoolExecutor(1) as other, pytest.raises(Busy):
-            other.submit(within, 0.9, wait).result()
-    within(0.9, wait)
+    @pytest.fixture
+    def gateways(self, tmp_path: Path) -> tuple[PersonLocks, PersonLocks]:
+        return LockFiles(tmp_path), LockFiles(tmp_path)
+
+
+class TestFakeLocks(LocksContract):
+    """Of one process."""
+
+    @pytest.fixture
+    def gateways(self) -> tuple[PersonLocks, PersonLocks]:
+        locks = FakeLocks()
+        return locks, locks
 
 
 def test_a_lock_that_cannot_be_made(tmp_path: Path):
-    with pytest.raises(StorageRefused), LockFiles(tmp_path / "absent").hold(1):
+    with pytest.raises(StorageRefused), LockFiles(tmp_path / "absent").hold("A"):
         pass
 
 

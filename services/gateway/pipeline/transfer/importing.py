@@ -5,7 +5,6 @@ A page is committed in one transaction, as one enrollment is (draft.py): each pe
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -26,7 +25,6 @@ from services.gateway.storage.types import (
     JournalEntry,
     PersonRecord,
     Workspace,
-    stripe_of,
 )
 
 
@@ -109,9 +107,7 @@ class Importer:
         self, workspace: Workspace, batch: Sequence[tuple[int, KeptPerson]], results: dict[int, Imported]
     ) -> None:
         versions = self._versions(workspace)
-        with ExitStack() as held:
-            for stripe in sorted({stripe_of(one.profile.person_id) for _, one in batch}):
-                held.enter_context(workspace.locks.hold(stripe))
+        with workspace.lock(*(one.profile.person_id for _, one in batch)):
             unfinished = {entry.person_id for entry in workspace.records.journal()}
             arrivals = list[_Arrival]()
             for number, one in batch:
