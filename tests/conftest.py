@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.e2e.system import System
+from tests.load.tools import ToolMissing
 from tests.machine import ROOT
 from tests.mariadb import MariaDB
 from tests.milvus import RealServer, require_milvus
+from tests.s3 import ObjectStore
 
 if TYPE_CHECKING:  # the client takes a second to import, and not everybody has it
     from services.embedder.search.milvus.index import Milvus, MilvusIndex
@@ -39,6 +41,20 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
         pytest.skip("mariadbd is not installed; `make test` installs it where it may")
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStore]:
+    """An object store of the tests' own; what reads the environment finds it."""
+    pytest.importorskip("boto3", reason="boto3 is not installed; `make test` installs it")
+    try:
+        store = ObjectStore(tmp_path_factory.mktemp("s3"))
+    except ToolMissing as err:
+        pytest.skip(str(err))
+    with store, pytest.MonkeyPatch.context() as patch:
+        for name, value in store.environment.items():
+            patch.setenv(name, value)
+        yield store
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ from services.common.private import keep_files_private
 from services.gateway.env import Env
 from services.gateway.settings import Settings
 from services.gateway.storage.locks import open_locks
-from services.gateway.storage.photos import PhotoFolders
 from services.gateway.storage.records import SqlRecords
+from services.gateway.storage.stores import RenewablePhotos, open_stores
 from services.gateway.storage.types import PersonLocks, stripe_of
-from services.gateway.storage.uploads import UploadFolders
 
 #: Rows read at a time.
 PAGE = 1000
@@ -25,13 +24,12 @@ def main() -> None:
     env = Env(**env_file.read())
     engine = Database(env_file.root).engine(env.sql)
     records, locks = SqlRecords(engine, env), open_locks(engine, env.db_path)
-    photos = PhotoFolders(env.db_path, settings.keyring)
-    print(f"{renew_photos(records, photos, locks)} photos encrypted by the present key")
-    uploads = UploadFolders(env.upload_folder, settings.uploads, settings.keyring)
-    print(f"{uploads.renew()} uploaded photos encrypted by the present key")
+    stores = open_stores(settings.photos, settings.uploads, settings.keyring)
+    print(f"{renew_photos(records, stores.photos(env), locks)} photos encrypted by the present key")
+    print(f"{stores.uploads(env).renew()} uploaded photos encrypted by the present key")
 
 
-def renew_photos(records: SqlRecords, photos: PhotoFolders, locks: PersonLocks) -> int:
+def renew_photos(records: SqlRecords, photos: RenewablePhotos, locks: PersonLocks) -> int:
     """Person by person, with the lock of each; returns how many photos there were."""
     last = renewed = 0
     while page := records.after(last, PAGE):

@@ -82,6 +82,7 @@ from services.gateway.stages.health import StageHealth
 from services.gateway.stages.liveness import LivenessClient
 from services.gateway.stages.types import EmbedderStage, Stages
 from services.gateway.storage.log_file import SharedFileHandler
+from services.gateway.storage.stores import open_stores
 from services.gateway.storage.workspace import EnvWorkspaces
 
 
@@ -116,7 +117,8 @@ def build(settings: Settings, log_file: SharedFileHandler) -> Server:
     audit_file, watchers = AuditFile(env_file, settings.audit_log), Watchers()
     audit = told(audit_file.record, watchers, settings.webhook)
     books = AccessBooks(KeyTables(env_file, database).open, lambda: audit_file.path, audit)
-    workspaces = EnvWorkspaces(env_file, database, log_file, settings.uploads, settings.keyring)
+    stores = open_stores(settings.photos, settings.uploads, settings.keyring)
+    workspaces = EnvWorkspaces(env_file, database, log_file, stores)
     attempts, uses = Attempts(settings.attempts), LastUses(enabled=settings.person_days > 0)
     pipeline = audited(build_pipeline(stages, executor, attempts, uses, settings.fused), audit)
     retention = Retention(pipeline.enroller, uses, settings.person_days)

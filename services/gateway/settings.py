@@ -4,12 +4,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
 from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
 from services.gateway.events.webhook import Webhook, webhook_of_environment
 from services.gateway.storage.limits import UploadLimits, parse_days, parse_duration, parse_size
+from services.gateway.storage.objects.place import Place, parse_place
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Settings:
         audit_log: None for `audit.log` in the folder of LOG_LOC.
         uploads: limits of the upload folder.
         keyring: encrypts what is stored.
+        photos: the object store that keeps photos and uploads; None where folders do.
         person_days: without use, after which people are erased; 0 for never.
         webhook: is told what happens to people.
     """
@@ -46,6 +51,7 @@ class Settings:
     fused: bool = False
     uploads: UploadLimits = UploadLimits()
     keyring: Keyring = field(default_factory=Keyring, repr=False)
+    photos: Place | None = None
     person_days: int = 0
     webhook: Webhook | None = None
 
@@ -74,6 +80,7 @@ class Settings:
                 reserve=_parsed("RECO_DISK_RESERVE", "256M", parse_size),
             ),
             keyring=keyring_of_environment(),
+            photos=_parsed("PHOTOS_URI", "", lambda uri: parse_place(uri) if uri else None),
             person_days=_parsed("RECO_PERSON_TTL", "0", parse_days),
             webhook=webhook_of_environment(),
         )
@@ -85,7 +92,7 @@ def _is_fused(decision: str) -> bool:
     return decision == "fused"
 
 
-def _parsed(name: str, default: str, parse: Callable[[str], int]) -> int:
+def _parsed(name: str, default: str, parse: Callable[[str], T]) -> T:
     """A variable's value; SystemExit says what is wrong with it."""
     try:
         return parse(os.environ.get(name) or default)

@@ -1,33 +1,31 @@
 """The image database: a folder a person, `<name>-<ID>/{faces,augmented_imgs}/*.png`.
 
-A photo carries the face's five landmarks in a PNG text chunk, so that its template can be made again without looking for
-the face. Photos of an enrollment are staged first and published once its row is committed.
+Photos of an enrollment are staged first and published once its row is committed.
 """
 
-import json
 import os
 import secrets
 import shutil
-import struct
-import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from services.common.encryption import Keyring
 from services.common.private import FOLDER_MODE, private_opener
+from services.gateway.storage.photo_files import (
+    AUGMENTED,
+    FACES,
+    open_photo,
+    place_of,
+    renew_photo,
+    seal_photo,
+)
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
 from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
 
-FACES = "faces"
-AUGMENTED = "augmented_imgs"
 STAGING = ".staging"
 LINKED_PREFIX = ".linked-"
-LANDMARKS_KEYWORD = b"reco:landmarks"
-
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PNG_HEADER_END = 33  # signature and IHDR chunk
 
 
 class PhotoFolders:
@@ -59,9 +57,8 @@ class PhotoFolders:
 
     def read_one(self, folder: str, name: str, augmented: bool) -> FacePhoto:
         """One of them, by the name that `names` gives; raises FileNotFoundError."""
-        data = self._photo_path(self._folder / folder, name, augmented).read_bytes()
-        png, landmarks = _take_landmarks(self._keyring.open(data, "photo", folder, name))
-        return FacePhoto(name, augmented, png, landmarks)
+        data = (self._folder / folder / place_of(name, augmented)).read_bytes()
+        return open_photo(self._keyring, folder, name, augmented, data)
 
     def stage(self, enrollment_id: str, folder: str, photos: Iterable[FacePhoto]) -> None:
         """Writes photos for a person's folder where nobody reads them yet, safe from a power cut; raises OSError."""
@@ -70,12 +67,11 @@ class PhotoFolders:
         staging.mkdir(FOLDER_MODE)
         parts = set[Path]()
         for photo in photos:
-            sealed = self._keyring.seal(_put_landmarks(photo), "photo", folder, photo.name)
-            path = self._photo_path(staging, photo.name, photo.augmented)
+            path = staging / place_of(photo.name, photo.augmented)
             if path.parent not in parts:
                 path.parent.mkdir(FOLDER_MODE)
                 parts.add(path.parent)
-            write_synced(path, sealed)
+            write_synced(path, seal_photo(self._keyring, folder, photo))
         for path in (*sorted(parts), staging, staging.parent):
             _sync_folder(path)
 
@@ -118,8 +114,8 @@ class PhotoFolders:
         staging, person = self._folder / STAGING / renewal_id, self._folder / folder
         renewed = 0
         for name, augmented in self.names(folder).items():
-            path = self._photo_path(person, name, augmented)
-            data = self._keyring.renewed(path.read_bytes(), "photo", folder, name)
+            path = person / place_of(name, augmented)
+            data = renew_photo(self._keyring, folder, name, path.read_bytes())
             if data is not None:
                 staging.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
                 write_synced(staging / name, data)
@@ -164,10 +160,6 @@ class PhotoFolders:
             return False
         return True
 
-    @staticmethod
-    def _photo_path(folder: Path, name: str, augmented: bool) -> Path:
-        return folder / (AUGMENTED if augmented else FACES) / name
-
 
 class LinkedPhotos:
     """Links to photos, in a folder of their own.
@@ -210,28 +202,6 @@ def write_synced(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _put_landmarks(photo: FacePhoto) -> bytes:
-    if photo.landmarks is None or not photo.png.startswith(PNG_SIGNATURE):
-        return photo.png
-    rounded = [[round(x, 3), round(y, 3)] for x, y in photo.landmarks]
-    body = b"tEXt" + LANDMARKS_KEYWORD + b"\0" + json.dumps(rounded).encode("ascii")
-    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
-    return photo.png[:PNG_HEADER_END] + chunk + photo.png[PNG_HEADER_END:]
-
-
-def _take_landmarks(data: bytes) -> tuple[bytes, tuple[tuple[float, float], ...] | None]:
-    keyword = data[PNG_HEADER_END + 8 : PNG_HEADER_END + 8 + len(LANDMARKS_KEYWORD) + 1]
-    if keyword != LANDMARKS_KEYWORD + b"\0":
-        return data, None
-    (length,) = struct.unpack(">I", data[PNG_HEADER_END : PNG_HEADER_END + 4])
-    end = PNG_HEADER_END + 8 + length
-    try:
-        points = tuple((float(x), float(y)) for x, y in json.loads(data[PNG_HEADER_END + 8 + len(keyword) : end]))
-    except (ValueError, TypeError):
-        return data, None
-    return data[:PNG_HEADER_END] + data[end + 4 :], points if len(points) == 5 else None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -18,17 +18,15 @@ from services.gateway.errors import PhotoMissing, StorageRefused, UploadEmpty, U
 from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.removal import remove_tree
-from services.gateway.storage.room import Room
+from services.gateway.storage.room import room_in
 from services.gateway.storage.types import Upload, WaitingUpload, split_upload_id
 from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
+from services.gateway.storage.upload_ids import new_token, owner_of
 
 #: The list of an upload's photos, kept in its folder.
 MANIFEST = ".photos.json"
 CONSUMED_SUFFIX = "_UPLOADED_TO_DB"
 UNFINISHED_PREFIX = ".unfinished-"
-
-#: Bytes that the name of a folder may have.
-MAX_FOLDER_NAME = 255
 
 
 class UploadFolders:
@@ -43,14 +41,14 @@ class UploadFolders:
         self._folder = folder
         self._keyring = keyring
         self._limits = limits
-        self._room = Room(folder, limits)
+        self._room = room_in(folder, limits)
 
     def create(
         self, person_id: str, photos: Sequence[tuple[str, bytes]], qualities: Sequence[PhotoQuality] = ()
     ) -> Upload:
         """See UploadStore.create."""
         self._room.take(sum(len(data) for _, data in photos))
-        token = str(secrets.randbelow(9 * 10**17) + 10**17)
+        token = new_token()
         upload_id = f"{person_id}-{token}"
         names = [f"{number:03d}{extension}" for number, (extension, _) in enumerate(photos, 1)]
         try:
@@ -76,11 +74,7 @@ class UploadFolders:
         """
         person_id, token = split_upload_id(upload_id)
         folder = self._folder / upload_id
-        if (
-            not (person_id and _is_token(token) and _is_folder_name(upload_id))
-            or folder.is_symlink()
-            or not folder.is_dir()
-        ):
+        if not owner_of(upload_id) or folder.is_symlink() or not folder.is_dir():
             raise UploadUnknown(f"no upload {upload_id!r} waits here")
         try:
             names, known = _photo_names(folder), _qualities(folder)
@@ -213,16 +207,7 @@ def _stored_at(folder: Path) -> float:
 
 def _owner(name: str) -> str:
     """Whose upload a folder is, by its name; empty where it is none."""
-    owner, token = split_upload_id(name.removesuffix(CONSUMED_SUFFIX))
-    return owner if _is_token(token) else ""
-
-
-def _is_token(text: str) -> bool:
-    return text.isascii() and text.isdigit()
-
-
-def _is_folder_name(text: str) -> bool:
-    return "/" not in text and "\0" not in text and len(text.encode()) <= MAX_FOLDER_NAME
+    return owner_of(name.removesuffix(CONSUMED_SUFFIX))
 
 
 def _manifest(names: Sequence[str], qualities: Mapping[str, PhotoQuality]) -> bytes:

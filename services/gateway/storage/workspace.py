@@ -3,18 +3,15 @@
 import threading
 
 from services.common.database import Database
-from services.common.encryption import Keyring
 from services.common.env import EnvFile
 from services.gateway.env import Env
-from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.locks import open_locks
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.operations import SqlOperations
 from services.gateway.storage.people import SqlPeople
-from services.gateway.storage.photos import PhotoFolders
 from services.gateway.storage.records import SqlRecords
+from services.gateway.storage.stores import Stores
 from services.gateway.storage.types import Workspace
-from services.gateway.storage.uploads import UploadFolders
 
 
 class EnvWorkspaces:
@@ -25,11 +22,10 @@ class EnvWorkspaces:
         env_file: EnvFile,
         database: Database,
         log_file: SharedFileHandler,
-        limits: UploadLimits = UploadLimits(),  # noqa: B008
-        keyring: Keyring = Keyring(),  # noqa: B008
+        stores: Stores,
     ):
-        self._keyring = keyring
-        self._limits = limits
+        """`stores`: where photos and uploads are."""
+        self._stores = stores
         self._env_file = env_file
         self._database = database
         self._log_file = log_file
@@ -48,8 +44,8 @@ class EnvWorkspaces:
                     env=env,
                     records=SqlRecords(engine, env, locks.holder),
                     people=SqlPeople(engine, env.sql_table),
-                    photos=PhotoFolders(env.db_path, self._keyring),
-                    uploads=UploadFolders(env.upload_folder, self._limits, self._keyring),
+                    photos=self._stores.photos(env),
+                    uploads=self._stores.uploads(env),
                     locks=locks,
                     operations=SqlOperations(engine, env.sql_table, env.selected_models),
                 )

@@ -8,7 +8,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,7 @@ import cv2
 import numpy as np
 import pytest
 
-from services.common.encryption import CannotDecrypt, Keyring
 from services.gateway.errors import PhotoMissing, StorageFull, StorageRefused, UploadEmpty, UploadUnknown
-from services.gateway.stages.types import PhotoQuality
 from services.gateway.storage.limits import UploadLimits, parse_duration, parse_size
 from services.gateway.storage.locks import LockFiles
 from services.gateway.storage.log_file import SharedFileHandler
@@ -28,51 +27,56 @@ from services.gateway.storage.uploads import MANIFEST, UploadFolders
 from tests.fake_storage import FakeLocks, FakePhotos, FakeUploads
 from tests.fakes import Steps
 from tests.locks_contract import LocksContract
-
-LANDMARKS = ((1.5, 2.0), (3.0, 4.0), (5.25, 6.0), (7.0, 8.0), (9.0, 10.125))
-
-both = pytest.mark.parametrize("kind", ["real", "fake"])
+from tests.photos_contract import LANDMARKS, OpenPhotos, PhotosContract, SealedPhotosContract, picture
+from tests.uploads_contract import UNKNOWN, OpenUploads, SealedUploadsContract, UploadsContract
 
 
-@pytest.fixture
-def uploads(kind: str, tmp_path: Path) -> UploadStore:
-    return UploadFolders(tmp_path) if kind == "real" else FakeUploads(Steps())
+class TestUploadFolders(SealedUploadsContract):
+    """Folders."""
+
+    @pytest.fixture
+    def open_uploads(self, tmp_path: Path) -> OpenUploads:
+        return partial(UploadFolders, tmp_path)
+
+    @pytest.fixture
+    def stored(self, tmp_path: Path) -> Callable[[], list[bytes]]:
+        return lambda: [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
 
 
-@pytest.fixture
-def photos(kind: str, tmp_path: Path) -> PhotoStore:
-    return PhotoFolders(tmp_path) if kind == "real" else FakePhotos(Steps())
+class TestFakeUploads(UploadsContract):
+    """In memory."""
+
+    @pytest.fixture
+    def uploads(self) -> UploadStore:
+        return FakeUploads(Steps())
+
+
+class TestPhotoFolders(SealedPhotosContract):
+    """Folders."""
+
+    @pytest.fixture
+    def open_photos(self, tmp_path: Path) -> OpenPhotos:
+        return lambda keyring: PhotoFolders(tmp_path, keyring)
+
+    @pytest.fixture
+    def stored(self, tmp_path: Path) -> Callable[[], list[bytes]]:
+        return lambda: [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+
+
+class TestFakePhotos(PhotosContract):
+    """In memory."""
+
+    @pytest.fixture
+    def photos(self) -> PhotoStore:
+        return FakePhotos(Steps())
 
 
 @pytest.fixture(scope="module")
 def png() -> bytes:
-    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)
-    return cv2.imencode(".png", pixels)[1].tobytes()
+    return picture()
 
 
 # Uploads
-
-
-@both
-def test_an_upload_is_opened_as_it_was_stored_until_it_is_consumed(uploads: UploadStore):
-    made = uploads.create("A-B", [(".jpg", b"one"), (".png", b"two")])
-    assert made.person_id == "A-B" and made.token.isdigit() and made.upload_id == f"A-B-{made.token}"
-    assert uploads.open(made.upload_id) == made
-    assert [uploads.read(made, name) for name in made.photos] == [b"one", b"two"]
-    assert [name[-4:] for name in made.photos] == [".jpg", ".png"]
-    for _ in range(2):  # consuming twice is consuming once
-        uploads.consume(made.upload_id)
-    with pytest.raises(UploadUnknown):
-        uploads.open(made.upload_id)
-    with pytest.raises(UploadUnknown):
-        uploads.read(made, made.photos[0])
-
-
-@both
-def test_an_upload_tells_how_good_its_photos_are(uploads: UploadStore):
-    good = PhotoQuality(8.5, {"noise": 0.5})
-    made = uploads.create("A", [(".jpg", b"one")], [good])
-    assert uploads.open(made.upload_id).qualities == made.qualities == {made.photos[0]: good}
 
 
 def test_an_upload_of_an_earlier_version_has_a_list_of_names(tmp_path: Path):
@@ -80,16 +84,6 @@ def test_an_upload_of_an_earlier_version_has_a_list_of_names(tmp_path: Path):
     made = uploads.create("A", [(".jpg", b"one"), (".jpg", b"two")])
     (tmp_path / made.upload_id / MANIFEST).write_text('["001.jpg", "002.jpg"]')
     assert uploads.open(made.upload_id) == made
-
-
-@both
-def test_all_uploads_of_a_person_are_erased_and_no_others(uploads: UploadStore):
-    waiting, used, other = (uploads.create(person, [(".jpg", b"x")]) for person in ("A", "A", "A-1"))
-    uploads.consume(used.upload_id)
-    uploads.erase("A")
-    with pytest.raises(UploadUnknown):
-        uploads.open(waiting.upload_id)
-    assert uploads.open(other.upload_id) == other
 
 
 def test_an_upload_of_a_dead_process_is_deleted_and_one_of_a_living_process_is_not(tmp_path: Path):
@@ -152,20 +146,6 @@ def test_old_uploads_are_deleted_enrolled_or_not(tmp_path: Path):
     os.utime(tmp_path / "not an upload", (1, 1))
     uploads.remove_expired()
     assert sorted(path.name for path in tmp_path.iterdir()) == [new, "not an upload"]
-
-
-def test_uploads_are_refused_beyond_their_quota_until_some_are_gone(tmp_path: Path):
-    uploads = UploadFolders(tmp_path, UploadLimits(quota=1000))
-    first = uploads.create("A", [(".jpg", bytes(300)), (".jpg", bytes(300))])
-    with pytest.raises(StorageFull):
-        uploads.create("B", [(".jpg", bytes(500))])
-    uploads.create("B", [(".jpg", bytes(300))])
-    other = UploadFolders(tmp_path, UploadLimits(quota=1000))
-    with pytest.raises(StorageFull):
-        other.create("C", [(".jpg", bytes(300))])
-    uploads.erase(first.person_id)
-    other.remove_expired()
-    other.create("C", [(".jpg", bytes(300))])
 
 
 def test_uploads_are_refused_where_the_disk_is_nearly_full(tmp_path: Path):
@@ -237,9 +217,6 @@ def test_a_photo_that_is_gone(tmp_path: Path):
     assert (tmp_path / made.upload_id / MANIFEST).exists()
 
 
-UNKNOWN = ["", "A", "A-", "-1", "A-1", "../A-1", "A-x", "A-1/..", "A-٣", "A-1\0", f"A-{'1' * 300}"]
-
-
 @pytest.mark.parametrize("upload_id", UNKNOWN, ids=ascii)
 def test_unknown_uploads(tmp_path: Path, upload_id: str):
     (tmp_path / "inner").mkdir()
@@ -263,31 +240,6 @@ def test_an_upload_that_cannot_be_stored_leaves_nothing(tmp_path: Path):
 
 
 # Photos
-
-
-@both
-def test_photos_are_staged_then_published_then_removed(photos: PhotoStore, png: bytes):
-    made = [FacePhoto("a.png", False, png, LANDMARKS), FacePhoto("b.png", True, png, None)]
-    photos.stage("000-1", "x-A", made)
-    assert photos.staged() == ["000-1"] and not photos.has("x-A")
-    for _ in range(2):  # publishing twice is publishing once
-        photos.publish("000-1", "x-A")
-    assert photos.has("x-A") and photos.names("x-A") == {"a.png": False, "b.png": True}
-    assert list(photos.read("x-A")) == made and photos.staged() == []
-    for _ in range(2):
-        photos.remove("x-A", ["a.png"])
-    assert list(photos.names("x-A")) == ["b.png"]
-    photos.remove("x-A", ["b.png"])
-    assert not photos.has("x-A") and photos.names("x-A") == {}
-
-
-@both
-def test_what_is_staged_can_be_dropped(photos: PhotoStore, png: bytes):
-    photos.stage("000-1", "x-A", [FacePhoto("a.png", False, png, LANDMARKS)])
-    for _ in range(2):
-        photos.unstage("000-1")
-    photos.publish("000-1", "x-A")
-    assert photos.names("x-A") == {} and photos.staged() == []
 
 
 def test_a_photo_with_landmarks_stays_a_picture(tmp_path: Path, png: bytes):
@@ -318,47 +270,6 @@ def test_caches_of_the_original_are_pickles(tmp_path: Path):
     photos = PhotoFolders(tmp_path)
     assert photos.cache_files() == ["a.pkl", "b.pkl"]
     assert [photos.delete_cache("a.pkl") for _ in range(2)] == [True, False]
-
-
-# Encrypted
-
-
-@pytest.fixture
-def keys() -> list[bytes]:
-    return [bytes(32)]
-
-
-def test_photos_are_encrypted_and_change_their_key(tmp_path: Path, png: bytes, keys: list[bytes]):
-    made = [FacePhoto("a.png", False, png, LANDMARKS), FacePhoto("b.png", True, png, None)]
-    plain, photos = PhotoFolders(tmp_path), PhotoFolders(tmp_path, Keyring(lambda: tuple(keys)))
-    plain.stage("000-1", "x-A", made[:1])
-    plain.publish("000-1", "x-A")
-    photos.stage("000-2", "x-A", made[1:])
-    photos.publish("000-2", "x-A")
-    assert list(photos.read("x-A")) == made, "also what was stored before there was a key"
-    assert photos.renew("000-3", "x-A") == 1
-    assert [path for path in tmp_path.rglob("*.png") if png[:50] in path.read_bytes()] == []
-    keys.insert(0, bytes(range(32)))
-    assert (photos.renew("000-4", "x-A"), photos.renew("000-5", "x-A")) == (2, 0)
-    del keys[1]
-    assert list(photos.read("x-A")) == made and photos.staged() == []
-    (tmp_path / "x-A").rename(tmp_path / "x-B")
-    with pytest.raises(CannotDecrypt):
-        list(photos.read("x-B"))
-
-
-def test_uploads_are_encrypted_and_change_their_key(tmp_path: Path, keys: list[bytes]):
-    plain, uploads = UploadFolders(tmp_path), UploadFolders(tmp_path, keyring=Keyring(lambda: tuple(keys)))
-    old, new = (store.create("A", [(".jpg", b"a face")]) for store in (plain, uploads))
-    consumed = uploads.create("A", [(".jpg", b"a face")])
-    uploads.consume(consumed.upload_id)
-    assert [uploads.read(one, "001.jpg") for one in (old, new)] == [b"a face"] * 2
-    keys.insert(0, bytes(range(32)))
-    assert (uploads.renew(), uploads.renew()) == (3, 0)
-    del keys[1]
-    assert [uploads.read(uploads.open(one.upload_id), "001.jpg") for one in (old, new)] == [b"a face"] * 2
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"face" in path.read_bytes()]
-    assert not list(tmp_path.glob(".unfinished-*"))
 
 
 # Locks
@@ -408,18 +319,3 @@ def test_the_log_file_is_rotated_and_loses_no_line(tmp_path: Path):
     lines = [line for file in files for line in file.read_text().splitlines()]
     assert len(files) > 1 and len(lines) == 100 == len(set(lines))
     assert all("\\nforged" in line for line in lines)
-
-
-@both
-def test_those_that_wait_are_listed_in_order_and_deleted(uploads: UploadStore):
-    made = [uploads.create(person, [(".jpg", b"1"), (".jpg", b"2")]) for person in ("B", "A", "A")]
-    uploads.consume(made[2].upload_id)
-    wanted = sorted(one.upload_id for one in made[:2])
-    found = uploads.list_waiting("", 9)
-    assert [(one.upload_id, one.photos) for one in found] == [(name, 2) for name in wanted]
-    assert [one.person_id for one in found] == ["A", "B"] and all(one.stored_at > 1e9 for one in found)
-    assert [one.upload_id for one in uploads.list_waiting("", 1)] == wanted[:1]
-    assert [one.upload_id for one in uploads.list_waiting(wanted[0], 9)] == wanted[1:]
-    assert [uploads.discard(wanted[0]) for _ in range(2)] == [True, False]
-    assert not uploads.discard("../A-1") and not uploads.discard(made[2].upload_id)
-    assert [one.upload_id for one in uploads.list_waiting("", 9)] == wanted[1:]

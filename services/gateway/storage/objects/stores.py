@@ -1,0 +1,25 @@
+"""Photos and uploads of one installation in an object store."""
+
+from services.common.encryption import Keyring
+from services.gateway.env import Env
+from services.gateway.storage.limits import UploadLimits
+from services.gateway.storage.objects.bucket import Bucket
+from services.gateway.storage.objects.photos import PhotoObjects
+from services.gateway.storage.objects.place import Place
+from services.gateway.storage.objects.uploads import UploadObjects
+
+
+class ObjectStores:
+    """At a place, whatever `.env` says; see Stores."""
+
+    def __init__(self, place: Place, limits: UploadLimits, keyring: Keyring):
+        bucket = Bucket(place)
+        self._photos, self._uploads = PhotoObjects(bucket, keyring), UploadObjects(bucket, limits, keyring)
+
+    def photos(self, env: Env) -> PhotoObjects:
+        """See Stores."""
+        return self._photos
+
+    def uploads(self, env: Env) -> UploadObjects:
+        """See Stores."""
+        return self._uploads

@@ -1,0 +1,71 @@
+"""Where photos and uploads are kept: in folders that `.env` names, or in an object store."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.common.encryption import Keyring
+from services.gateway.env import Env
+from services.gateway.storage.limits import UploadLimits
+from services.gateway.storage.objects.place import Place
+from services.gateway.storage.photos import PhotoFolders
+from services.gateway.storage.types import PhotoStore, UploadStore
+from services.gateway.storage.uploads import UploadFolders
+
+
+class RenewablePhotos(PhotoStore, Protocol):
+    """Photos that can be encrypted by another key."""
+
+    def renew(self, renewal_id: str, folder: str) -> int:
+        """Encrypts a person's photos by the present key; returns how many were not. Raises OSError, CannotDecrypt.
+
+        Args:
+            renewal_id: as of an enrollment, for what may have to be staged.
+        """
+
+
+class RenewableUploads(UploadStore, Protocol):
+    """Uploads that can be."""
+
+    def renew(self) -> int:
+        """Encrypts all photos by the present key; returns how many were not. Raises OSError, CannotDecrypt."""
+
+
+class Stores(Protocol):
+    """Opens them."""
+
+    def photos(self, env: Env) -> RenewablePhotos:
+        """The image database."""
+
+    def uploads(self, env: Env) -> RenewableUploads:
+        """Photos that wait."""
+
+
+@dataclass(frozen=True)
+class FolderStores:
+    """In the folders DB_PATH and UPLOAD_FOLDER."""
+
+    limits: UploadLimits
+    keyring: Keyring
+
+    def photos(self, env: Env) -> PhotoFolders:
+        """See Stores."""
+        return PhotoFolders(env.db_path, self.keyring)
+
+    def uploads(self, env: Env) -> UploadFolders:
+        """See Stores."""
+        return UploadFolders(env.upload_folder, self.limits, self.keyring)
+
+
+def open_stores(place: Place | None, limits: UploadLimits, keyring: Keyring) -> Stores:
+    """In the object store at that place, whose client is loaded only then; in folders where there is none.
+
+    Raises:
+        SystemExit: the client is not installed.
+    """
+    if place is None:
+        return FolderStores(limits, keyring)
+    try:
+        from services.gateway.storage.objects.stores import ObjectStores
+    except ImportError as err:
+        raise SystemExit(f"PHOTOS_URI is set, which needs its client ({err}); run `make s3`") from err
+    return ObjectStores(place, limits, keyring)
