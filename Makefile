@@ -29,7 +29,7 @@ PROTOS := $(shell find protos -name '*.proto')
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run install-service check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak backup restore move-database check-data rotate-key key keys revoke-key audit cert mtls mysql lock vulnerabilities openapi release clean
+.PHONY: help run install-service check test demo console-shots proto models evaluate calibrate bench load chaos fuzz soak backup restore move-database check-data rotate-key key keys revoke-key audit cert mtls mysql s3 lock vulnerabilities openapi release clean
 
 help:
 	@echo "make run       serve on port $(PORT) (PORT=… to change); sets itself up"
@@ -66,6 +66,7 @@ run: $(VENV)/.run gen/reco.pb .env
 	@umask 077 && mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
+	@test -z "$(PHOTOS_URI)" || $(MAKE) --no-print-directory s3
 	@($(call CONVERTING,--missing)) || echo "It starts all the same; what needs that model is refused, and says so."
 	@$(PY) -m deploy.local.run --listen $(HOST) --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
 
@@ -186,6 +187,9 @@ gen/reco.pb: $(PROTOS) $(VENV)/.run
 # MySQL's client is compiled, and needs the client's headers: only where MySQL is used.
 mysql: $(VENV)/.mysql
 
+# The client of an object store: only where PHOTOS_URI is set.
+s3: $(VENV)/.s3
+
 # The virtual environment, in layers: what running needs, on top of it what `make check` needs, and `make test` on top.
 $(PY):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -205,6 +209,10 @@ $(VENV)/.mysql: requirements/mysql.txt $(VENV)/.run
 	@touch $@
 
 $(VENV)/.milvus: requirements/milvus.txt $(VENV)/.run
+	@$(PIP) -r $<
+	@touch $@
+
+$(VENV)/.s3: requirements/s3.txt $(VENV)/.run
 	@$(PIP) -r $<
 	@touch $@
 
@@ -244,11 +252,13 @@ lock: $(TOOLS)/.done
 	$(call PIN,test,test,run check)
 	$(call PIN,mysql,mysql,run)
 	$(call PIN,milvus,milvus-lite,run test)
+	$(call PIN,s3,s3,run test)
 	$(call PIN,images/detector,detector,run)
 	$(call PIN,images/liveness,liveness workshop,run)
 	$(call PIN,images/embedder,embedder workshop mysql,run mysql)
 	$(call PIN,images/gateway,gateway mysql,run mysql)
 	$(call PIN,images/milvus,milvus,run milvus)
+	$(call PIN,images/s3,s3,run s3)
 	$(call PIN,convert,convert)
 	$(call PIN,convert-nodeps,convert-nodeps) --no-deps
 	$(call PIN,bench,bench)

@@ -74,9 +74,9 @@ def _exec_form(text: str) -> list[str]:
     return re.findall(r'"([^"]*)"', text)
 
 
-def packages_of(service: str, milvus: bool = False) -> set[str]:
-    """The packages that the image of a service installs; `milvus`: the build argument MILVUS."""
-    files = [service, "milvus"] if milvus else [service]
+def packages_of(service: str, *more: str) -> set[str]:
+    """The packages that the image of a service installs; `more`: build arguments that add some, in lower case."""
+    files = [service, *more]
     pins = [pin for file in files for pin in (REQUIREMENTS / f"{file}.txt").read_text().splitlines() if "==" in pin]
     return {pin.partition("==")[0] for pin in pins}
 
@@ -115,18 +115,19 @@ def mount_packages(environment: Path) -> Path:
     return packages
 
 
-def virtual_environment(service: str, folder: Path, milvus: bool = False, packages: Path = SITE) -> None:
+def virtual_environment(service: str, folder: Path, *more: str, packages: Path = SITE) -> None:
     """Links to the packages that the image installs, and to nothing else that is installed here.
 
     Args:
+        more: see `packages_of`.
         packages: where the links lead.
     """
     site = folder / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
     site.mkdir(parents=True)
     (folder / "bin").mkdir()
     (folder / "bin" / "python").symlink_to(PYTHON)
-    (folder / "pyvenv.cfg").write_text(f"home = {PYTHON.parent}\n")
-    for name in packages_of(service, milvus):
+    (folder / "pyvenv.cfg").write_text(f"home = {PYTHON.parent}\ninclude-system-site-packages = false\n")
+    for name in packages_of(service, *more):
         for top in {file.parts[0] for file in distribution(name).files or ()} - {"..", "__pycache__"}:
             link = site / top
             if not link.is_symlink():

@@ -85,7 +85,7 @@ def test_image(service: str):
 
 
 def test_images_install_what_everything_else_is_tested_with():
-    files = [(REQUIREMENTS / f"{name}.txt").read_text() for name in ("run", "mysql", "milvus")]
+    files = [(REQUIREMENTS / f"{name}.txt").read_text() for name in ("run", "mysql", "milvus", "s3")]
     tested = {line for file in files for line in file.splitlines()}
     for path in (REQUIREMENTS / "images").iterdir():
         assert set(path.read_text().splitlines()) <= tested, path.name
@@ -103,10 +103,10 @@ def test_every_package_is_installed_by_its_hashes():
 
 def test_the_embedders_image_may_have_the_client_of_milvus(tmp_path: Path):
     require_milvus()
-    names = packages_of("embedder", milvus=True)
+    names = packages_of("embedder", "milvus")
     assert names >= packages_of("embedder") | {"pymilvus"}
     assert not names & {"milvus-lite", "pyarrow", "faiss-cpu"}
-    virtual_environment("embedder", tmp_path, milvus=True)
+    virtual_environment("embedder", tmp_path, "milvus")
     use = (
         "from services.embedder.search.milvus.index import Milvus\n"
         "from services.embedder.search.index import IndexUnavailable\n"
@@ -117,6 +117,29 @@ def test_the_embedders_image_may_have_the_client_of_milvus(tmp_path: Path):
     python = tmp_path / "bin" / "python"
     asked = subprocess.run([python, "-c", use], env=environment, capture_output=True, text=True, timeout=120)
     assert asked.stdout == "asked\n", asked.stderr
+
+
+def test_the_gateways_image_may_have_the_client_of_an_object_store(tmp_path: Path):
+    pytest.importorskip("boto3", reason="boto3 is not installed; `make test` installs it")
+    assert packages_of("gateway", "s3") >= packages_of("gateway") | {"boto3"}
+    use = (
+        "from services.common.encryption import Keyring\n"
+        "from services.gateway.errors import StorageRefused\n"
+        "from services.gateway.storage.limits import UploadLimits\n"
+        "from services.gateway.storage.objects.place import Place\n"
+        "from services.gateway.storage.stores import open_stores\n"
+        "try: open_stores(Place('bucket'), UploadLimits(), Keyring()).photos(None).has('x')\n"
+        "except StorageRefused: print('asked')"
+    )
+    environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    environment |= {"AWS_ACCESS_KEY_ID": "reco", "AWS_SECRET_ACCESS_KEY": "secret"}
+    said = []
+    for name, more in (("with", ["s3"]), ("without", [])):
+        virtual_environment("gateway", tmp_path / name, *more)
+        python = tmp_path / name / "bin" / "python"
+        asked = subprocess.run([python, "-c", use], env=environment, capture_output=True, text=True, timeout=120)
+        said.append(asked.stdout + asked.stderr)
+    assert said[0] == "asked\n" and "make s3" in said[1]
 
 
 # Compose.
