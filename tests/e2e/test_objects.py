@@ -1,5 +1,7 @@
 """Two gateways that share no folder: one object store, one MariaDB."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,9 +17,11 @@ from grpc_status import rpc_status
 from reco.gateway.v1 import gateway_pb2, gateway_pb2_grpc
 
 from deploy.local.demo import astronaut, jpeg
+from deploy.local.rotate_key import add_key
 from services.gateway.storage.objects.place import parse_place
 from tests.e2e.services import Services
 from tests.e2e.system import System
+from tests.machine import ROOT
 from tests.mariadb import MariaDB
 from tests.s3 import BUCKET, ObjectStore
 
@@ -33,15 +37,18 @@ Gateways = list[gateway_pb2_grpc.GatewayServiceStub]
 
 
 class TwoGateways:
-    """Processes of their own, each with a `.env` and folders of its own."""
+    """Processes of their own, each with a `.env` and folders of its own; what they store is encrypted."""
 
     def __init__(self, folder: Path, mariadb: MariaDB):
         self.folders = [folder / "one", folder / "two"]
         for one in self.folders:
             System(one, **mariadb.settings, SQL_TABLE="objects_e2e")  # only for its folders and .env
-        self.first = Services(self.folders[0] / ".env", (*STAGES, "gateway"), PHOTOS_URI=URI)
+        self.keys = folder / "keys"
+        add_key(self.keys)
+        settings = {"PHOTOS_URI": URI, "RECO_ENCRYPTION_KEY_FILE": str(self.keys)}
+        self.first = Services(self.folders[0] / ".env", (*STAGES, "gateway"), **settings)
         addresses = {f"RECO_{name.upper()}": f"ipv4:127.0.0.1:{self.first.ports[name]}" for name in STAGES}
-        self.second = Services(self.folders[1] / ".env", ("gateway",), PHOTOS_URI=URI, **addresses)
+        self.second = Services(self.folders[1] / ".env", ("gateway",), **settings, **addresses)
 
     @property
     def both(self) -> Gateways:
@@ -124,6 +131,25 @@ def test_what_one_stores_the_other_knows(system: TwoGateways, bucket: "Bucket"):
         assert is_known(first) and len(list(bucket.objects("photos/"))) == 5
         assert erase(first) and not is_known(second) and not erase(second)
         assert not bucket.has_any("photos/") and not staged(bucket)
+
+
+def test_what_is_stored_is_encrypted_and_changes_its_key_while_they_run(system: TwoGateways, bucket: "Bucket"):
+    enroll(system.both[0], upload(system.both[1]))
+    waiting = upload(system.both[0], 1.05)
+    before = {one.key: bucket.get(one.key) for one in bucket.objects("")}
+    assert len(before) == 7 and not [data for data in before.values() if b"PNG" in data[:9] or b"JFIF" in data]
+    add_key(system.keys)
+    rotated = subprocess.run(
+        [sys.executable, "-m", "services.gateway.rotate"],
+        cwd=ROOT, env=system.second.environment, capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert [line.split()[0] for line in rotated.stdout.splitlines()] == ["5", "2"]
+    assert not [key for key, data in before.items() if bucket.get(key) == data]
+    for gateway in system.both:
+        verify = gateway_pb2.VerifyPersonRequest(upload_id=waiting, skip_liveness=True, skip_search=True)
+        assert gateway.VerifyPerson(verify, timeout=60).outcome == VERIFIED
+        enroll(gateway, upload(gateway))  # the earlier photos stay
+    assert len(list(bucket.objects("photos/"))) == 15
 
 
 def test_both_enroll_and_erase_one_person_at_once(system: TwoGateways, bucket: "Bucket"):

@@ -14,7 +14,7 @@ from services.common.server import GRACE
 from tests.integration.images import ROOT, image
 
 SERVICES = ("detector", "liveness", "embedder", "gateway")
-OVERLAYS = ("single-node", "production")
+OVERLAYS = ("single-node", "production", "objects")
 #: The version whose schemas the manifests must fit.
 VERSION = "1.34"
 
@@ -178,6 +178,21 @@ def test_every_pod_is_behind_the_refusal(manifests: list[dict]):
     assert of_kind(manifests, "NetworkPolicy")["refuse"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress"]}
 
 
+def test_with_an_object_store_no_volume_is_shared(manifests: list[dict]):
+    """A gateway has a disk of its own, for its audit log, and is told where the store is."""
+    (container,) = pods(manifests)["gateway"]["spec"]["containers"]
+    told = {"secretRef": {"name": "objects"}} in container["envFrom"]
+    gateways = of_kind(manifests, "StatefulSet").get("gateway")
+    assert told == (gateways is not None)
+    if gateways:
+        assert not of_kind(manifests, "PersistentVolumeClaim")
+        (own,) = gateways["spec"]["volumeClaimTemplates"]
+        assert own["spec"]["accessModes"] == ["ReadWriteOnce"]
+        mounts = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+        assert image("gateway").environment["RECO_AUDIT_LOG"].startswith(f"{mounts[own['metadata']['name']]}/")
+        assert gateways["spec"]["serviceName"] in of_kind(manifests, "Service")
+
+
 def test_production_scales(manifests: list[dict]):
     scalers = of_kind(manifests, "HorizontalPodAutoscaler")
     claims = of_kind(manifests, "PersistentVolumeClaim")
@@ -187,7 +202,8 @@ def test_production_scales(manifests: list[dict]):
     budgets = of_kind(manifests, "PodDisruptionBudget")
     assert set(scalers) == set(budgets) == set(pods(manifests))
     for name, pod in pods(manifests).items():
-        assert scalers[name]["spec"]["scaleTargetRef"]["name"] == name
+        target = scalers[name]["spec"]["scaleTargetRef"]
+        copies = of_kind(manifests, target["kind"])[name]
         assert matches(budgets[name]["spec"]["selector"]["matchLabels"], pod)
-        assert "replicas" not in of_kind(manifests, "Deployment")[name]["spec"], "the autoscaler's to say"
+        assert target["name"] == name and "replicas" not in copies["spec"], "the autoscaler's to say"
     assert all(claim["spec"]["accessModes"] == ["ReadWriteMany"] for claim in claims.values())
