@@ -155,6 +155,25 @@ def test_what_is_no_place(uri: str):
         parse_place(uri)
 
 
+@pytest.mark.parametrize(("name", "value"), [("AWS_ENDPOINT_URL", "nowhere"), ("AWS_PROFILE", "unheard-of")])
+def test_a_setting_of_the_client_that_does_not_fit(
+    object_store, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit, match=value):
+        open_stores(Place("bucket"), UploadLimits(), Keyring())
+
+
+def test_no_region_is_needed_but_the_right_key_is(object_store, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    stores = open_stores(Place(BUCKET), UploadLimits(), Keyring())
+    assert not stores.photos(ENV).has("nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+    stores = open_stores(Place(BUCKET), UploadLimits(), Keyring())
+    with pytest.raises(StorageRefused, match="SignatureDoesNotMatch"):
+        stores.photos(ENV).has("nobody")
+
+
 def test_places():
     assert [parse_place(f"s3://bucket{rest}").uri for rest in ("", "/", "/a", "/a/b.c/")] == [
         "s3://bucket/", "s3://bucket/", "s3://bucket/a/", "s3://bucket/a/b.c/",

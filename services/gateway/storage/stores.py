@@ -60,7 +60,7 @@ def open_stores(place: Place | None, limits: UploadLimits, keyring: Keyring) -> 
     """In the object store at that place, whose client is loaded only then; in folders where there is none.
 
     Raises:
-        SystemExit: the client is not installed.
+        SystemExit: the client is not installed, or cannot use what the environment says of the store.
     """
     if place is None:
         return FolderStores(limits, keyring)
@@ -68,4 +68,7 @@ def open_stores(place: Place | None, limits: UploadLimits, keyring: Keyring) -> 
         from services.gateway.storage.objects.stores import ObjectStores
     except ImportError as err:
         raise SystemExit(f"PHOTOS_URI is set, which needs its client ({err}); run `make s3`") from err
-    return ObjectStores(place, limits, keyring)
+    try:
+        return ObjectStores(place, limits, keyring)
+    except ValueError as err:
+        raise SystemExit(f"PHOTOS_URI is set, and a setting of its client does not fit: {err}") from err

@@ -1,11 +1,14 @@
 """The workspace that `.env` describes, read anew for every request."""
 
 import threading
+from pathlib import Path
+
+from sqlalchemy import Engine
 
 from services.common.database import Database
 from services.common.env import EnvFile
 from services.gateway.env import Env
-from services.gateway.storage.locks import open_locks
+from services.gateway.storage.locks import DatabaseLocks, LockFiles, open_locks
 from services.gateway.storage.log_file import SharedFileHandler
 from services.gateway.storage.operations import SqlOperations
 from services.gateway.storage.people import SqlPeople
@@ -31,6 +34,7 @@ class EnvWorkspaces:
         self._log_file = log_file
         self._lock = threading.Lock()
         self._opened: Workspace | None = None
+        self._locks: tuple[Engine, Path, LockFiles | DatabaseLocks] | None = None
 
     def open(self) -> Workspace:
         """The same workspace as before while `.env` says the same; raises EnvInvalid."""
@@ -39,7 +43,7 @@ class EnvWorkspaces:
             if self._opened is None or self._opened.env != env:
                 self._log_file.follow(env.log_loc)
                 engine = self._database.engine(env.sql)
-                locks = open_locks(engine, env.db_path)
+                locks = self._locks_of(engine, env.db_path)
                 self._opened = Workspace(
                     env=env,
                     records=SqlRecords(engine, env, locks.holder),
@@ -50,3 +54,9 @@ class EnvWorkspaces:
                     operations=SqlOperations(engine, env.sql_table, env.selected_models),
                 )
             return self._opened
+
+    def _locks_of(self, engine: Engine, folder: Path) -> LockFiles | DatabaseLocks:
+        """The same as before, with their connections, while other settings change."""
+        if self._locks is None or self._locks[:2] != (engine, folder):
+            self._locks = (engine, folder, open_locks(engine, folder))
+        return self._locks[2]

@@ -53,6 +53,7 @@ class Bucket:
     """
 
     def __init__(self, place: Place):
+        """Raises ValueError where the environment says what no client can be made of."""
         self._place = place
         self._client = _client()
         self._pool = ThreadPoolExecutor(PARALLEL, thread_name_prefix="objects")
@@ -175,9 +176,13 @@ class Bucket:
 def _client() -> Any:
     """Endpoint, region and keys are those that the environment names; other stores than Amazon's may have no names for
     their buckets, and are asked by path."""
-    client = boto3.client("s3", config=_config("auto"))
-    if ".amazonaws." not in client.meta.endpoint_url:
-        client = boto3.client("s3", config=_config("path"))
+    try:
+        session = boto3.Session()
+        client = session.client("s3", config=_config("auto"))
+        if ".amazonaws." not in client.meta.endpoint_url:
+            client = session.client("s3", config=_config("path"))
+    except BotoCoreError as err:
+        raise ValueError(str(err)) from err
     return client
 
 
