@@ -17,12 +17,16 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, MetaData, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from services.common.database import reading, writing
 from services.common.errors import DatabaseRefused, DatabaseUnavailable
 
 #: Seconds that another process's migration is waited for.
 MIGRATION_TIMEOUT = 60
+
+#: What MySQL says of a table that somebody makes or changes just now.
+BEING_CHANGED = 1684
 
 _one_at_a_time = threading.Lock()  # Alembic's `op` and `context` belong to the whole process
 
@@ -73,7 +77,12 @@ class Schema:
     def _is_ready(self, connection: Connection) -> bool:
         known = MigrationContext.configure(connection, opts={"version_table": self._version_table})
         there = inspect(connection).has_table
-        return known.get_current_revision() == self._latest and all(map(there, self.metadata.tables))
+        try:
+            return known.get_current_revision() == self._latest and all(map(there, self.metadata.tables))
+        except OperationalError as err:
+            if err.orig and err.orig.args[0] == BEING_CHANGED:
+                return False
+            raise
 
 
 @contextmanager
