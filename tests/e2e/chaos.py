@@ -14,6 +14,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -31,10 +33,11 @@ from sqlalchemy import make_url
 from deploy.local.demo import astronaut, jpeg
 from services.common.database import open_engine
 from tests.e2e import rolling
-from tests.e2e.chaos_state import State, look
+from tests.e2e.chaos_state import Places, State, in_folders, in_objects, look
 from tests.e2e.services import Services
 from tests.e2e.system import System
 from tests.mariadb import MariaDB
+from tests.s3 import BUCKET, ObjectStore
 
 PERSON = "RECO_ID_1"
 OTHER = "RECO_ID_2"
@@ -58,10 +61,10 @@ COUNTED = (
 class Chaos:
     """Trials on running services."""
 
-    def __init__(self, services: Services, folder: Path, url: str, seed: int = 0):
+    def __init__(self, services: Services, places: Places, url: str, seed: int = 0):
         self.counts: Counter[str] = Counter()
         self._services = services
-        self._folder = folder
+        self._places = places
         self._engine = open_engine(make_url(url))
         self._random = random.Random(seed)
         self._channel = services.channel("gateway")
@@ -87,7 +90,7 @@ class Chaos:
         if kind == "erased":
             self._prepare("added")
             self._upload()
-            before = look(self._folder, self._engine, PERSON)
+            before = look(self._places, self._engine, PERSON)
             success = self._killed(victim, self._erasure, self._try_delete)
             return self._judge_erasure(before, self._settled(), success)
         if kind == "merged":
@@ -181,7 +184,7 @@ class Chaos:
     def _judge(self, kind: str, before: State, state: State, success: bool, upload_id: str) -> None:
         is_old = (state.rows, state.photos) == (before.rows, before.photos)
         is_new = bool(state.photos - before.photos) and self._is_complete(kind, before, state)
-        consumed = (self._folder / "var" / "uploads" / f"{upload_id}_UPLOADED_TO_DB").is_dir()
+        consumed = self._places.is_used(upload_id)
         self.counts["trials"] += 1
         self.counts["old state"] += is_old
         self.counts["new state"] += is_new
@@ -236,7 +239,7 @@ class Chaos:
     def _settled(self) -> State:
         """The state once it agrees, or after the time that the services may take to tidy up."""
         deadline = time.monotonic() + 20
-        while not (state := look(self._folder, self._engine, PERSON)).agrees and time.monotonic() < deadline:
+        while not (state := look(self._places, self._engine, PERSON)).agrees and time.monotonic() < deadline:
             time.sleep(0.2)
         return state
 
@@ -255,11 +258,29 @@ def _photos() -> list[bytes]:
     return [jpeg(cv2.convertScaleAbs(pixels, alpha=alpha)) for alpha in (1.0, 1.05, 1.1)]
 
 
-def run(folder: Path, settings: dict[str, str], url: str, kills: int, crowd: int, seed: int) -> Counter[str]:
+@dataclass(frozen=True)
+class Storage:
+    """Where services store what they are told: a database, and folders or an object store."""
+
+    settings: dict[str, str]
+    url: str
+    objects: ObjectStore | None = None
+
+    def places(self, folder: Path) -> Places:
+        """Of services whose `.env` is in that folder."""
+        return in_objects(self.objects.buckets / BUCKET / "chaos") if self.objects else in_folders(folder / "var")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What the services are told of it."""
+        return {"PHOTOS_URI": f"s3://{BUCKET}/chaos", **self.objects.environment} if self.objects else {}
+
+
+def run(folder: Path, storage: Storage, kills: int, crowd: int, seed: int) -> Counter[str]:
     """All trials on services of their own; returns the counts."""
-    System(folder).write_env(**settings, NUM_AUG=str(AUGMENTATIONS))  # only for its folders and .env
-    with Services(folder / ".env", ("detector", "embedder", "gateway")) as services:
-        chaos = Chaos(services, folder, url, seed)
+    System(folder).write_env(**storage.settings, NUM_AUG=str(AUGMENTATIONS))  # only for its folders and .env
+    with Services(folder / ".env", ("detector", "embedder", "gateway"), **storage.environment) as services:
+        chaos = Chaos(services, storage.places(folder), storage.url, seed)
         chaos.measure()
         for number in range(kills):
             chaos.kill_trial(("gateway", "embedder")[number % 2], KINDS[number // 2 % len(KINDS)])
@@ -273,6 +294,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--crowd", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3, help="times that each of two copies is restarted, and killed")
+    parser.add_argument("--objects", action="store_true", help="photos and uploads in an object store")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="reco-chaos-") as temporary:
@@ -292,11 +314,14 @@ def main() -> int:
 
 def trials(folder: Path, options: argparse.Namespace) -> Counter[str]:
     """On MariaDB where it is installed, else on SQLite."""
-    if not MariaDB.is_installed():
-        return run(folder, {}, f"sqlite:///{folder}/var/reco.db", options.kills, options.crowd, options.seed)
-    (folder / "mariadb").mkdir(parents=True)
-    with MariaDB(folder / "mariadb") as server:
-        return run(folder, server.settings, server.url, options.kills, options.crowd, options.seed)
+    settings, url = dict[str, str](), f"sqlite:///{folder}/var/reco.db"
+    with ExitStack() as servers:
+        if MariaDB.is_installed():
+            (folder / "mariadb").mkdir(parents=True)
+            database = servers.enter_context(MariaDB(folder / "mariadb"))
+            settings, url = database.settings, database.url
+        objects = servers.enter_context(ObjectStore(folder / "s3")) if options.objects else None
+        return run(folder, Storage(settings, url, objects), options.kills, options.crowd, options.seed)
 
 
 def _print(counts: Counter[str], names: Sequence[str]) -> None:
