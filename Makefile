@@ -66,7 +66,7 @@ run: $(VENV)/.run gen/reco.pb .env
 	@umask 077 && mkdir -p var/db var/uploads var/log
 	@grep -Eq '^SQL_URI=["'\'']?sqlite:' .env || $(MAKE) --no-print-directory mysql
 	@test -z "$(VECTOR_URI)" || $(MAKE) --no-print-directory $(VENV)/.milvus
-	@test -z "$(PHOTOS_URI)" || $(MAKE) --no-print-directory s3
+	@$(IF_S3)
 	@($(call CONVERTING,--missing)) || echo "It starts all the same; what needs that model is refused, and says so."
 	@$(PY) -m deploy.local.run --listen $(HOST) --port $(PORT) --base-port $(BASE_PORT) --admin-port $(ADMIN_PORT)
 
@@ -147,12 +147,14 @@ fuzz: $(VENV)/.test gen/reco.pb
 soak: $(VENV)/.test $(VENV)/.mysql gen/reco.pb
 	@$(PY) -m tests.e2e.soak $(addprefix --minutes ,$(MINUTES))
 
+IF_S3 = test -z "$(PHOTOS_URI)" || $(MAKE) --no-print-directory s3
+
 # People's data as a whole: docs/backup.md.
 IF_MYSQL = ! grep -qs '^SQL_URI=' $(1) || grep -Eq '^SQL_URI=["'\'']?sqlite:' $(1) || $(MAKE) --no-print-directory mysql
 PASSPHRASE = $(addprefix --passphrase-file ,$(PASSPHRASE_FILE))
 backup restore move-database check-data: $(VENV)/.run gen/reco.pb
 	@umask 077 && mkdir -p var/db var/uploads var/log
-	@$(call IF_MYSQL,.env) && $(if $(filter move-database,$@),$(call IF_MYSQL,$(TO)),true)
+	@$(call IF_MYSQL,.env) && $(if $(filter move-database,$@),$(call IF_MYSQL,$(TO)),true) && $(IF_S3)
 	@case $@ in \
 	backup) $(PY) -m deploy.data.backup $(addprefix --to ,$(TO)) $(PASSPHRASE) ;; \
 	restore) $(PY) -m deploy.data.restore "$(FROM)" $(PASSPHRASE) ;; \
@@ -160,6 +162,7 @@ backup restore move-database check-data: $(VENV)/.run gen/reco.pb
 	check-data) $(PY) -m deploy.data.check $(if $(REPAIR),--repair) --embedder 127.0.0.1:$$(($(BASE_PORT) + 3)) ;; esac
 
 rotate-key: $(VENV)/.run gen/reco.pb .env
+	@$(IF_S3)
 	@$(PY) -m deploy.local.rotate_key
 
 proto: gen/reco.pb

@@ -1,19 +1,20 @@
 """What an image database promises, wherever it is: PhotoFolders, PhotoObjects, FakePhotos."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from services.common.encryption import CannotDecrypt, Keyring
-from services.gateway.storage.stores import RenewablePhotos
+from services.gateway.storage.stores import KeptPhotos
 from services.gateway.storage.types import FacePhoto, PhotoStore
 
 LANDMARKS = ((1.5, 2.0), (3.0, 4.0), (5.25, 6.0), (7.0, 8.0), (9.0, 10.125))
 
 #: Opens the image database of the test, with these keys.
-OpenPhotos = Callable[[Keyring], RenewablePhotos]
+OpenPhotos = Callable[[Keyring], KeptPhotos]
 
 
 def picture() -> bytes:
@@ -94,6 +95,43 @@ class SealedPhotosContract(PhotosContract):
         assert (photos.renew("000-4", "x-A"), photos.renew("000-5", "x-A")) == (2, 0)
         del keys[1]
         assert list(photos.read("x-A")) == made and photos.staged() == []
+
+    def test_all_are_kept_as_they_are_at_a_moment_and_taken_in(self, open_photos: OpenPhotos, tmp_path: Path) -> None:
+        photos, saved = open_photos(Keyring()), tmp_path / "saved"
+        for folder in ("x-A", "y-B"):
+            photos.stage("000-1", folder, [FacePhoto(name, name == "b.png", PNG, None) for name in ("a.png", "b.png")])
+            photos.publish("000-1", folder)
+        for enrollment_id in ("000-2", "000-3"):
+            photos.stage(enrollment_id, "x-A", [FacePhoto("c.png", False, PNG, None)])
+        with photos.linked() as linked:
+            linked.prepare()
+            photos.remove("x-A", ["a.png"])
+            photos.stage("000-4", "z-C", [FacePhoto("a.png", False, PNG, None)])
+            photos.publish("000-4", "z-C")
+            linked.take(["000-2"])
+            photos.erase("y-B")
+            names = [name for name, _ in linked.files()]
+            for name, path in linked.files():
+                (saved / name).parent.mkdir(parents=True, exist_ok=True)
+                (saved / name).write_bytes(path.read_bytes())
+        x, y, z = "x-A/augmented_imgs/b.png", ["y-B/augmented_imgs/b.png", "y-B/faces/a.png"], "z-C/faces/a.png"
+        assert names == [".staging/000-2/faces/c.png", x, *y, z]
+        for enrollment_id in photos.staged():
+            photos.unstage(enrollment_id)
+        calls = list[None]()
+        photos.take_in(saved, lambda: calls.append(None))
+        assert len(calls) == 4 and photos.staged() == ["000-2"]
+        assert photos.names("x-A") == {"b.png": True} and photos.names("y-B") == {"a.png": False, "b.png": True}
+        photos.publish("000-2", "x-A")
+        assert list(photos.names("x-A")) == ["c.png", "b.png"] and len(list(photos.read("x-A"))) == 2
+
+    def test_a_folder_of_nobody_is_set_aside(self, open_photos: OpenPhotos, stored: Callable[[], list[bytes]]) -> None:
+        photos = open_photos(Keyring())
+        photos.stage("000-1", "x-A", [FacePhoto("a.png", False, PNG, None)])
+        photos.publish("000-1", "x-A")
+        before = stored()
+        photos.set_aside("x-A")
+        assert not photos.has("x-A") and stored() == before and "orphans" in photos.orphans
 
     def test_a_sealed_photo_is_one_persons(self, open_photos: OpenPhotos) -> None:
         photos = open_photos(Keyring(lambda: (bytes(32),)))

@@ -4,7 +4,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,7 +12,6 @@ from sqlalchemy import MetaData, Table, delete, func, select, update
 from deploy.data.installation import Installation
 from services.common.database import reading, writing
 from services.common.errors import RecoError
-from services.common.private import FOLDER_MODE
 from services.embedder.gallery.store import new_epoch
 from services.embedder.gallery.tables import people as galleries
 from services.embedder.gallery.tables import revisions, templates
@@ -21,9 +19,6 @@ from services.gateway.storage.types import PersonRecord
 
 #: Rows looked at in one go.
 PAGE = 500
-
-#: In DB_PATH: where folders go that belong to nobody.
-ORPHANS = ".orphans"
 
 
 @dataclass(frozen=True)
@@ -184,17 +179,17 @@ def _templates_of_nobody(installation: Installation, repair: bool) -> Iterator[F
 
 
 def _folders_of_nobody(installation: Installation, repair: bool) -> Iterator[Finding]:
-    db_path = installation.env.db_path
-    suspects = _folders(db_path) - _known_folders(installation)
+    photos = installation.photos
+    suspects = _folders(installation) - _known_folders(installation)
     if suspects:
         with installation.nobody_changes():
-            for name in sorted(_folders(db_path) & suspects - _known_folders(installation)):
-                what = f"is a folder of nobody: a repair moves it to {db_path / ORPHANS}"
-                yield from _repaired([Finding(name, what, partial(_set_aside, db_path / name))], repair)
+            for name in sorted(_folders(installation) & suspects - _known_folders(installation)):
+                what = f"is a folder of nobody: a repair moves it to {photos.orphans}"
+                yield from _repaired([Finding(name, what, partial(photos.set_aside, name))], repair)
 
 
-def _folders(db_path: Path) -> set[str]:
-    return {path.name for path in db_path.iterdir() if path.is_dir() and not path.name.startswith(".")}
+def _folders(installation: Installation) -> set[str]:
+    return {name for name in installation.photos.folders_ending("") if not name.startswith(".")}
 
 
 def _known_folders(installation: Installation) -> set[str]:
@@ -202,12 +197,6 @@ def _known_folders(installation: Installation) -> set[str]:
     pending = {name for entry in installation.records.journal() for name in (entry.folder, entry.drop_folder)}
     paths = _column(installation, installation.env.path_col)
     return pending | {PersonRecord(0, "", "", path).folder for path in paths}
-
-
-def _set_aside(folder: Path) -> None:
-    orphans = folder.parent / ORPHANS
-    orphans.mkdir(FOLDER_MODE, exist_ok=True)
-    folder.rename(orphans / folder.name)
 
 
 def _column(installation: Installation, name: str) -> list[str]:

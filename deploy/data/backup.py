@@ -58,6 +58,7 @@ def back_up(installation: Installation, target: Path, passphrase: str) -> tuple[
     with ExitStack() as held:
         linked = held.enter_context(installation.photos.linked())
         database = linked.folder / DATABASE
+        linked.prepare()
         with installation.nobody_changes():
             linked.take(entry.enrollment_id for entry in installation.records.journal())
             connection = held.enter_context(as_it_is(installation.engine, database))

@@ -1,4 +1,4 @@
-"""What one `.env` names, opened: its settings, database, folders, locks and keys."""
+"""What one `.env` names, opened: its settings, database, photos, locks and keys."""
 
 import os
 from collections.abc import Iterator
@@ -12,11 +12,13 @@ from services.common.encryption import Keyring, keyring_of_environment
 from services.common.env import EnvFile
 from services.embedder.gallery.store import Gallery
 from services.gateway.env import Env
+from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.locks import open_locks
+from services.gateway.storage.objects.place import place_of_environment
 from services.gateway.storage.operations import SqlOperations
 from services.gateway.storage.people import SqlPeople
-from services.gateway.storage.photos import PhotoFolders
 from services.gateway.storage.records import SqlRecords
+from services.gateway.storage.stores import KeptPhotos, open_stores
 from services.gateway.storage.tables import Tables, tables_of
 from services.gateway.storage.types import STRIPES
 
@@ -43,7 +45,8 @@ class Installation:
         self.locks = open_locks(self.engine, self.env.db_path)
         self.records = SqlRecords(self.engine, self.env, self.locks.holder)
         self.people = SqlPeople(self.engine, self.env.sql_table)
-        self.photos = PhotoFolders(self.env.db_path, self.keyring)
+        stores = open_stores(place_of_environment(), UploadLimits(), self.keyring)
+        self.photos: KeptPhotos = stores.photos(self.env)
         self.gallery = Gallery(lambda: self.engine, self.keyring)
         self.gallery.revision()
         self.records.count()

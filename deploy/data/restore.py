@@ -67,7 +67,7 @@ def restore(reader: Reader, env_file: Path) -> int:
     _keys(head.get(KEYS, b"").decode())
     installation = Installation(env_file)
     _refuse_people(installation)
-    with _restoring(installation.env.db_path) as folder:
+    with _restoring(installation) as folder:
         with (folder / DATABASE).open("wb") as target:
             shutil.copyfileobj(file, target)
         (folder / PHOTOS).mkdir(FOLDER_MODE)
@@ -80,7 +80,8 @@ def restore(reader: Reader, env_file: Path) -> int:
         os.sync()
         with installation.nobody_changes():
             _refuse_people(installation)
-            _move(folder, installation.env.db_path)
+            (folder / MOVING).touch()  # from here on there are photos: who is killed goes on where this is found
+            installation.photos.take_in(folder / PHOTOS, go_on=installation.locks.check)
             installation.locks.check()
             _fill(installation, folder / DATABASE, head[SETTINGS], folder)
     _audit_log(installation, head.get(AUDIT_LOG, b""))
@@ -96,12 +97,13 @@ def _refuse_people(installation: Installation) -> None:
 
 
 @contextmanager
-def _restoring(db_path: Path) -> Iterator[Path]:
+def _restoring(installation: Installation) -> Iterator[Path]:
     """A folder to unpack into, in DB_PATH. Where photos were moved and the block failed, it stays, for the next time."""
-    folder = db_path / RESTORING
+    folder = installation.env.db_path / RESTORING
     marker = folder / MOVING
-    if not marker.exists() and (there := [path for path in db_path.iterdir() if not path.name.startswith(".")]):
-        raise NotEmpty(f"{there[0]} is there already, and DB_PATH must be empty")
+    there = [name for name in installation.photos.folders_ending("") if not name.startswith(".")]
+    if there and not marker.exists():
+        raise NotEmpty(f"{installation.photos.path_of(there[0])} is there already, and there must be no photos")
     folder.mkdir(FOLDER_MODE, exist_ok=True)
     for left in folder.iterdir():
         if left.is_dir():
@@ -115,16 +117,6 @@ def _restoring(db_path: Path) -> Iterator[Path]:
             shutil.rmtree(folder)
         raise
     shutil.rmtree(folder)
-
-
-def _move(folder: Path, db_path: Path) -> None:
-    """From here on DB_PATH is not empty: a restore that is killed is gone on with where it finds MOVING."""
-    (folder / MOVING).touch()
-    for source in (folder / PHOTOS).iterdir():
-        target = db_path / source.name
-        if target.exists():
-            shutil.rmtree(target)
-        source.rename(target)
 
 
 def _fill(installation: Installation, database: Path, settings: bytes, folder: Path) -> None:

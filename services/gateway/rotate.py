@@ -9,7 +9,7 @@ from services.gateway.env import Env
 from services.gateway.settings import Settings
 from services.gateway.storage.locks import open_locks
 from services.gateway.storage.records import SqlRecords
-from services.gateway.storage.stores import RenewablePhotos, open_stores
+from services.gateway.storage.stores import KeptPhotos, open_stores
 from services.gateway.storage.types import PersonLocks, stripe_of
 
 #: Rows read at a time.
@@ -29,7 +29,7 @@ def main() -> None:
     print(f"{stores.uploads(env).renew()} uploaded photos encrypted by the present key")
 
 
-def renew_photos(records: SqlRecords, photos: RenewablePhotos, locks: PersonLocks) -> int:
+def renew_photos(records: SqlRecords, photos: KeptPhotos, locks: PersonLocks) -> int:
     """Person by person, with the lock of each; returns how many photos there were."""
     last = renewed = 0
     while page := records.after(last, PAGE):

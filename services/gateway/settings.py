@@ -4,16 +4,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from services.common.encryption import Keyring, keyring_of_environment
 from services.common.server import ServerOptions
 from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
 from services.gateway.events.webhook import Webhook, webhook_of_environment
 from services.gateway.storage.limits import UploadLimits, parse_days, parse_duration, parse_size
-from services.gateway.storage.objects.place import Place, parse_place
-
-T = TypeVar("T")
+from services.gateway.storage.objects.place import Place, place_of_environment
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Settings:
                 reserve=_parsed("RECO_DISK_RESERVE", "256M", parse_size),
             ),
             keyring=keyring_of_environment(),
-            photos=_parsed("PHOTOS_URI", "", lambda uri: parse_place(uri) if uri else None),
+            photos=place_of_environment(),
             person_days=_parsed("RECO_PERSON_TTL", "0", parse_days),
             webhook=webhook_of_environment(),
         )
@@ -92,7 +89,7 @@ def _is_fused(decision: str) -> bool:
     return decision == "fused"
 
 
-def _parsed(name: str, default: str, parse: Callable[[str], T]) -> T:
+def _parsed(name: str, default: str, parse: Callable[[str], int]) -> int:
     """A variable's value; SystemExit says what is wrong with it."""
     try:
         return parse(os.environ.get(name) or default)

@@ -20,7 +20,6 @@ from services.gateway.access.audit import Event as Audited
 from services.gateway.access.audit import append, entries
 from services.gateway.access.keys import KeyTable
 from services.gateway.access.roles import Role
-from services.gateway.storage.types import stripe_of
 from tests.installations import MODEL, enroll, make_env
 from tests.machine import ROOT
 from tests.mariadb import MariaDB
@@ -115,7 +114,7 @@ def test_a_backup_that_is_made_while_people_come_and_go_is_whole(request, tmp_pa
 
     def change() -> None:
         for number in range(100, 10_000):
-            with before.locks.hold(stripe_of(f"RECO_ID_{number}")):
+            with before.locks.hold(f"RECO_ID_{number}"):
                 enroll(before, number)
             done.append(number)
             if stop.is_set():

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from deploy.data.installation import Installation
 from services.common.encryption import Keyring
 from services.common.errors import RecoError
 from services.gateway.errors import ErasureIncomplete, RecordRefused, StorageRefused, UploadUnknown
@@ -19,6 +20,8 @@ from services.gateway.storage.stores import open_stores
 from services.gateway.storage.types import FacePhoto
 from tests.fake_storage import ENV
 from tests.fakes import Killed, fake_photo
+from tests.installations import enroll as enroll_person
+from tests.installations import make_env
 from tests.photos_contract import PNG, OpenPhotos, SealedPhotosContract
 from tests.s3 import BUCKET, ObjectStore
 from tests.unit.gateway.fake_gateway import PERSON, FakeGateway
@@ -52,10 +55,10 @@ class TestPhotoObjects(SealedPhotosContract):
     """As folders do."""
 
     @pytest.fixture
-    def open_photos(self, bucket: "Bucket") -> OpenPhotos:
+    def open_photos(self, bucket: "Bucket", tmp_path: Path) -> OpenPhotos:
         from services.gateway.storage.objects.photos import PhotoObjects
 
-        return partial(PhotoObjects, bucket)
+        return partial(PhotoObjects, bucket, tmp_path)
 
 
 class TestUploadObjects(SealedUploadsContract):
@@ -68,10 +71,10 @@ class TestUploadObjects(SealedUploadsContract):
         return partial(UploadObjects, bucket)
 
 
-def test_folders_can_be_copied_as_they_are(bucket: "Bucket"):
+def test_folders_can_be_copied_as_they_are(bucket: "Bucket", tmp_path: Path):
     from services.gateway.storage.objects.photos import PhotoObjects
 
-    photos = PhotoObjects(bucket)
+    photos = PhotoObjects(bucket, tmp_path)
     photos.stage("000-1", "x-A", [PHOTO])
     photos.publish("000-1", "x-A")
     assert [one.key for one in bucket.objects("")] == ["photos/x-A/faces/a.png"]
@@ -178,6 +181,41 @@ def test_places():
     assert [parse_place(f"s3://bucket{rest}").uri for rest in ("", "/", "/a", "/a/b.c/")] == [
         "s3://bucket/", "s3://bucket/", "s3://bucket/a/", "s3://bucket/a/b.c/",
     ]  # fmt: skip
+
+
+# Backups
+
+
+@pytest.mark.parametrize("way", [("objects", "folders"), ("folders", "objects")])
+def test_a_backup_goes_from_one_to_the_other(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: tuple[str, str]
+):
+    from deploy.data import backup, check, restore
+
+    (passphrase := tmp_path / "passphrase").write_text("correct horse")
+    there = list[dict[str, list[FacePhoto]]]()
+    for number, kind in enumerate(way):
+        monkeypatch.setenv("PHOTOS_URI", f"{place.uri}{number}" if kind == "objects" else "")
+        env = make_env(tmp_path / str(number))
+        installation = Installation(env)
+        options = ["--env-file", str(env), "--passphrase-file", str(passphrase)]
+        if number == 0:
+            for person in range(3):
+                enroll_person(installation, person)
+            assert backup.main([*options, "--to", str(tmp_path / "backup")]) == 0
+        else:
+            assert restore.main([*options, str(tmp_path / "backup")]) == 0
+            assert restore.main([*options, str(tmp_path / "backup")]) == 1, "there are people"
+            photos = installation.photos
+            photos.stage("000-1", "x-A", [PHOTO])
+            photos.publish("000-1", "x-A")
+            assert check.main(["--env-file", str(env), "--embedder", "127.0.0.1:9"]) == 1
+            assert check.main(["--env-file", str(env), "--embedder", "127.0.0.1:9", "--repair"]) == 0
+            assert not photos.has("x-A")
+        folders = [record.folder for record in installation.records.after(0, 9)]
+        there.append({folder: list(installation.photos.read(folder)) for folder in folders})
+        assert not [*installation.env.db_path.glob(".linked*"), *installation.env.db_path.glob(".restoring")]
+    assert there[0] == there[1] and len(there[0]) == 3 and all(len(photos) == 2 for photos in there[0].values())
 
 
 # The pipeline on it

@@ -6,6 +6,8 @@ So its template can be made again without looking for the face.
 import json
 import struct
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 
 from services.common.encryption import Keyring
 from services.gateway.storage.types import FacePhoto
@@ -37,6 +39,12 @@ def open_photo(keyring: Keyring, folder: str, name: str, augmented: bool, data: 
 def renew_photo(keyring: Keyring, folder: str, name: str, data: bytes) -> bytes | None:
     """The file sealed by the present key; None where it is already. Raises CannotDecrypt."""
     return keyring.renewed(data, "photo", folder, name)
+
+
+def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Photos at any depth, each by its path from there."""
+    for path in sorted(folder.rglob("*.png")):
+        yield path.relative_to(folder).as_posix(), path
 
 
 def _put_landmarks(photo: FacePhoto) -> bytes:

@@ -6,7 +6,7 @@ Photos of an enrollment are staged first and published once its row is committed
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from services.common.private import FOLDER_MODE, private_opener
 from services.gateway.storage.photo_files import (
     AUGMENTED,
     FACES,
+    files_below,
     open_photo,
     place_of,
     renew_photo,
@@ -26,6 +27,7 @@ from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
 
 STAGING = ".staging"
 LINKED_PREFIX = ".linked-"
+ORPHANS = ".orphans"
 
 
 class PhotoFolders:
@@ -148,6 +150,25 @@ class PhotoFolders:
             if is_abandoned(folder):
                 remove_tree(folder, self._folder)
 
+    @property
+    def orphans(self) -> str:
+        """Where `set_aside` moves folders."""
+        return str(self._folder / ORPHANS)
+
+    def set_aside(self, folder: str) -> None:
+        """Moves a folder of nobody to where nobody looks for photos."""
+        (self._folder / ORPHANS).mkdir(FOLDER_MODE, exist_ok=True)
+        (self._folder / folder).rename(self._folder / ORPHANS / folder)
+
+    def take_in(self, source: Path, go_on: Callable[[], None]) -> None:
+        """Moves folders in, each in the place of one of its name; see KeptPhotos."""
+        for folder in source.iterdir():
+            go_on()
+            target = self._folder / folder.name
+            if target.exists():
+                shutil.rmtree(target)
+            folder.rename(target)
+
     def cache_files(self) -> list[str]:
         """File names of the pickles that the original has left in DB_PATH."""
         return sorted(path.name for path in self._folder.glob("*.pkl") if path.is_file())
@@ -172,6 +193,9 @@ class LinkedPhotos:
         self._source = source
         self.folder = folder
 
+    def prepare(self) -> None:
+        """Links are made in no time."""
+
     def take(self, staged: Iterable[str]) -> None:
         """Links the photos of all people; copies them where the disk knows no hard links. Raises OSError.
 
@@ -185,8 +209,7 @@ class LinkedPhotos:
 
     def files(self) -> Iterator[tuple[str, Path]]:
         """Each by its path below DB_PATH."""
-        for path in sorted(self.folder.rglob("*.png")):
-            yield path.relative_to(self.folder).as_posix(), path
+        return files_below(self.folder)
 
 
 def _link(source: str, target: str) -> None:

@@ -1,6 +1,9 @@
 """Where photos and uploads are kept: in folders that `.env` names, or in an object store."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from services.common.encryption import Keyring
@@ -12,8 +15,44 @@ from services.gateway.storage.types import PhotoStore, UploadStore
 from services.gateway.storage.uploads import UploadFolders
 
 
-class RenewablePhotos(PhotoStore, Protocol):
-    """Photos that can be encrypted by another key."""
+class PhotosOfAMoment(Protocol):
+    """All photos as they are at one moment, as files on this machine.
+
+    Attributes:
+        folder: where they are; there is room for more files.
+    """
+
+    folder: Path
+
+    def prepare(self) -> None:
+        """Fetches what it can before that moment, so that this does not last long. Raises OSError."""
+
+    def take(self, staged: Iterable[str]) -> None:
+        """Fetches the photos of all people, and those staged of these enrollments. Raises OSError."""
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Each by its path below DB_PATH, wherever they are really."""
+
+
+class KeptPhotos(PhotoStore, Protocol):
+    """Photos, for who looks after all of them."""
+
+    def linked(self) -> AbstractContextManager[PhotosOfAMoment]:
+        """To keep all photos as they are at a moment, whatever happens to them during the block."""
+
+    def take_in(self, source: Path, go_on: Callable[[], None]) -> None:
+        """Puts folders in that are on this machine, as PhotosOfAMoment has them, each in the place of one of its name.
+
+        Args:
+            go_on: is called before each; it may raise.
+        """
+
+    @property
+    def orphans(self) -> str:
+        """Where `set_aside` moves folders."""
+
+    def set_aside(self, folder: str) -> None:
+        """Moves a folder of nobody to where nobody looks for photos."""
 
     def renew(self, renewal_id: str, folder: str) -> int:
         """Encrypts a person's photos by the present key; returns how many were not. Raises OSError, CannotDecrypt.
@@ -33,7 +72,7 @@ class RenewableUploads(UploadStore, Protocol):
 class Stores(Protocol):
     """Opens them."""
 
-    def photos(self, env: Env) -> RenewablePhotos:
+    def photos(self, env: Env) -> KeptPhotos:
         """The image database."""
 
     def uploads(self, env: Env) -> RenewableUploads:

@@ -56,11 +56,11 @@ class TestPhotoFolders(SealedPhotosContract):
 
     @pytest.fixture
     def open_photos(self, tmp_path: Path) -> OpenPhotos:
-        return lambda keyring: PhotoFolders(tmp_path, keyring)
+        return lambda keyring: PhotoFolders(make_folder(tmp_path / "db"), keyring)
 
     @pytest.fixture
     def stored(self, tmp_path: Path) -> Callable[[], list[bytes]]:
-        return lambda: [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        return lambda: [path.read_bytes() for path in (tmp_path / "db").rglob("*") if path.is_file()]
 
 
 class TestFakePhotos(PhotosContract):
@@ -69,6 +69,11 @@ class TestFakePhotos(PhotosContract):
     @pytest.fixture
     def photos(self) -> PhotoStore:
         return FakePhotos(Steps())
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    return path
 
 
 @pytest.fixture(scope="module")

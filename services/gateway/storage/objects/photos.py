@@ -4,24 +4,45 @@ Photos of an enrollment are staged under keys of its own, `staging/<enrollment I
 row is committed: objects cannot be moved. Each step can be repeated.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from services.common.encryption import Keyring
+from services.common.private import FOLDER_MODE
 from services.gateway.storage.objects.bucket import Bucket
 from services.gateway.storage.objects.place import ObjectStoreUnavailable
-from services.gateway.storage.photo_files import AUGMENTED, FACES, open_photo, place_of, renew_photo, seal_photo
+from services.gateway.storage.photo_files import (
+    AUGMENTED,
+    FACES,
+    files_below,
+    open_photo,
+    place_of,
+    renew_photo,
+    seal_photo,
+)
+from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
+from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
 
 PHOTOS = "photos/"
 STAGING = "staging/"
+ORPHANS = "orphans/"
+
+#: What paths of staged photos begin with where photos are files.
+STAGED_FILES = ".staging/"
+#: On this machine, folders of photos that are fetched.
+FETCHED_PREFIX = ".linked-"
 
 
 class PhotoObjects:
     """Objects of a bucket; see PhotoStore."""
 
-    def __init__(self, bucket: Bucket, keyring: Keyring = Keyring()):  # noqa: B008
+    def __init__(self, bucket: Bucket, scratch: Path, keyring: Keyring = Keyring()):  # noqa: B008
+        """`scratch`: a folder on this machine, for photos that are fetched to be saved."""
         self._bucket = bucket
+        self._scratch = scratch
         self._keyring = keyring
 
     def path_of(self, folder: str) -> str:
@@ -103,6 +124,40 @@ class PhotoObjects:
         """Names of people's folders that end so."""
         return [folder for folder in self._bucket.folders(PHOTOS) if folder.endswith(suffix) and _is_folder(folder)]
 
+    @contextmanager
+    def linked(self) -> Iterator["FetchedPhotos"]:
+        """To keep all photos as they are at a moment, whatever happens to them during the block."""
+        with unfinished_folder(self._scratch, f"{FETCHED_PREFIX}{secrets.token_hex(8)}") as folder:
+            yield FetchedPhotos(self._bucket, folder)
+
+    def remove_abandoned(self) -> None:
+        """Deletes what `linked` has left on this machine whose process died."""
+        for folder in self._scratch.glob(f"{FETCHED_PREFIX}*"):
+            if is_abandoned(folder):
+                remove_tree(folder, self._scratch)
+
+    def take_in(self, source: Path, go_on: Callable[[], None]) -> None:
+        """Puts folders in that are on this machine, each in the place of one of its name; see KeptPhotos."""
+        for folder in source.iterdir():
+            go_on()
+            if left := self.erase(folder.name):
+                raise ObjectStoreUnavailable(f"photos could not be deleted: {'; '.join(left)}")
+            prefix = STAGING if f"{folder.name}/" == STAGED_FILES else f"{PHOTOS}{folder.name}/"
+            files = [(f"{prefix}{name}", path) for name, path in files_below(folder)]
+            self._bucket.each(lambda file: self._bucket.put(file[0], file[1].read_bytes()), files)
+
+    @property
+    def orphans(self) -> str:
+        """Where `set_aside` moves folders."""
+        return f"{self._bucket.uri}{ORPHANS}"
+
+    def set_aside(self, folder: str) -> None:
+        """Moves a folder of nobody to where nobody looks for photos."""
+        keys = [one.key for one in self._bucket.objects(f"{PHOTOS}{folder}/")]
+        self._bucket.each(lambda key: self._bucket.copy(key, f"{ORPHANS}{key.removeprefix(PHOTOS)}"), keys)
+        if left := self._bucket.delete(keys):
+            raise ObjectStoreUnavailable(f"photos could not be deleted: {'; '.join(left)}")
+
     def cache_files(self) -> list[str]:
         """None: the original knows no object stores."""
         return []
@@ -116,6 +171,56 @@ class PhotoObjects:
             return self._bucket.delete([one.key for one in self._bucket.objects(prefix)])
         except ObjectStoreUnavailable as err:
             return [f"{prefix} ({err})"]
+
+
+class FetchedPhotos:
+    """Copies of photos, in a folder of their own.
+
+    Attributes:
+        folder: theirs.
+    """
+
+    def __init__(self, bucket: Bucket, folder: Path):
+        self._bucket = bucket
+        self.folder = folder
+
+    def prepare(self) -> None:
+        """Fetches what is there; it may change before `take`. Raises OSError."""
+        self.take(())
+
+    def take(self, staged: Iterable[str]) -> None:
+        """Fetches the photos of all people that it has not yet, and drops those that are gone. Raises OSError.
+
+        Args:
+            staged: the enrollments whose staged photos are fetched too.
+        """
+        wanted = {one.key.removeprefix(PHOTOS): one.key for one in self._bucket.objects(PHOTOS)}
+        for enrollment_id in staged:
+            staging = self._bucket.objects(f"{STAGING}{enrollment_id}/")
+            wanted |= {f"{STAGED_FILES}{one.key.removeprefix(STAGING)}": one.key for one in staging}
+        wanted = {name: key for name, key in wanted.items() if _is_photo(name)}
+        there = dict(self.files())
+        for name in there.keys() - wanted.keys():
+            there[name].unlink()
+        self._bucket.each(self._fetch, [(name, wanted[name]) for name in sorted(wanted.keys() - there.keys())])
+
+    def files(self) -> Iterator[tuple[str, Path]]:
+        """Each by its path below DB_PATH, were they there."""
+        return files_below(self.folder)
+
+    def _fetch(self, wanted: tuple[str, str]) -> None:
+        name, key = wanted
+        path = self.folder / name
+        with suppress(FileNotFoundError):  # gone by now: somebody was erased
+            data = self._bucket.get(key)
+            path.parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+def _is_photo(name: str) -> bool:
+    """Whether a path is that of a photo in a person's folder, or of one that is staged."""
+    folder, *parts = name.removeprefix(STAGED_FILES).split("/")
+    return _is_folder(folder) and len(parts) == 2 and parts[0] in (FACES, AUGMENTED) and parts[1].endswith(".png")
 
 
 def _is_folder(name: str) -> bool:

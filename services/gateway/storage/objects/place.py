@@ -1,5 +1,6 @@
 """Where in an object store photos and uploads are."""
 
+import os
 import re
 from dataclasses import dataclass
 
@@ -26,6 +27,15 @@ def parse_place(uri: str) -> Place:
     if not match or any(part in ("", ".", "..") for part in prefix.split("/") if prefix):
         raise ValueError(f"{uri!r} is not s3://bucket or s3://bucket/prefix")
     return Place(match["bucket"], f"{prefix}/" if prefix else "")
+
+
+def place_of_environment() -> Place | None:
+    """The one that PHOTOS_URI names, if any; SystemExit says what is wrong with it."""
+    uri = os.environ.get("PHOTOS_URI")
+    try:
+        return parse_place(uri) if uri else None
+    except ValueError as err:
+        raise SystemExit(f"PHOTOS_URI: {err}") from err
 
 
 class ObjectStoreUnavailable(StorageRefused, OSError):

@@ -10,15 +10,16 @@ from services.gateway.storage.objects.uploads import UploadObjects
 
 
 class ObjectStores:
-    """At a place, whatever `.env` says; see Stores."""
+    """At a place, wherever `.env` says that folders are; see Stores."""
 
     def __init__(self, place: Place, limits: UploadLimits, keyring: Keyring):
         bucket = Bucket(place)
-        self._photos, self._uploads = PhotoObjects(bucket, keyring), UploadObjects(bucket, limits, keyring)
+        self._bucket, self._keyring = bucket, keyring
+        self._uploads = UploadObjects(bucket, limits, keyring)
 
     def photos(self, env: Env) -> PhotoObjects:
         """See Stores."""
-        return self._photos
+        return PhotoObjects(self._bucket, env.db_path, self._keyring)
 
     def uploads(self, env: Env) -> UploadObjects:
         """See Stores."""
