@@ -131,6 +131,7 @@ def test_a_backup_that_is_made_while_people_come_and_go_is_whole(request, tmp_pa
         assert restore.main([str(file), "--env-file", str(env_file), "--passphrase-file", str(passphrase)]) == 0
         assert "all agree" in capsys.readouterr().out
         assert set(people(Installation(env_file))) >= {f"RECO_ID_{number}" for number in [*range(5), *done[:known]]}
+    assert done and changing.is_alive()
     stop.set()
     changing.join()
 
