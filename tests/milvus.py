@@ -71,6 +71,11 @@ class Server:
         self._process.kill()
         self._process.wait(timeout=60)
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def freeze(self) -> None:
         """Halts it, so that it takes connections and answers nothing, until `thaw`."""
         self._process.send_signal(signal.SIGSTOP)
