@@ -1,6 +1,6 @@
 """What is known of people beside their rows, in memory, for tests of the gateway's pipeline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from services.gateway.storage.profiles import (
@@ -21,17 +21,21 @@ class FakePeople:
     def __init__(self) -> None:
         self.profiles: dict[int, Profile] = {}
         self.facts: dict[int, dict[str, PhotoFacts]] = {}
+        self.known_digests: dict[int, dict[str, bytes]] = {}
 
     def write(self, record_id: int, details: Details, dropped: Sequence[str]) -> None:
         """As RecordStore.commit does."""
         self.profiles[record_id] = replace(details.profile, record_id=record_id)
         kept = {name: facts for name, facts in self.facts.get(record_id, {}).items() if name not in dropped}
         self.facts[record_id] = kept | {facts.name: facts for facts in details.photos}
+        known = {name: one for name, one in self.known_digests.get(record_id, {}).items() if name not in dropped}
+        self.known_digests[record_id] = known | dict(details.digests)
 
     def drop(self, record_id: int) -> None:
         """As RecordStore.erase does."""
         self.profiles.pop(record_id, None)
         self.facts.pop(record_id, None)
+        self.known_digests.pop(record_id, None)
 
     def find(self, record_id: int) -> Profile | None:
         return self.profiles.get(record_id)
@@ -57,6 +61,12 @@ class FakePeople:
 
     def photos(self, record_id: int) -> dict[str, PhotoFacts]:
         return self.facts.get(record_id, {})
+
+    def digests(self, record_id: int) -> dict[str, bytes]:
+        return dict(self.known_digests.get(record_id, {}))
+
+    def note_digests(self, record_id: int, digests: Mapping[str, bytes]) -> None:
+        self.known_digests[record_id] = dict(digests)
 
     def add(self, profiles: Sequence[Profile]) -> None:
         for profile in profiles:

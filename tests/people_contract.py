@@ -85,6 +85,23 @@ class PeopleContract:
         facts = stores.people.photos(profile.record_id)
         assert facts == {"a.png": first, "c.png": PhotoFacts("c.png", Source.PEOPLE)}
 
+    def test_digests_of_photos_come_and_go(self, stores: Stores) -> None:
+        profile = stores.enroll(1)
+        number, people = profile.record_id, stores.people
+        assert people.digests(number) == {}
+        row = PersonRecord(number, "RECO_ID_1", "ann_lee", "/db/x")
+        some = {"a.png": b"1" * 16, "b.png": b"2" * 16}
+        stores.records.commit(row, JournalEntry("000-2", "RECO_ID_1", "", "folder"), Details(profile, digests=some))
+        assert people.digests(number) == some
+        entry = JournalEntry("000-3", "RECO_ID_1", "", "folder", drop=("a.png",))
+        other = {"b.png": b"3" * 16, "c.png": b"4" * 16}
+        stores.records.commit(row, entry, Details(profile, digests=other))
+        assert people.digests(number) == other
+        people.note_digests(number, some)
+        assert people.digests(number) == some and people.digests(number + 1) == {}
+        people.forget([profile])
+        assert people.digests(number) == {}
+
     def test_an_erasure_takes_all_of_it(self, stores: Stores) -> None:
         gone, other = (stores.enroll(n, labels=("a",), photos=[PhotoFacts("a.png")]) for n in (1, 2))
         record = stores.records.find("RECO_ID_1")

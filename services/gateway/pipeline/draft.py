@@ -109,7 +109,7 @@ class Drafter:
             RecordRefused: nothing is left behind.
         """
         with self.staged(workspace, entry, draft.photos):
-            record = workspace.records.commit(row, entry, Details(profile, draft.facts))
+            record = workspace.records.commit(row, entry, Details(profile, draft.facts, digests_of(draft.photos)))
         self.finish(workspace, entry, draft.templates)
         return record
 
@@ -134,6 +134,11 @@ class Drafter:
             self._reconciler.finish_locked(workspace, entry, templates)
         except (RecoError, OSError) as err:
             log.error("enrollment %s is committed but not finished yet: %s", entry.enrollment_id, err)
+
+
+def digests_of(photos: Iterable[FacePhoto]) -> dict[str, bytes]:
+    """By the photos' names."""
+    return {photo.name: photo.digest for photo in photos}
 
 
 def find_record(workspace: Workspace, person_id: str) -> PersonRecord | None:

@@ -173,6 +173,19 @@ class Reconciler:
         if self._is_current(workspace, record):
             self._enroll(workspace, record.person_id, record.folder, {}, frozenset())
 
+    def embed_changed_locked(self, workspace: Workspace, record: PersonRecord) -> None:
+        """Makes a person's templates anew of photos that are not what they were made of; all where any is missing."""
+        if not self._is_current(workspace, record):
+            return
+        names, known = workspace.photos.names(record.folder), workspace.people.digests(record.record_id)
+        digests = {name: workspace.photos.read_one(record.folder, name, names[name]).digest for name in names}
+        same = {name for name, digest in digests.items() if known.get(name) == digest}
+        if self._lacks_templates(workspace, record):
+            same = set()
+        if same != known.keys() | digests.keys():
+            self._enroll(workspace, record.person_id, record.folder, {}, frozenset(same))
+            workspace.people.note_digests(record.record_id, digests)
+
     def embed_by_locked(self, workspace: Workspace, record: PersonRecord, models: Sequence[str]) -> None:
         """Makes those of these models, and leaves those of others as they are."""
         if self._is_current(workspace, record):

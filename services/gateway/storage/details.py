@@ -1,7 +1,7 @@
 """Profiles, labels and facts of photos: what is written to them in the transactions of people's rows."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -28,16 +28,27 @@ def write_details(
     if details.profile.labels:
         rows = [{"label": label, "record_id": record_id} for label in details.profile.labels]
         connection.execute(insert(labels), rows)
-    for names in chunks(dropped):
-        connection.execute(delete(photos).where(photos.c.record_id == record_id, photos.c.name.in_(names)))
+    for table in (photos, tables.digests):
+        for names in chunks(dropped):
+            connection.execute(delete(table).where(table.c.record_id == record_id, table.c.name.in_(names)))
     if details.photos:
         connection.execute(insert(photos), [_from_facts(record_id, facts) for facts in details.photos])
+    write_digests(connection, tables, record_id, details.digests)
 
 
 def forget_details(connection: Connection, tables: Tables, record_id: int) -> None:
     """Deletes all of a row's number."""
-    for table in (tables.labels, tables.photos, tables.profiles):
+    for table in (tables.labels, tables.photos, tables.digests, tables.profiles):
         connection.execute(delete(table).where(table.c.record_id == record_id))
+
+
+def write_digests(connection: Connection, tables: Tables, record_id: int, digests: Mapping[str, bytes]) -> None:
+    """Sets the digests of these photos."""
+    table = tables.digests
+    for names in chunks(digests):
+        connection.execute(delete(table).where(table.c.record_id == record_id, table.c.name.in_(names)))
+        rows = [{"record_id": record_id, "name": name, "digest": digests[name]} for name in names]
+        connection.execute(insert(table), rows)
 
 
 def chunks(values: Iterable[Any]) -> Iterator[list[Any]]:

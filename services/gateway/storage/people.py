@@ -1,14 +1,26 @@
 """Profiles and facts of photos in one database, beside the table of people."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, RowMapping, Select, func, insert, literal, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    RowMapping,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from services.common.database import reading, writing
 from services.gateway.stages.types import PhotoQuality
-from services.gateway.storage.details import chunks, forget_details, profile_row
+from services.gateway.storage.details import chunks, forget_details, profile_row, write_digests
 from services.gateway.storage.profiles import Order, PeopleFilter, PhotoFacts, Position, Profile, Source, name_key
 from services.gateway.storage.tables import Tables, tables_of
 
@@ -57,6 +69,18 @@ class SqlPeople:
         with reading(self._engine) as connection:
             rows = connection.execute(select(photos).where(photos.c.record_id == record_id)).mappings()
             return {row["name"]: _to_facts(row) for row in rows}
+
+    def digests(self, record_id: int) -> dict[str, bytes]:
+        table = self._tables().digests
+        query = select(table.c.name, table.c.digest).where(table.c.record_id == record_id)
+        with reading(self._engine) as connection:
+            return {str(name): bytes(digest) for name, digest in connection.execute(query)}
+
+    def note_digests(self, record_id: int, digests: Mapping[str, bytes]) -> None:
+        tables = self._tables()
+        with writing(self._engine) as connection:
+            connection.execute(delete(tables.digests).where(tables.digests.c.record_id == record_id))
+            write_digests(connection, tables, record_id, digests)
 
     def add(self, profiles: Sequence[Profile]) -> None:
         table = self._tables().profiles

@@ -4,8 +4,8 @@ The row of the table that `.env` names remains the truth about who there is: a p
 that person's, and its display name while the row's name is the one that it was given for.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
@@ -64,10 +64,15 @@ class PhotoFacts:
 
 @dataclass(frozen=True)
 class Details:
-    """What is written together with a row: the profile, and the facts of photos that come with it."""
+    """What is written together with a row: the profile, the facts of photos that come with it, and digests of photos.
+
+    Attributes:
+        digests: by name, see FacePhoto.digest.
+    """
 
     profile: Profile
     photos: tuple[PhotoFacts, ...] = ()
+    digests: Mapping[str, bytes] = field(default_factory=dict)
 
 
 class Order(Enum):
@@ -140,6 +145,12 @@ class PeopleStore(Protocol):
 
     def photos(self, record_id: int) -> dict[str, PhotoFacts]:
         """What was written down of a person's photos, by file name."""
+
+    def digests(self, record_id: int) -> dict[str, bytes]:
+        """Of a person's photos, by file name, as they were when their templates were made; of some none may be known."""
+
+    def note_digests(self, record_id: int, digests: Mapping[str, bytes]) -> None:
+        """Sets them, in the place of all that were known."""
 
     def add(self, profiles: Sequence[Profile]) -> None:
         """Writes profiles without labels; those whose row's number has one already stay as they are."""

@@ -5,7 +5,19 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Double, Float, Integer, MetaData, SmallInteger, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Double,
+    Float,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
 
 from services.common.schema import Schema
 
@@ -55,6 +67,14 @@ class Tables:
             Column("score", Float),
             Column("components", Text, nullable=False),
             Column("request_id", String(64), nullable=False),
+            **MYSQL,
+        )
+        self.digests = Table(  # of all photos, augmented ones too, as their templates were made of them
+            name("digests"),
+            metadata,
+            Column("record_id", RowId, primary_key=True, autoincrement=False),
+            Column("name", String(255), primary_key=True),
+            Column("digest", LargeBinary(32), nullable=False),
             **MYSQL,
         )
         self.operations = Table(

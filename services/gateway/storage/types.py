@@ -101,6 +101,11 @@ class FacePhoto:
     png: bytes
     landmarks: tuple[tuple[float, float], ...] | None
 
+    @property
+    def digest(self) -> bytes:
+        """Of the picture, 16 bytes: tells whether it is still the one that a template was made of."""
+        return hashlib.blake2b(self.png, digest_size=16).digest()
+
 
 @dataclass(frozen=True)
 class Upload:

@@ -189,6 +189,34 @@ def test_a_rebuild_makes_all_templates_from_the_photos(gateway: FakeGateway):
     gateway.check_agreement()
 
 
+def test_a_rebuild_makes_templates_only_of_photos_that_have_changed(gateway: FakeGateway):
+    gateway.enroll(ANN, fake_photo(FakeFace("ann", 0.1)))
+    (folder,) = gateway.photos.folders.values()
+    names = sorted(name for name, photo in folder.items() if not photo.augmented)
+    gateway.steps.counts.clear()
+    assert gateway.pipeline.rebuilder.rebuild(gateway.workspace) == ("Dlib",)
+    assert gateway.steps.counts["embedder.enroll"] == 0
+    before = dict(gateway.embedder.stored[PERSON])
+    folder[names[0]] = replace(folder[names[0]], png=fake_photo(FakeFace("ann", 0.3)))  # by hand
+    del folder[names[1]]
+    for _ in range(2):  # the second time nothing has changed
+        assert gateway.pipeline.rebuilder.rebuild(gateway.workspace) == ("Dlib",)
+        assert gateway.steps.counts["embedder.enroll"] == 1
+    after = gateway.embedder.stored[PERSON]
+    assert set(after) == set(folder)
+    assert {name for name in after if after[name] != before[name]} == {names[0]}
+
+
+def test_a_rebuild_learns_what_photos_of_others_are(gateway: FakeGateway):
+    """Those that an earlier version, or PuertoRECO, has left: their templates are made once."""
+    gateway.enroll(ANN)
+    gateway.people.known_digests.clear()
+    gateway.steps.counts.clear()
+    for _ in range(2):
+        gateway.pipeline.rebuilder.rebuild(gateway.workspace)
+    assert gateway.steps.counts["embedder.enroll"] == 1
+
+
 def test_a_rebuild_that_takes_longer_than_the_request_goes_on(gateway: FakeGateway):
     done, go_on = threading.Event(), threading.Event()
     gateway.steps.before("records.after", lambda: go_on.wait(10))

@@ -1,4 +1,4 @@
-"""Rebuilding: templates and search indexes are made anew, which may cost or save time and never changes what is found."""
+"""Rebuilding: what is derived from photos is made anew, which costs or saves time and never changes what is found."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ PAGE = 100
 
 
 class Rebuilding:
-    """Makes all templates anew from the photos, and the search indexes from them.
+    """Makes templates anew of photos that are not what they were made of, and the search indexes from all templates.
 
     Searches go on with what there is, of each person the old templates or the new.
     """
@@ -32,6 +32,6 @@ class Rebuilding:
         def embed(record: PersonRecord) -> None:
             with workspace.lock(record.person_id):
                 self._reconciler.finish_locked_person(workspace, record.person_id)
-                self._reconciler.embed_locked(workspace, record)
+                self._reconciler.embed_changed_locked(workspace, record)
 
         return one_by_one(operation, page, embed)

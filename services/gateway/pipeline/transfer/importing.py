@@ -10,7 +10,7 @@ from enum import Enum
 
 from services.common.errors import DatabaseRefused, InvalidImage, InvalidRequest
 from services.gateway.errors import InvalidField, RecordRefused
-from services.gateway.pipeline.draft import Drafter, new_enrollment_id, now
+from services.gateway.pipeline.draft import Drafter, digests_of, new_enrollment_id, now
 from services.gateway.pipeline.parallel import map_parallel
 from services.gateway.pipeline.people import normalise_name
 from services.gateway.pipeline.profile import profile_of
@@ -176,7 +176,8 @@ class Importer:
         brought = [(name, one) for one in person.photos if (name := name_here(one)) in photos]
         facts = tuple(replace(one.facts, name=name) for name, one in brought if one.facts and not one.photo.augmented)
         templates = self._templates(workspace, dict(brought), versions)
-        return _Arrival(number, Commitment(row, entry, Details(known, facts)), tuple(photos.values()), templates)
+        details = Details(known, facts, digests_of(photos.values()))
+        return _Arrival(number, Commitment(row, entry, details), tuple(photos.values()), templates)
 
     def _templates(
         self, workspace: Workspace, photos: Mapping[str, KeptPhoto], versions: set[tuple[str, str]]
