@@ -89,6 +89,8 @@ def system_figures(data: Path, parts: list[str], stages: bench_stages.Stages, fo
             yield from bench_services.throughput(system, stages, data / "weights")
         if "overload" in parts:
             yield from bench_system.overload(enrolled)
+        if "cost" in parts:
+            yield from bench_cost.identifying(system, stages.small, enrolled.small_upload)
     if "start" in parts:
         yield from bench_system.starting(folder / ".env")
 

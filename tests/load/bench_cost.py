@@ -1,5 +1,7 @@
 """What a request costs of the processors in all processes together, Envoy's too, against its arithmetic in one process."""
 
+import base64
+import json
 import os
 import secrets
 import statistics
@@ -8,11 +10,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from sqlalchemy import insert, make_url, select, update
+
+from services.common.database import open_engine, writing
 from services.detector import quality
 from services.detector.augmentation import augment
 from services.detector.cropping import cut_face
 from services.detector.model import MODEL, open_finder
 from services.detector.search import QUICK, FaceSearch
+from services.embedder.gallery.tables import people, revisions, templates
 from services.embedder.recognition import catalogue, recogniser
 from services.images.decode import decode, decode_for, encode_png
 from services.liveness.fusion import FacePluginLiveness, FusedModels
@@ -28,6 +35,8 @@ PARTS = ("gateway", "detector", "liveness", "embedder", "envoy")
 REQUESTS, TURNS = 30, 5
 #: Changed versions of a face that is enrolled, and the sides of a crop: those of .env.example.
 AUGMENTATIONS, SIDE = 4, 224
+#: People who are searched, and photos of each.
+CROWD, PHOTOS = 10_000, 5
 
 Costs = dict[str, float]
 Request = Callable[[], Any]
@@ -89,6 +98,51 @@ def figures(system: System, photo: Path, upload_id: str, mirror: Path) -> Iterat
         parts = ", ".join(f"{name} {cost:.1f}" for name, cost in costs.items())
         note = f" ({whole:.1f} and {alone:.1f} ms: {parts})"
         yield at_most(f"{what}, 0.8 MP: processor time, to its arithmetic's", goal, whole / alone, "×", note)
+
+
+def identifying(system: System, photo: Path, upload_id: str) -> Iterator[Figure]:
+    """Of a search for everybody on a photo among many people, against a verification of the same, both without liveness."""
+    crowd(system)
+    body = json.dumps({"image": base64.b64encode(photo.read_bytes()).decode()}).encode()
+    contenders: dict[str, Request] = {
+        "identify": partial(system.client.post, "/v1/faces:identify", body, "application/json"),
+        "verify": partial(system.client.verify, upload_id, skip_liveness=True),
+    }
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(TURNS + 1):
+        for name, request in contenders.items():
+            before = used(system)
+            for _ in range(REQUESTS):
+                request()
+            if turn:  # the first warms up
+                taken[name].append((sum(used(system).values()) - sum(before.values())) / REQUESTS)
+    ms = {name: statistics.median(some) for name, some in taken.items()}
+    what = f":identify among {CROWD:,} people × {PHOTOS} photos, 0.8 MP: processor time, to a /verify's"
+    yield at_most(what, 1.2, ms["identify"] / ms["verify"], "×", f" ({ms['identify']:.1f} and {ms['verify']:.1f} ms)")
+
+
+def crowd(system: System) -> None:
+    """Gives the embedder templates of many people who look like nobody; what is enrolled says of which model."""
+    engine, rng = open_engine(make_url(f"sqlite:///{system.folder}/var/reco.db")), np.random.default_rng(0)
+    with writing(engine) as connection:
+        model, vector = connection.execute(select(templates.c.model, templates.c.vector).limit(1)).one()
+        number = connection.scalars(select(revisions.c.number)).one()
+        for some in range(CROWD):
+            whose, vectors = f"CROWD_{some}", rng.normal(size=(PHOTOS, len(vector) // 4)).astype("<f4")
+            rows = [
+                {
+                    "person_id": whose,
+                    "photo_id": f"{n}.png",
+                    "model": model,
+                    "augmented": False,
+                    "vector": one.tobytes(),
+                }
+                for n, one in enumerate(vectors)
+            ]
+            connection.execute(insert(templates), rows)
+            connection.execute(insert(people).values(person_id=whose, revision=number + 1 + some, models=model))
+        connection.execute(update(revisions).values(number=number + CROWD))
+    engine.dispose()
 
 
 def measure(system: System, prepare: Callable[[], Request], work: Callable[[], object]) -> tuple[Costs, float]:
