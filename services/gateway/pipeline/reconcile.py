@@ -95,6 +95,7 @@ class Reconciler:
             workspace.records.delete_entry(entry.enrollment_id)
             self._purge(workspace)
             return
+        workspace.locks.check()
         workspace.photos.publish(entry.enrollment_id, entry.folder)
         if entry.drop:
             workspace.locks.check()

@@ -245,13 +245,14 @@ def test_a_stored_photo_that_cannot_be_read_hinders_nobody(gateway: FakeGateway)
 
 
 def test_who_has_lost_the_lock_after_the_commit_does_nothing_more(gateway: FakeGateway):
-    gateway.steps.before("photos.publish", lambda: setattr(gateway.locks, "is_lost", True))
+    gateway.steps.before("records.commit", lambda: setattr(gateway.locks, "is_lost", True))
     gateway.enroll(ANN)
-    assert gateway.records.rows and gateway.records.entries and not gateway.embedder.stored and gateway.uploads.waiting
+    assert gateway.records.rows and gateway.records.entries and gateway.photos.staging and gateway.uploads.waiting
+    assert not gateway.photos.folders and not gateway.embedder.stored
     gateway.steps.clear()
     with pytest.raises(ErasureIncomplete):
         gateway.pipeline.enroller.delete(gateway.workspace, PERSON)
-    assert gateway.photos.folders and not gateway.records.rows
+    assert gateway.photos.staging and not gateway.records.rows
     gateway.locks.is_lost = False
     reconcile(gateway)
     gateway.check_agreement()
