@@ -140,6 +140,10 @@ class FakeRecords:
         self._steps.reach("records.delete_entry")
         self.entries.pop(enrollment_id, None)
 
+    def delete_entries(self, enrollment_ids: Sequence[str]) -> None:
+        for enrollment_id in enrollment_ids:
+            self.delete_entry(enrollment_id)
+
 
 class FakePhotos:
     """Photos by folder and name; caches are pickles of the original."""

@@ -266,6 +266,10 @@ class FakeEmbedder:
             stored[photo.photo_id] = FakeStored(photo.augmented, templates)
         self.stored[person_id] = stored
 
+    def enroll_people(self, models: Sequence[str], people: Sequence[stages.EnrolledPerson]) -> None:
+        for person in people:
+            self.enroll(person.person_id, models, person.photos, person.keep)
+
     def templates_of(self, models: Sequence[str], person_ids: Sequence[str]) -> stages.PhotoTemplates:
         self._steps.reach("embedder.templates_of")
         return {

@@ -12,7 +12,7 @@ from services.common.faces import FaceCrop
 from services.embedder.gallery.models import drop_others
 from services.embedder.gallery.population import Population
 from services.embedder.gallery.store import Gallery
-from services.embedder.gallery.templates import StoredPhoto, Template, Templates, check_vectors, model_key
+from services.embedder.gallery.templates import PersonChange, StoredPhoto, Template, Templates, check_vectors, model_key
 from services.embedder.matching import (
     Criterion,
     Match,
@@ -69,6 +69,16 @@ class Embedder:
 
     def enroll(self, enrollment: Enrollment) -> int:
         """Sets what is stored of a person, in one transaction; returns how many photos they have then."""
+        (count,) = self.enroll_all([enrollment])
+        return count
+
+    def enroll_all(self, enrollments: Sequence[Enrollment]) -> list[int]:
+        """The same of several people: all, or nobody."""
+        if len({enrollment.person_id for enrollment in enrollments}) < len(enrollments):
+            raise InvalidRequest("each person can be there once")
+        return self._gallery.enroll_all([self._change(enrollment) for enrollment in enrollments])
+
+    def _change(self, enrollment: Enrollment) -> PersonChange:
         _check_ids(enrollment.person_id, *(photo.photo_id for photo in enrollment.photos))
         if len({photo.photo_id for photo in enrollment.photos}) < len(enrollment.photos):
             raise InvalidRequest("photo ids must be unique within the person")
@@ -80,7 +90,7 @@ class Embedder:
             for photo, *vectors in zip(enrollment.photos, *columns, strict=True)
         ]
         changing = keys if enrollment.keep_other_models else ()
-        return self._gallery.enroll(enrollment.person_id, photos, enrollment.keep_photo_ids, changing)
+        return PersonChange(enrollment.person_id, photos, enrollment.keep_photo_ids, changing)
 
     def remove(self, person_id: str) -> int:
         """Forgets a person; returns how many photos they had.

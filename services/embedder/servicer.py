@@ -39,6 +39,7 @@ MAX_CROP_SIDE = 1024
 MAX_FACES = 256
 MAX_PHOTOS = 32_768
 MAX_PEOPLE = 10_000
+MAX_ENROLLED = 1000
 MAX_COMPARED = 64
 MAX_TOP = 100
 MAX_SIMILAR = 100
@@ -66,11 +67,12 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         return pb.EmbedFacesResponse(faces=[_from_templates(row) for row in rows])
 
     def EnrollFaces(self, request: pb.EnrollFacesRequest, context: grpc.ServicerContext) -> pb.EnrollFacesResponse:
-        photos = tuple(_to_photo(photo) for photo in _limited("photos", request.photos, MAX_PHOTOS))
-        keep = frozenset(request.keep_photo_ids)
-        models, others = tuple(request.models), request.keep_other_models
-        stored = self._embedder.enroll(Enrollment(request.person_id, models, photos, keep, others))
-        return pb.EnrollFacesResponse(stored_photos=stored)
+        return pb.EnrollFacesResponse(stored_photos=self._embedder.enroll(_to_enrollment(request)))
+
+    def EnrollPeople(self, request: pb.EnrollPeopleRequest, context: grpc.ServicerContext) -> pb.EnrollPeopleResponse:
+        people = _limited("people", request.people, MAX_ENROLLED)
+        stored = self._embedder.enroll_all([_to_enrollment(one) for one in people])
+        return pb.EnrollPeopleResponse(people=[pb.EnrollFacesResponse(stored_photos=count) for count in stored])
 
     def RemovePerson(self, request: pb.RemovePersonRequest, context: grpc.ServicerContext) -> pb.RemovePersonResponse:
         return pb.RemovePersonResponse(removed_photos=self._embedder.remove(request.person_id))
@@ -162,6 +164,12 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     ) -> pb.DescribeModelsResponse:
         facts = self._embedder.describe(request.models, _to_metric(request.distance))
         return pb.DescribeModelsResponse(models=map(_from_facts, facts))
+
+
+def _to_enrollment(request: pb.EnrollFacesRequest) -> Enrollment:
+    photos = tuple(_to_photo(photo) for photo in _limited("photos", request.photos, MAX_PHOTOS))
+    keep = frozenset(request.keep_photo_ids)
+    return Enrollment(request.person_id, tuple(request.models), photos, keep, request.keep_other_models)
 
 
 def _to_claim(request: pb.VerifyFacesRequest) -> Claim:

@@ -220,6 +220,27 @@ def test_verifying_gives_the_templates_that_it_made_and_says_who_lacks_any(embed
     assert [one.model for one in both.probes[0].templates] == ["Dlib", "ArcFace"]
 
 
+def test_several_people_are_enrolled_together_or_none_of_them(embedder):
+    def request(*people):
+        return pb.EnrollPeopleRequest(
+            people=[pb.EnrollFacesRequest(person_id=who, models=["Dlib"], photos=photos) for who, photos in people]
+        )
+
+    good = ("anna", [photo("1.png", 1), photo("2.png", 1, shot=2)]), ("bob", [photo("1.png", 2)])
+    assert [one.stored_photos for one in embedder.EnrollPeople(request(*good)).people] == [2, 1]
+    assert identify(embedder, probe(2)) == ["bob"]
+    for bad in (
+        [("carl", [photo("1.png", 3)]), ("", [photo("1.png", 4)])],
+        [("carl", [photo("1.png", 3)]), ("carl", [photo("2.png", 3)])],
+        [("carl", [photo("1.png", 3)]), ("dora", [photo("1.png", 4), photo("1.png", 4)])],
+        [("carl", [photo("1.png", 3)])] * 1001,
+    ):
+        with pytest.raises(grpc.RpcError) as refused:
+            embedder.EnrollPeople(request(*bad))
+        assert refused.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert identify(embedder, probe(3)) == []
+
+
 def test_templates_of_another_model_are_added_and_dropped(embedder):
     enroll(embedder, "anna", photo("1.png", 1))
     request = pb.EnrollFacesRequest(person_id="anna", models=["ArcFace"], photos=[photo("1.png", 1)])

@@ -12,6 +12,7 @@ from reco.embedder.v1 import embedder_pb2_grpc
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
+from services.common.errors import RecoError
 from services.common.limits import MAX_BODY_BYTES
 from services.common.server import Server, ServerOptions
 from services.embedder.gallery.store import Gallery
@@ -20,7 +21,7 @@ from services.embedder.search.follow import LocalIndexes
 from services.embedder.servicer import EmbedderServicer
 from services.gateway.stages.channels import open_channel
 from services.gateway.stages.embedder import EmbedderClient
-from services.gateway.stages.types import CropFile, EnrollmentPhoto, Measure
+from services.gateway.stages.types import CropFile, EnrolledPerson, EnrollmentPhoto, Measure
 from services.images.decode import encode_bmp
 from tests.fakes import FakeRecogniser, fake_crop, fake_recognisers
 from tests.indexes import new_exact_index
@@ -29,8 +30,17 @@ PERSON, MODELS = "RECO_ID_1", ("Dlib",)
 COSINE = Measure(MODELS, "cosine")
 
 
+class Unknown(RecoError):
+    """What gRPC answers of itself where a method is not known."""
+
+    status = "UNIMPLEMENTED"
+
+
 class EarlierServicer(EmbedderServicer):
-    """An embedder of an earlier version, which does not tell the templates of crops that it compares."""
+    """An embedder of an earlier version: it enrolls people singly, and does not tell the templates of crops it compares."""
+
+    def EnrollPeople(self, request: pb.EnrollPeopleRequest, context: grpc.ServicerContext) -> pb.EnrollPeopleResponse:
+        raise Unknown("Method not found!")
 
     def VerifyFaces(self, request: pb.VerifyFacesRequest, context: grpc.ServicerContext) -> pb.VerifyFacesResponse:
         answer = super().VerifyFaces(request, context)
@@ -106,3 +116,12 @@ def test_who_is_compared_is_embedded_too_also_by_an_earlier_version(embedder: Em
     embedder.enroll(PERSON, MODELS, [EnrollmentPhoto("1.png", False, crop(1))], ())
     decision = embedder.verify(PERSON, COSINE, (1, 1), [crop(1), crop(2)])
     assert decision.verified and decision.templates == tuple(embedder.embed(MODELS, [crop(1), crop(2)]))
+
+
+@pytest.mark.parametrize("embedder", [EmbedderServicer, EarlierServicer], indirect=True)
+def test_several_people_are_enrolled_at_once_also_by_an_earlier_version(embedder: EmbedderClient):
+    photos = tuple(EnrollmentPhoto(f"{number}.png", False, crop(number)) for number in (1, 2))
+    embedder.enroll_people(MODELS, [EnrolledPerson(PERSON, photos), EnrolledPerson("RECO_ID_2", photos[1:])])
+    embedder.enroll_people(MODELS, [EnrolledPerson(PERSON, (), ("2.png",))])
+    stored = embedder.templates_of(MODELS, [PERSON, "RECO_ID_2"])
+    assert set(stored) == {(PERSON, "2.png"), ("RECO_ID_2", "2.png")}

@@ -181,6 +181,14 @@ def gallery(faces: list[Face]) -> Requests:
         "embedder.EnrollFaces": [
             enroll(person_id, face.template, face.template.vector) for person_id, face in zip(ids, faces, strict=True)
         ],
+        "embedder.EnrollPeople": [
+            embedder_pb2.EnrollPeopleRequest(
+                people=[
+                    enroll(person_id, face.template, face.template.vector)
+                    for person_id, face in zip(ids[:20], faces[:20], strict=True)
+                ]
+            )
+        ],
         "embedder.FindUnenrolled": [embedder_pb2.FindUnenrolledRequest(person_ids=ids, models=MODELS)],
         "embedder.VerifyFaces": [
             verify(person_id=person_id, models=MODELS, distance=distance, probes=[probe], min_pairs=1)

@@ -25,7 +25,7 @@ from services.common.errors import DatabaseRefused
 from services.embedder.gallery.changes import THIS_ROW, Revision, advance, count_photos, note_change, revision_in
 from services.embedder.gallery.removals import MAX_VALUES, absent_in, pieces, removals_between
 from services.embedder.gallery.tables import SCHEMA, people, removals, revisions, templates
-from services.embedder.gallery.templates import PersonGallery, StoredPhoto, Templates, no_templates
+from services.embedder.gallery.templates import PersonChange, PersonGallery, StoredPhoto, Templates, no_templates
 
 #: Rows fetched from the database at once; about as many go into a batch of people.
 FETCH_ROWS = 4096
@@ -69,20 +69,27 @@ class Gallery:
         Returns:
             How many photos the person has now.
         """
-        ours = templates.c.person_id == person_id
+        (count,) = self.enroll_all([PersonChange(person_id, photos, keep_photo_ids, changing)])
+        return count
+
+    def enroll_all(self, changes: Sequence[PersonChange]) -> list[int]:
+        """`enroll` of several people: all, or nobody."""
         with self.transaction(writing) as connection:
-            number = advance(connection)
-            stored = set(connection.scalars(select(templates.c.photo_id).where(ours).distinct()))
-            given = {photo.photo_id for photo in photos}
-            for some in pieces(sorted(stored - given - set(keep_photo_ids))):
-                connection.execute(delete(templates).where(ours, templates.c.photo_id.in_(some)))
-            theirs = (ours, templates.c.model.in_(changing)) if changing else (ours,)
-            for some in pieces(sorted(stored & given)):
-                connection.execute(delete(templates).where(*theirs, templates.c.photo_id.in_(some)))
-            rows = [row for photo in photos for row in self._rows(person_id, photo)]
-            if rows:
-                connection.execute(insert(templates), rows)
-            return note_change(connection, person_id, number)
+            return [self._enroll(connection, change) for change in changes]
+
+    def _enroll(self, connection: Connection, change: PersonChange) -> int:
+        ours, number = templates.c.person_id == change.person_id, advance(connection)
+        stored = set(connection.scalars(select(templates.c.photo_id).where(ours).distinct()))
+        given = {photo.photo_id for photo in change.photos}
+        for some in pieces(sorted(stored - given - set(change.keep_photo_ids))):
+            connection.execute(delete(templates).where(ours, templates.c.photo_id.in_(some)))
+        theirs = (ours, templates.c.model.in_(change.changing)) if change.changing else (ours,)
+        for some in pieces(sorted(stored & given)):
+            connection.execute(delete(templates).where(*theirs, templates.c.photo_id.in_(some)))
+        rows = [row for photo in change.photos for row in self._rows(change.person_id, photo)]
+        if rows:
+            connection.execute(insert(templates), rows)
+        return note_change(connection, change.person_id, number)
 
     def remove(self, person_id: str) -> int:
         """Forgets a person; returns how many photos they had."""

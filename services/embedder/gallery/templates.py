@@ -1,6 +1,6 @@
 """Templates (embeddings) as the embedder's domain code passes them around."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,6 +63,20 @@ class StoredPhoto:
     photo_id: str
     augmented: bool
     vectors: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class PersonChange:
+    """What is to be stored of a person: `photos` and, of those stored already, the ones to keep.
+
+    Attributes:
+        changing: the models (keys) of which `photos` are set; none where of all.
+    """
+
+    person_id: str
+    photos: Sequence[StoredPhoto]
+    keep_photo_ids: Collection[str] = ()
+    changing: Collection[str] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from services.common.errors import DatabaseRefused, InvalidImage, RecoError
 from services.gateway.errors import RecordRefused
 from services.gateway.pipeline.last_uses import LastUses
-from services.gateway.pipeline.reconcile import Reconciler, Templates
+from services.gateway.pipeline.reconcile import Addition, Reconciler, Templates
 from services.gateway.stages.types import CropFile, DetectorStage, EmbedderStage, FoundFace
 from services.gateway.storage.profiles import Details, PhotoFacts, Profile
 from services.gateway.storage.types import (
@@ -134,6 +134,13 @@ class Drafter:
             self._reconciler.finish_locked(workspace, entry, templates)
         except (RecoError, OSError) as err:
             log.error("enrollment %s is committed but not finished yet: %s", entry.enrollment_id, err)
+
+    def finish_together(self, workspace: Workspace, added: Sequence[Addition]) -> None:
+        """`finish` of several people; see Reconciler.finish_together_locked."""
+        try:
+            self._reconciler.finish_together_locked(workspace, added)
+        except (RecoError, OSError) as err:
+            log.error("%d enrollments are committed but not finished yet: %s", len(added), err)
 
 
 def digests_of(photos: Iterable[FacePhoto]) -> dict[str, bytes]:

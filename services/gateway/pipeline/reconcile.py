@@ -17,7 +17,14 @@ from services.common.errors import InvalidImage, RecoError
 from services.gateway.errors import Busy
 from services.gateway.pipeline.erase import delete_all, unstage_dead
 from services.gateway.pipeline.parallel import map_parallel
-from services.gateway.stages.types import CropFile, DetectorStage, EmbedderStage, EnrollmentPhoto, FaceTemplate
+from services.gateway.stages.types import (
+    CropFile,
+    DetectorStage,
+    EmbedderStage,
+    EnrolledPerson,
+    EnrollmentPhoto,
+    FaceTemplate,
+)
 from services.gateway.storage.types import FacePhoto, JournalEntry, PersonRecord, Workspace
 
 log = logging.getLogger("reco")
@@ -27,6 +34,9 @@ PAGE = 1000
 
 #: Templates that are known already, by photo name.
 Templates = Mapping[str, tuple[FaceTemplate, ...]]
+
+#: An enrollment that was committed, and its photos with their templates.
+Addition = tuple[JournalEntry, tuple[EnrollmentPhoto, ...]]
 
 
 class Reconciler:
@@ -105,6 +115,15 @@ class Reconciler:
         workspace.locks.check()
         workspace.uploads.consume(entry.upload_id)
         workspace.records.delete_entry(entry.enrollment_id)
+
+    def finish_together_locked(self, workspace: Workspace, added: Sequence[Addition]) -> None:
+        """`finish_locked` of several people, who got photos whose templates are known, and lost none."""
+        workspace.locks.check()
+        map_parallel(self._executor, lambda one: workspace.photos.publish(one[0].enrollment_id, one[0].folder), added)
+        workspace.locks.check()
+        people = [EnrolledPerson(entry.person_id, photos, entry.keep) for entry, photos in added]
+        self._embedder.enroll_people(workspace.models.made, people)
+        workspace.records.delete_entries([entry.enrollment_id for entry, _ in added])
 
     def clean_up(self, workspace: Workspace) -> None:
         """After processes have died: deletes what they did not commit, and finishes what they did."""

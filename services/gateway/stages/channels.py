@@ -59,6 +59,10 @@ class StageUnavailable(RecoError):
     reason = "STAGE_UNAVAILABLE"
 
 
+class StageLacks(StageUnavailable):
+    """A stage does not know the call: it is of an earlier version, while a new one is rolled out."""
+
+
 class StageTimeout(RecoError):
     """A stage did not answer within the request's deadline."""
 
@@ -76,6 +80,12 @@ MEANING: dict[str, type[RecoError]] = {
     "CANNOT_DECRYPT": CannotDecrypt,
 }
 
+
+#: What a failure without such a reason means.
+FAILURES: dict[grpc.StatusCode, type[RecoError]] = {
+    grpc.StatusCode.DEADLINE_EXCEEDED: StageTimeout,
+    grpc.StatusCode.UNIMPLEMENTED: StageLacks,
+}
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 RequestT = TypeVar("RequestT")
@@ -186,7 +196,7 @@ def stage_errors() -> Iterator[None]:
             raise MEANING[reason](text) from err
         if code == grpc.StatusCode.CANCELLED:
             call.check()
-        failure = StageTimeout if code == grpc.StatusCode.DEADLINE_EXCEEDED else StageUnavailable
+        failure = FAILURES.get(code, StageUnavailable)
         if not reason:  # not of a stage but of the way there, with addresses that are nobody's business
             log.warning("%s %s", code.name, text)
             text = "a stage does not answer"

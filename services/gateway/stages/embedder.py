@@ -7,13 +7,14 @@ from reco.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from reco.types.v1 import results_pb2
 
 from services.common.limits import MAX_BODY_BYTES
-from services.gateway.stages.channels import ask
+from services.gateway.stages.channels import StageLacks, ask
 from services.gateway.stages.crops import from_crop
 from services.gateway.stages.types import (
     USUAL,
     AppliedThreshold,
     ClaimDecision,
     CropFile,
+    EnrolledPerson,
     EnrollmentPhoto,
     FacePair,
     FaceTemplate,
@@ -59,15 +60,24 @@ class EmbedderClient:
         keep: Sequence[str],
         keep_other_models: bool = False,
     ) -> None:
-        templates = self._embedded(models, [photo.face for photo in photos])
-        request = embedder_pb2.EnrollFacesRequest(
-            person_id=person_id,
-            models=models,
-            photos=[_from_photo(photo, known) for photo, known in zip(photos, templates, strict=True)],
-            keep_photo_ids=keep,
-            keep_other_models=keep_other_models,
-        )
+        request = self._enrollment(models, EnrolledPerson(person_id, tuple(photos), tuple(keep)))
+        request.keep_other_models = keep_other_models
         ask(self._stub.EnrollFaces, request)
+
+    def enroll_people(self, models: Sequence[str], people: Sequence[EnrolledPerson]) -> None:
+        requests = [self._enrollment(models, person) for person in people]
+        try:
+            ask(self._stub.EnrollPeople, embedder_pb2.EnrollPeopleRequest(people=requests))
+        except StageLacks:  # an embedder of an earlier version, while a new one is rolled out
+            for request in requests:
+                ask(self._stub.EnrollFaces, request)
+
+    def _enrollment(self, models: Sequence[str], person: EnrolledPerson) -> embedder_pb2.EnrollFacesRequest:
+        templates = self._embedded(models, [photo.face for photo in person.photos])
+        photos = [_from_photo(photo, known) for photo, known in zip(person.photos, templates, strict=True)]
+        return embedder_pb2.EnrollFacesRequest(
+            person_id=person.person_id, models=models, photos=photos, keep_photo_ids=person.keep
+        )
 
     def remove(self, person_id: str) -> None:
         ask(self._stub.RemovePerson, embedder_pb2.RemovePersonRequest(person_id=person_id))

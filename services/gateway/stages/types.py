@@ -94,6 +94,15 @@ class EnrollmentPhoto:
 
 
 @dataclass(frozen=True)
+class EnrolledPerson:
+    """A person's photos as they shall be: these, and of those that are enrolled already the ones to keep."""
+
+    person_id: str
+    photos: tuple[EnrollmentPhoto, ...]
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Limit:
     """Which threshold is applied rather than the usual one, at most one of them: a distance, or a false match rate."""
 
@@ -262,6 +271,9 @@ class EmbedderStage(Protocol):
         Args:
             keep_other_models: whether `photos` keep what is stored of them by other models.
         """
+
+    def enroll_people(self, models: Sequence[str], people: Sequence[EnrolledPerson]) -> None:
+        """`enroll` of several people: all, or nobody."""
 
     def remove(self, person_id: str) -> None:
         """Deletes what is stored of a person. Idempotent."""

@@ -98,8 +98,13 @@ class SqlRecords:
 
     def delete_entry(self, enrollment_id: str) -> None:
         """Deletes the journal entry of what is finished. Idempotent."""
+        self.delete_entries([enrollment_id])
+
+    def delete_entries(self, enrollment_ids: Sequence[str]) -> None:
+        """`delete_entry` of several."""
         with self._writing() as connection:
-            connection.execute(delete(self._journal).where(self._journal.c.enrolment_id == enrollment_id))
+            for ids in chunks(enrollment_ids):
+                connection.execute(delete(self._journal).where(self._journal.c.enrolment_id.in_(ids)))
 
     def erase(self, record: PersonRecord | None, entry: JournalEntry) -> None:
         """The commit point of an erasure: deletes the person's row, if any, and journals what remains to be deleted."""

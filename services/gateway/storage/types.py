@@ -186,6 +186,9 @@ class RecordStore(Protocol):
     def journal(self, person_id: str | None = None) -> list[JournalEntry]:
         """Committed enrollments and erasures that are not finished yet: of one person, or all."""
 
+    def delete_entries(self, enrollment_ids: Sequence[str]) -> None:
+        """`delete_entry` of several."""
+
     def delete_entry(self, enrollment_id: str) -> None:
         """Deletes the journal entry of what is finished. Idempotent."""
 

@@ -16,7 +16,7 @@ from services.gateway.pipeline.people import normalise_name
 from services.gateway.pipeline.profile import profile_of
 from services.gateway.pipeline.reconcile import Reconciler, Templates
 from services.gateway.pipeline.transfer.kept import KeptPerson, KeptPhoto, check_person, name_here
-from services.gateway.stages.types import CropFile, EmbedderStage, FaceTemplate, Measure
+from services.gateway.stages.types import CropFile, EmbedderStage, EnrollmentPhoto, FaceTemplate, Measure
 from services.gateway.storage.profiles import Details, Profile
 from services.gateway.storage.types import (
     NO_UPLOAD,
@@ -59,6 +59,16 @@ class _Arrival:
     def entry(self) -> JournalEntry:
         assert self.commitment.entry is not None
         return self.commitment.entry
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but what came is to be done for them."""
+        return not self.entry.drop and self.templates.keys() == {photo.name for photo in self.photos}
+
+    @property
+    def embedded(self) -> tuple[EnrollmentPhoto, ...]:
+        """The photos with their templates, where they have all."""
+        return tuple(EnrollmentPhoto(one.name, one.augmented, self.templates[one.name]) for one in self.photos)
 
     @property
     def outcome(self) -> ImportOutcome:
@@ -144,8 +154,12 @@ class Importer:
             for one in arrivals:
                 workspace.photos.unstage(one.entry.enrollment_id)
             raise RecordRefused(f"it could not be written: {err}") from err
-        for one in arrivals:  # not side by side: each works on its photos on the executor
-            self._drafter.finish(workspace, one.entry, one.templates)
+        plain = [one for one in arrivals if one.is_plain]
+        if plain:
+            self._drafter.finish_together(workspace, [(one.entry, one.embedded) for one in plain])
+        for one in arrivals:
+            if not one.is_plain:
+                self._drafter.finish(workspace, one.entry, one.templates)
 
     def _arrival(
         self, workspace: Workspace, number: int, person: KeptPerson, versions: set[tuple[str, str]]
