@@ -4,6 +4,7 @@ import getpass
 import shutil
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,14 @@ class MariaDB:
         """Stops the server, as a machine that goes down does."""
         self._process.terminate()
         self._process.wait(timeout=60)
+
+    def empty(self) -> None:
+        """Drops all tables."""
+        with closing(self.connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SHOW TABLES")
+            for (table,) in cursor.fetchall():
+                cursor.execute(f"DROP TABLE `{table}`")
 
     def connect(self, schema: str = "reco", user: str = "reco", password: str = PASSWORD) -> "MySQLdb.Connection":
         """A connection of the test's own."""

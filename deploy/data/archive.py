@@ -10,6 +10,7 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -63,11 +64,11 @@ def writing_backup(path: Path, passphrase: str, about: dict[str, Any]) -> Iterat
     Raises:
         OSError: it cannot be written.
     """
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.unlink(missing_ok=True)
+    descriptor, name = tempfile.mkstemp(".part", f".{path.name}.", path.parent)  # for its owner alone
+    unfinished = Path(name)
     identity = pyrage.x25519.Identity.generate()
     try:
-        with open(os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), "w+b") as file:
+        with open(descriptor, "w+b") as file:
             outer = tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT)  # noqa: SIM115
             head = Writer(outer)
             head.add_bytes("backup.json", json.dumps({"format": FORMAT, **about}).encode())
@@ -197,7 +198,7 @@ def reading_backup(path: Path, passphrase: str) -> Iterator[Reader]:
             files = opened.enter_context(tarfile.open(fileobj=plain, mode="r|"))
         except pyrage.DecryptError:
             raise BackupDamaged("the passphrase does not fit") from None
-        except (tarfile.TarError, KeyError, TypeError, ValueError, pyrage.IdentityError):
+        except (tarfile.TarError, KeyError, TypeError, ValueError, RecursionError, pyrage.IdentityError):
             raise BackupDamaged(f"{path} is no backup, or was cut off") from None
         try:
             yield Reader(about, files)

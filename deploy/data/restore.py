@@ -11,7 +11,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 from dotenv import dotenv_values
 
@@ -21,11 +22,13 @@ from deploy.data.backup import AUDIT_LOG, DATABASE, KEYS, PHOTOS, SETTINGS
 from deploy.data.database import NotEmpty, copy_rows, make_tables, opened_file
 from deploy.data.installation import ENV_FILE, Installation
 from deploy.data.passphrase import read_passphrase
+from services.common.database import Database
 from services.common.encryption import KEY, KEY_FILE, parse_keys
 from services.common.env import EnvFile
 from services.common.errors import RecoError
-from services.common.private import FOLDER_MODE, keep_files_private
+from services.common.private import FOLDER_MODE, keep_files_private, replace_private
 from services.gateway.env import Env
+from services.gateway.storage.records import SqlRecords
 
 #: A folder in DB_PATH, and in it a file from when photos are moved out of it.
 RESTORING, MOVING = ".restoring", "moving"
@@ -63,13 +66,27 @@ def restore(reader: Reader, env_file: Path) -> int:
         head[path.as_posix()] = file.read()
     else:
         raise BackupDamaged("the backup has no database")
-    _settings(head[SETTINGS], env_file)
-    _keys(head.get(KEYS, b"").decode())
-    installation = Installation(env_file)
-    _refuse_people(installation)
+    if SETTINGS not in head:
+        raise BackupDamaged("the backup has no settings")
+    with _settings(head[SETTINGS], env_file):
+        _refuse_people(env_file)
+        _keys(_parsed(head.get(KEYS, b"")))
+        installation = Installation(env_file)
+        _restore_people(installation, files, file, head[SETTINGS])
+    _audit_log(installation, head.get(AUDIT_LOG, b""))
+    print(f"restored the backup of {ascii(reader.about.get('made'))}")
+    findings = check(installation)
+    show(findings, installation)
+    return 1 if findings else 0
+
+
+def _restore_people(
+    installation: Installation, files: Iterator[tuple[PurePosixPath, IO[bytes]]], database: IO[bytes], settings: bytes
+) -> None:
+    """`files`: those behind the database."""
     with _restoring(installation) as folder:
         with (folder / DATABASE).open("wb") as target:
-            shutil.copyfileobj(file, target)
+            shutil.copyfileobj(database, target)
         (folder / PHOTOS).mkdir(FOLDER_MODE)
         for path, file in files:
             if path.parts[0] != PHOTOS or len(path.parts) < 3:
@@ -77,23 +94,23 @@ def restore(reader: Reader, env_file: Path) -> int:
             (folder / path).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
             with (folder / path).open("wb") as target:
                 shutil.copyfileobj(file, target)
+        theirs = _env_of(installation, settings, folder)
+        with opened_file(folder / DATABASE) as engine:
+            make_tables(engine, theirs)  # brings them to the present version
         os.sync()
         with installation.nobody_changes():
-            _refuse_people(installation)
+            _refuse_people(installation.env_file)
             (folder / MOVING).touch()  # from here on there are photos: who is killed goes on where this is found
             installation.photos.take_in(folder / PHOTOS, go_on=installation.locks.check)
             installation.locks.check()
-            _fill(installation, folder / DATABASE, head[SETTINGS], folder)
-    _audit_log(installation, head.get(AUDIT_LOG, b""))
-    print(f"restored the backup of {reader.about.get('made')}")
-    findings = check(installation)
-    show(findings, installation)
-    return 1 if findings else 0
+            with opened_file(folder / DATABASE) as engine, engine.connect() as source:
+                copy_rows(source, theirs, installation.engine, installation.env)
 
 
-def _refuse_people(installation: Installation) -> None:
-    if installation.records.count():
-        raise NotEmpty(f"there are people already: {installation.env_file} names a database that is not empty")
+def _refuse_people(env_file: Path) -> None:
+    env = Env(**EnvFile(env_file).read())
+    if SqlRecords(Database(env_file.absolute().parent).engine(env.sql), env).count():
+        raise NotEmpty(f"there are people already: {env_file} names a database that is not empty")
 
 
 @contextmanager
@@ -119,23 +136,25 @@ def _restoring(installation: Installation) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _fill(installation: Installation, database: Path, settings: bytes, folder: Path) -> None:
-    """Brings the backup's database to the present version, and copies it."""
+def _env_of(installation: Installation, settings: bytes, folder: Path) -> Env:
+    """The installation's settings, with the backup's names of tables and columns."""
     (folder / ".env").write_bytes(settings)
-    names = EnvFile(folder / ".env").pick(*NAMES)
-    theirs: Env = replace(installation.env, **names)
-    with opened_file(database) as engine:
-        make_tables(engine, theirs)
-        with engine.connect() as source:
-            copy_rows(source, theirs, installation.engine, installation.env)
+    return replace(installation.env, **EnvFile(folder / ".env").pick(*NAMES))
 
 
-def _settings(backed_up: bytes, env_file: Path) -> None:
-    """A `.env` that is there stays as it is."""
+@contextmanager
+def _settings(backed_up: bytes, env_file: Path) -> Iterator[None]:
+    """With the backup's `.env` where there is none, unless the block fails; one that is there stays as it is."""
     if not env_file.exists():
         env_file.write_bytes(backed_up)
+        try:
+            yield
+        except BaseException:
+            env_file.unlink()
+            raise
         print(f"{env_file} is that of the backup")
         return
+    yield
     copy = env_file.with_name(f"{env_file.name}.restored")
     copy.write_bytes(backed_up)
     ours, theirs = dotenv_values(env_file), dotenv_values(copy)
@@ -146,23 +165,31 @@ def _settings(backed_up: bytes, env_file: Path) -> None:
         copy.unlink()
 
 
-def _keys(backed_up: str) -> None:
+def _parsed(keys: bytes) -> list[str]:
+    """Keys as the backup has them."""
+    try:
+        texts = keys.decode("ascii").replace(",", " ").split()
+        parse_keys(" ".join(texts))
+    except ValueError as err:
+        raise BackupDamaged("the backup's keys are none") from err
+    return texts
+
+
+def _keys(backed_up: Sequence[str]) -> None:
     """What is encrypted stays so, and needs the keys that it was encrypted by."""
     path, text = os.environ.get(KEY_FILE), os.environ.get(KEY, "")
-    if not backed_up.strip():
+    if not backed_up:
         return
     if not path and not text:
         path = os.environ[KEY_FILE] = str(RESTORED_KEYS)
         print(f"What is stored is encrypted: set {KEY_FILE}={path} from now on, for it holds the keys of the backup")
     present = Path(path).read_text() if path and Path(path).exists() else text
-    lacking = [
-        key for key in backed_up.replace(",", " ").split() if not set(parse_keys(key)) <= set(parse_keys(present))
-    ]
+    lacking = [key for key in backed_up if not set(parse_keys(key)) <= set(parse_keys(present))]
     if lacking and not path:
         raise SystemExit(f"{KEY} lacks keys of the backup; name a file instead, by {KEY_FILE}: they are added to it")
     if lacking:
         Path(str(path)).parent.mkdir(FOLDER_MODE, parents=True, exist_ok=True)
-        Path(str(path)).write_text("\n".join([*present.split(), *lacking]) + "\n")
+        replace_private(Path(str(path)), "\n".join([*present.split(), *lacking]) + "\n")
 
 
 def _audit_log(installation: Installation, backed_up: bytes) -> None:

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from services.common.encryption import KEY, KEY_BYTES, KEY_FILE, parse_keys
-from services.common.private import keep_files_private, private_opener
+from services.common.private import keep_files_private, replace_private
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,16 +39,7 @@ def add_key(path: Path) -> None:
     """Puts a new key before those of the file, which is made if need be; raises ValueError where it holds other things."""
     earlier = path.read_text() if path.exists() else ""
     parse_keys(earlier)
-    unfinished = path.with_name(f"{path.name}.new")
-    unfinished.unlink(missing_ok=True)
-    with open(unfinished, "x", opener=private_opener) as file:
-        file.write(f"{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n{earlier}")
-        file.flush()
-        os.fsync(file.fileno())
-    if path.exists():
-        stat = path.stat()
-        os.chmod(unfinished, stat.st_mode & 0o777)
-    unfinished.replace(path)
+    replace_private(path, f"{base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()}\n{earlier}")
 
 
 if __name__ == "__main__":

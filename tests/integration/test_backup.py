@@ -1,11 +1,12 @@
 """Backups, restoring, moving between databases, and checking, on SQLite and a real MariaDB, without services."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from threading import Event, Thread
 
@@ -13,6 +14,7 @@ import pytest
 from sqlalchemy import text
 
 from deploy.data import agreement, backup, check, move, restore
+from deploy.data.archive import writing_backup
 from deploy.data.installation import Installation
 from services.common.database import writing
 from services.common.encryption import KEY_FILE
@@ -27,6 +29,15 @@ from tests.mariadb import MariaDB
 KINDS = ["sqlite", "mariadb"]
 
 
+@pytest.fixture(autouse=True)
+def usual_habit() -> Iterator[None]:
+    """The tools keep what their process makes private, and end with it."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture
 def passphrase(tmp_path: Path) -> Path:
     file = tmp_path / "passphrase"
@@ -35,15 +46,12 @@ def passphrase(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def mariadb_settings(request: pytest.FixtureRequest) -> dict[str, str]:
-    """Of an empty schema."""
+def mariadb_settings(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
+    """Of an empty schema, which is left empty."""
     server: MariaDB = request.getfixturevalue("mariadb")
-    with closing(server.connect()) as connection:
-        cursor = connection.cursor()
-        cursor.execute("SHOW TABLES")
-        for (table,) in cursor.fetchall():
-            cursor.execute(f"DROP TABLE `{table}`")
-    return server.settings
+    server.empty()
+    yield server.settings
+    server.empty()
 
 
 def env_of(request: pytest.FixtureRequest, kind: str, folder: Path, **more: str) -> Path:
@@ -177,6 +185,36 @@ def test_nothing_is_restored_of_what_does_not_fit(request, tmp_path: Path, passp
     assert "damaged" in capsys.readouterr().err
     after = Installation(env_file)
     assert after.records.count() == 0 and not list((tmp_path / "c" / "var" / "db").glob("ann*"))
+    assert not list((tmp_path / "c").glob(".env.*"))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        {"database.sqlite": b"junk"},
+        {"settings.env": b"SQL_TABLE=x\n", "database.sqlite": b"junk"},
+        {"settings.env": b"SQL_TABLE=x\n", "encryption.keys": b"\xff\xfe", "database.sqlite": b"junk"},
+        {"settings.env": b"SQL_TABLE=x\n", "database.sqlite": b"junk", "var/x": b""},
+    ],
+)
+def test_a_backup_that_somebody_made_up_leaves_nothing(
+    tmp_path: Path, passphrase: Path, monkeypatch, files: dict[str, bytes]
+):
+    (tmp_path / "keys").write_text("q" * 43 + "=\n")
+    monkeypatch.setenv(KEY_FILE, str(tmp_path / "keys"))
+    env_file, file = make_env(tmp_path / "c"), tmp_path / "x.backup"
+    with writing_backup(file, "correct horse", {"made": "\x1b[2J"}) as writer:
+        for name, data in files.items():
+            writer.add_bytes(name, data)
+    for there in (True, False):
+        if not there:
+            env_file.unlink()
+        assert restore.main([str(file), "--env-file", str(env_file), "--passphrase-file", str(passphrase)]) == 1
+        assert env_file.exists() == there
+    made = [path for path in (tmp_path / "c").rglob("*") if path.is_file() and not path.name.startswith("reco.db")]
+    assert {path.parent.name for path in made} <= {".locks"}
+    assert (tmp_path / "keys").read_text() == "q" * 43 + "=\n"
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -36,6 +36,16 @@ def backup(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(made, tmp_path))
 
 
+def deeply_nested() -> bytes:
+    """A tar whose first member is no JSON that can be read."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        member = tarfile.TarInfo("backup.json")
+        member.size = 500_000
+        tar.addfile(member, io.BytesIO(b"[" * member.size))
+    return file.getvalue()
+
+
 def read(path: Path, passphrase: str = "secret") -> dict[str, bytes]:
     with reading_backup(path, passphrase) as reader:
         assert reader.about["made"] == "today"
@@ -75,6 +85,7 @@ def test_another_passphrase_does_not_fit(backup: Path):
         lambda data: b"%PDF-1.4 something else",
         lambda data: data.replace(b'"format": 1', b'"format": 2'),
         lambda data: data.replace(b'"format": 1', b'"format": x'),
+        lambda data: deeply_nested(),
     ],
 )
 def test_what_is_damaged_is_refused(backup: Path, damage: Callable[[bytes], bytes]):
@@ -115,3 +126,13 @@ def test_a_full_disk_is_told(tmp_path: Path):
     command = [sys.executable, "-c", code, str(tmp_path / "a.backup")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=limit, check=True)
     assert "told" in ended.stdout and list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_to_one_file_are_each_whole(tmp_path: Path):
+    path = tmp_path / "a.backup"
+    with writing_backup(path, "secret", {"made": "today"}) as first:
+        first.add_bytes("a", b"1")
+        with writing_backup(path, "secret", {"made": "today"}) as second:
+            second.add_bytes("b", LARGE)
+        assert read(path) == {"b": LARGE}
+    assert read(path) == {"a": b"1"} and list(tmp_path.iterdir()) == [path]

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from sqlalchemy import delete, make_url, select, text, update
+from sqlalchemy import make_url, select, text, update
 
 from services.common.database import open_engine
 from services.common.encryption import CannotDecrypt, Keyring
@@ -15,7 +15,7 @@ from services.embedder.gallery.buckets import bucket_of
 from services.embedder.gallery.models import drop_others
 from services.embedder.gallery.renewal import renew
 from services.embedder.gallery.store import Gallery
-from services.embedder.gallery.tables import metadata, people, templates
+from services.embedder.gallery.tables import metadata, templates
 from services.embedder.gallery.templates import StoredPhoto
 from services.embedder.matching import Metric
 from services.embedder.search.follow import LocalIndexes
@@ -146,18 +146,6 @@ def test_nothing_tells_who_was_removed(gallery, engine):
     with engine.connect() as connection:
         rows = [row for table in metadata.sorted_tables for row in connection.execute(select(table))]
     assert "carl" in str(rows) and "anna" not in str(rows) and "bob" not in str(rows)
-
-
-def test_what_earlier_versions_kept_of_the_removed_goes(gallery, engine):
-    for person in ("anna", "bob"):
-        gallery.enroll(person, [photo("1")], ())
-    before = gallery.revision()
-    with engine.begin() as connection:
-        connection.execute(delete(templates).where(templates.c.person_id == "anna"))
-        connection.execute(update(people).where(people.c.person_id == "anna").values(models=""))
-    again = Gallery(lambda: engine)
-    assert again.removals_since(before.number) == [bucket_of("anna")]
-    assert again.absent(["anna", "bob"]) == ["anna"]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -51,10 +51,9 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
         url = f"sqlite:///{tmp_path}/reco.db"
     engine = open_engine(make_url(url))
     yield engine
-    with writing(engine) as connection:
-        for table in ("thing", "thing_schema"):
-            connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
     engine.dispose()
+    if request.param == "mariadb":
+        server.empty()
 
 
 def thing(folder: Path, version: int) -> Schema:

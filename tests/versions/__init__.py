@@ -24,11 +24,9 @@ def load_sqlite(version: str, file: Path) -> None:
 
 def load_mariadb(version: str, server: MariaDB) -> None:
     """Has the server's schema hold it alone."""
+    server.empty()
     with closing(server.connect()) as connection:
         cursor = connection.cursor()
-        cursor.execute("SHOW TABLES")
-        for (table,) in cursor.fetchall():
-            cursor.execute(f"DROP TABLE `{table}`")
         for statement in filter(str.strip, _dump(version, "mariadb").split(";\n")):
             cursor.execute(statement)
 

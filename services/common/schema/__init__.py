@@ -5,6 +5,7 @@ a module in the service's folder `versions`. It runs in every database once, on 
 made: so it asks first whether its table is there. Several processes may do this at once.
 """
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ MIGRATION_TIMEOUT = 60
 
 #: What MySQL says of a table that somebody makes or changes just now.
 BEING_CHANGED = 1684
+
+logging.getLogger("alembic").setLevel(logging.WARNING)
 
 _one_at_a_time = threading.Lock()  # Alembic's `op` and `context` belong to the whole process
 

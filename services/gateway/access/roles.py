@@ -35,14 +35,13 @@ OPEN = frozenset(
     }
 )
 
-#: Exactly these paths; whatever else there is, or comes to be, is for administrators: erasing people, seeing their
-#: pictures, reflection.
+#: Exactly these paths, which are asked for by one method alone; whatever else there is, or comes to be, is for
+#: administrators: erasing people, seeing their pictures, reflection.
 ROLE_OF_PATH = {
     "/upload_imgs": Role.VERIFY,
     "/upload_imgs/": Role.VERIFY,
     "/verify": Role.VERIFY,
     "/verify/": Role.VERIFY,
-    "/v1/uploads": Role.VERIFY,
     "/v1/people:verify": Role.VERIFY,
     f"{_LEGACY}UploadImgs": Role.VERIFY,
     f"{_LEGACY}Verify": Role.VERIFY,
@@ -78,6 +77,7 @@ ROLE_OF_PATTERN: tuple[tuple[str, re.Pattern[str], Role | None], ...] = (
         None,
     ),  # the console's pages; what they show needs the key of who looks at them
     ("GET", re.compile(r"/v1/info"), Role.VERIFY),
+    ("POST", re.compile(r"/v1/uploads"), Role.VERIFY),
     ("POST", re.compile(r"/v1/faces:(detect|compare|identify)"), Role.VERIFY),
     ("POST", re.compile(rf"/v1/people/{_NAME}:verify"), Role.VERIFY),
     ("GET", re.compile(rf"/v1/people(/{_NAME}(/photos(/{_NAME})?)?)?"), Role.ENROLL),

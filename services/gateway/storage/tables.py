@@ -74,7 +74,7 @@ class Tables:
             metadata,
             Column("record_id", RowId, primary_key=True, autoincrement=False),
             Column("name", String(255), primary_key=True),
-            Column("digest", LargeBinary(32), nullable=False),
+            Column("digest", LargeBinary, nullable=False),
             **MYSQL,
         )
         self.operations = Table(

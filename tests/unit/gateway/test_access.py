@@ -1,13 +1,26 @@
 """Who is let in: keys, roles, and what is decided by them."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from google.api import annotations_pb2
+from google.protobuf.descriptor import MethodDescriptor
 from grpc_health.v1 import health_pb2
 from reco.access.v1 import ext_authz_pb2
-from reco.gateway.v1 import faces_pb2, gateway_pb2, info_pb2, legacy_pb2, people_pb2
+from reco.gateway.v1 import (
+    console_pb2,
+    events_pb2,
+    faces_pb2,
+    gateway_pb2,
+    info_pb2,
+    legacy_pb2,
+    operations_pb2,
+    people_pb2,
+    readiness_pb2,
+    transfer_pb2,
+)
 from sqlalchemy import make_url
 
 from services.common.database import open_engine
@@ -16,7 +29,7 @@ from services.gateway.access.decision import Access, Admission
 from services.gateway.access.keyring import NOTE_INTERVAL, AccessKeys
 from services.gateway.access.keys import KeyRefused, KeyTable, digest_of, seconds_of
 from services.gateway.access.open import is_loopback
-from services.gateway.access.roles import ROLE_OF_PATH, Role
+from services.gateway.access.roles import ROLE_OF_PATH, Role, needed_role
 from services.gateway.api.authorisation import AuthorizationServicer
 from tests.unit.gateway.fake_gateway import CONTEXT
 
@@ -98,7 +111,6 @@ def test_what_is_no_span_of_time(span: str):
 MAY = {
     "/verify": {Role.VERIFY, Role.ENROLL, Role.ADMIN},
     "/upload_imgs?id=RECO_ID_1": {Role.VERIFY, Role.ENROLL, Role.ADMIN},
-    "/v1/uploads": {Role.VERIFY, Role.ENROLL, Role.ADMIN},
     "/v1/people:verify": {Role.VERIFY, Role.ENROLL, Role.ADMIN},
     "/reco.gateway.v1.GatewayService/VerifyPerson": {Role.VERIFY, Role.ENROLL, Role.ADMIN},
     "/reco.gateway.v1.LegacyService/Verify": {Role.VERIFY, Role.ENROLL, Role.ADMIN},
@@ -120,6 +132,9 @@ MAY = {
 #: The same by method, of paths that mean different things by it.
 MAY_BY_METHOD = {
     ("GET", "/v1/info"): set(Role),
+    ("POST", "/v1/uploads"): set(Role),
+    ("GET", "/v1/uploads"): {Role.ADMIN},
+    ("DELETE", "/v1/uploads/RECO_ID_1-1"): {Role.ADMIN},
     ("POST", "/v1/info"): {Role.ADMIN},
     ("POST", "/v1/faces:identify"): set(Role),
     ("POST", "/v1/people/RECO_ID_1:verify"): set(Role),
@@ -171,15 +186,40 @@ def test_the_consoles_files_are_shown_to_all_and_nothing_beside_them(decide: Cal
     assert decide("/console/main.js", "", "DELETE") is not Admission.PASSES
 
 
+def rpcs() -> list[MethodDescriptor]:
+    """All that the gateway has."""
+    modules = (
+        console_pb2, events_pb2, faces_pb2, gateway_pb2, info_pb2, legacy_pb2, operations_pb2, people_pb2, readiness_pb2,
+        transfer_pb2, health_pb2,
+    )  # fmt: skip
+    services = [one for module in modules for one in module.DESCRIPTOR.services_by_name.values()]
+    return [method for service in services for method in service.methods]
+
+
+def endpoints(method: MethodDescriptor) -> Iterator[tuple[str, str]]:
+    """Of an RPC over HTTP: methods, and paths as clients ask for them."""
+    rule = method.GetOptions().Extensions[annotations_pb2.http]
+    for one in (rule, *rule.additional_bindings):
+        if kind := one.WhichOneof("pattern"):
+            yield kind.upper(), re.sub(r"\{[^}]+\}", "x", getattr(one, kind))
+
+
 def test_every_path_of_the_table_is_one_that_there_is():
-    modules = (gateway_pb2, legacy_pb2, people_pb2, faces_pb2, info_pb2, health_pb2)
-    files = [module.DESCRIPTOR for module in modules]
-    methods = [method for file in files for service in file.services_by_name.values() for method in service.methods]
-    there = {f"/{method.containing_service.full_name}/{method.name}" for method in methods}
-    for method in methods:
-        rest = method.GetOptions().Extensions[annotations_pb2.http].post
-        there |= {rest, f"{rest}/"}
-    assert set(ROLE_OF_PATH) <= there
+    there = {f"/{method.containing_service.full_name}/{method.name}" for method in rpcs()}
+    for method in rpcs():
+        there |= {path for kind, path in endpoints(method) if kind == "POST"}
+    assert set(ROLE_OF_PATH) <= there | {f"{path}/" for path in there}
+
+
+@pytest.mark.parametrize("method", rpcs(), ids=lambda method: method.name)
+def test_an_endpoint_needs_the_role_of_its_rpc(method: MethodDescriptor):
+    service = method.containing_service.full_name
+    if service.endswith(".FormService"):  # the same, of forms
+        service = (
+            f"reco.gateway.v1.{'PeopleService' if method.name in ('CreatePerson', 'AddPhotos') else 'FacesService'}"
+        )
+    by_grpc = needed_role("POST", f"/{service}/{method.name}")
+    assert {needed_role(*endpoint) for endpoint in endpoints(method)} <= {by_grpc}
 
 
 def test_a_revoked_key_is_worthless_at_the_next_look(table: KeyTable, decide: Callable[..., Admission]):
