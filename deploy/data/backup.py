@@ -12,13 +12,17 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sqlalchemy import select
+
 from deploy.data.archive import writing_backup
 from deploy.data.database import as_it_is, copy_rows, make_tables, opened_file
 from deploy.data.installation import ENV_FILE, Installation
 from deploy.data.passphrase import read_passphrase
+from services.common.database import reading
 from services.common.encryption import KEY, KEY_FILE
 from services.common.errors import RecoError
 from services.common.private import keep_files_private
+from services.embedder.gallery.tables import templates
 from services.gateway.version import VERSION
 
 #: Of the members of a backup.
@@ -55,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def back_up(installation: Installation, target: Path, passphrase: str) -> tuple[int, int]:
     """Returns how many people and photos there are in it. Raises RecoError, OSError."""
     env = installation.env
+    _refuse_without_key(installation)
     with ExitStack() as held:
         linked = held.enter_context(installation.photos.linked())
         database = linked.folder / DATABASE
@@ -80,6 +85,14 @@ def back_up(installation: Installation, target: Path, passphrase: str) -> tuple[
                 writer.add(f"{PHOTOS}/{name}", path)
                 photos += 1
         return people, photos
+
+
+def _refuse_without_key(installation: Installation) -> None:
+    """Raises CannotDecrypt where what is stored is encrypted by a key that is not at hand, and so would not be saved."""
+    with reading(installation.engine) as connection:
+        row = connection.execute(select(templates).limit(1)).mappings().first()
+    if row:
+        installation.keyring.open(row["vector"], "template", row["person_id"], row["photo_id"], row["model"])
 
 
 def _encryption_keys() -> bytes:

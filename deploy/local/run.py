@@ -59,7 +59,7 @@ READY = """
 RECO is ready on {scheme}://localhost:{port} (Ctrl-C stops it). Try:
 
   curl -F photo=@me.jpg '{scheme}://localhost:{port}/upload_imgs?id=RECO_ID_000023'
-  make demo        # enrolls and verifies a person, and tries a stranger
+  make demo{demo}        # enrolls and verifies a person, and tries a stranger
 """
 
 
@@ -190,7 +190,8 @@ def _say_when_ready(options: argparse.Namespace, ports: dict[str, int], ready: t
         if not waiting and _envoy_sees_gateway(options.admin_port) and database.answers():
             ready.set()
             scheme = "https" if os.environ.get("RECO_TLS_CERT") else "http"
-            print(READY.format(port=options.port, scheme=scheme), flush=True)
+            demo = "" if options.port == 8001 else f" PORT={options.port}"
+            print(READY.format(port=options.port, scheme=scheme, demo=demo), flush=True)
             return
         time.sleep(0.2)
 

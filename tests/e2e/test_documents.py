@@ -110,7 +110,8 @@ def test_backups(clone: Clone, tmp_path: Path, mariadb: MariaDB):
         path = clone.folder / "var" / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     assert "1 people, 5 templates: all agree" in clone.run(restore)
-    copy, move = block("docs/backup.md", "cp .env .env.mysql")
+    create, copy, move = block("docs/backup.md", "mariadb -e")
+    assert "CREATE DATABASE reco CHARACTER SET utf8mb4; GRANT ALL" in create, "as the tests' own server was set up"
     clone.run(copy)
     new = clone.folder / ".env.mysql"
     kept = [line for line in new.read_text().splitlines() if line.partition("=")[0] not in mariadb.settings]

@@ -170,6 +170,17 @@ def test_a_restore_that_is_killed_is_gone_on_with(request, tmp_path: Path, passp
     assert sorted(path.name for path in moved.iterdir() if path.name.startswith(".")) == [".locks"]
 
 
+def test_what_is_encrypted_is_not_saved_without_its_key(tmp_path: Path, passphrase: Path, monkeypatch, capsys):
+    (tmp_path / "keys").write_text("q" * 43 + "=\n")
+    env_file = make_env(tmp_path / "a")
+    options = ["--env-file", str(env_file), "--to", str(tmp_path / "x.backup"), "--passphrase-file", str(passphrase)]
+    with monkeypatch.context() as with_key:
+        with_key.setenv(KEY_FILE, str(tmp_path / "keys"))
+        enroll(Installation(env_file), 1)
+    assert backup.main(options) == 1 and KEY_FILE in capsys.readouterr().err
+    assert not (tmp_path / "x.backup").exists()
+
+
 def test_nothing_is_restored_of_what_does_not_fit(request, tmp_path: Path, passphrase: Path, capsys):
     before = Installation(env_of(request, "sqlite", tmp_path / "a"))
     enroll(before, 1)
