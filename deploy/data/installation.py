@@ -11,6 +11,7 @@ from services.common.database import Database
 from services.common.encryption import Keyring, keyring_of_environment
 from services.common.env import EnvFile
 from services.embedder.gallery.store import Gallery
+from services.gateway.access.audit import AuditFile
 from services.gateway.env import Env
 from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.locks import open_locks
@@ -55,7 +56,7 @@ class Installation:
     def audit_log(self) -> Path:
         """The file of the audit log, which need not be there."""
         given = os.environ.get("RECO_AUDIT_LOG")
-        return Path(given) if given else self.env.log_loc.with_name("audit.log")
+        return AuditFile(EnvFile(self.env_file), Path(given) if given else None).path
 
     def answering(self) -> tuple[str, ...]:
         """Names of the models by which people are found."""

@@ -10,7 +10,7 @@ from services.common.server import ServerOptions
 from services.gateway.access.open import ALLOW_ANONYMOUS, is_loopback
 from services.gateway.events.webhook import Webhook, webhook_of_environment
 from services.gateway.storage.limits import UploadLimits, parse_days, parse_duration, parse_size
-from services.gateway.storage.objects.place import Place, place_of_environment
+from services.gateway.storage.objects.place import BucketPlace, place_of_environment
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Settings:
     fused: bool = False
     uploads: UploadLimits = UploadLimits()
     keyring: Keyring = field(default_factory=Keyring, repr=False)
-    photos: Place | None = None
+    photos: BucketPlace | None = None
     person_days: int = 0
     webhook: Webhook | None = None
 

@@ -126,9 +126,9 @@ def test_the_gateways_image_may_have_the_client_of_an_object_store(tmp_path: Pat
         "from services.common.encryption import Keyring\n"
         "from services.gateway.errors import StorageRefused\n"
         "from services.gateway.storage.limits import UploadLimits\n"
-        "from services.gateway.storage.objects.place import Place\n"
+        "from services.gateway.storage.objects.place import BucketPlace\n"
         "from services.gateway.storage.stores import open_stores\n"
-        "try: open_stores(Place('bucket'), UploadLimits(), Keyring()).uploads(None).open('A-1')\n"
+        "try: open_stores(BucketPlace('bucket'), UploadLimits(), Keyring()).uploads(None).open('A-1')\n"
         "except StorageRefused: print('asked')"
     )
     environment = {"PYTHONPATH": f"{ROOT}:{ROOT / 'gen'}", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}

@@ -15,7 +15,7 @@ from services.common.encryption import Keyring
 from services.common.errors import RecoError
 from services.gateway.errors import ErasureIncomplete, RecordRefused, StorageRefused, UploadUnknown
 from services.gateway.storage.limits import UploadLimits
-from services.gateway.storage.objects.place import Place, parse_place
+from services.gateway.storage.objects.place import BucketPlace, parse_place
 from services.gateway.storage.stores import open_stores
 from services.gateway.storage.types import FacePhoto
 from tests.fake_storage import ENV
@@ -35,12 +35,12 @@ PHOTO = FacePhoto("a.png", False, PNG, None)
 
 
 @pytest.fixture
-def place(object_store: ObjectStore, tmp_path: Path) -> Place:
+def place(object_store: ObjectStore, tmp_path: Path) -> BucketPlace:
     return parse_place(f"s3://{BUCKET}/{tmp_path.parent.name}/{tmp_path.name}")
 
 
 @pytest.fixture
-def bucket(place: Place) -> "Bucket":
+def bucket(place: BucketPlace) -> "Bucket":
     from services.gateway.storage.objects.bucket import Bucket
 
     return Bucket(place)
@@ -133,7 +133,7 @@ def test_many_objects_are_listed(bucket: "Bucket"):
     assert bucket.delete(one.key for one in bucket.objects("x/")) == [] and not bucket.has_any("x/")
 
 
-def test_a_bucket_that_keeps_versions_is_not_written_to(object_store: ObjectStore, place: Place):
+def test_a_bucket_that_keeps_versions_is_not_written_to(object_store: ObjectStore, place: BucketPlace):
     import boto3
 
     from services.gateway.storage.objects.bucket import Bucket
@@ -141,7 +141,7 @@ def test_a_bucket_that_keeps_versions_is_not_written_to(object_store: ObjectStor
     client = boto3.client("s3")
     client.create_bucket(Bucket="versioned")
     client.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
-    bucket = Bucket(Place("versioned"))
+    bucket = Bucket(BucketPlace("versioned"))
     with pytest.raises(StorageRefused, match="versions"):
         bucket.put("a", b"1")
     assert not list(bucket.objects(""))
@@ -164,15 +164,15 @@ def test_a_setting_of_the_client_that_does_not_fit(
 ):
     monkeypatch.setenv(name, value)
     with pytest.raises(SystemExit, match=value):
-        open_stores(Place("bucket"), UploadLimits(), Keyring())
+        open_stores(BucketPlace("bucket"), UploadLimits(), Keyring())
 
 
 def test_no_region_is_needed_but_the_right_key_is(object_store, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("AWS_DEFAULT_REGION")
-    stores = open_stores(Place(BUCKET), UploadLimits(), Keyring())
+    stores = open_stores(BucketPlace(BUCKET), UploadLimits(), Keyring())
     assert not stores.photos(ENV).has("nobody")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    stores = open_stores(Place(BUCKET), UploadLimits(), Keyring())
+    stores = open_stores(BucketPlace(BUCKET), UploadLimits(), Keyring())
     with pytest.raises(StorageRefused, match="SignatureDoesNotMatch"):
         stores.photos(ENV).has("nobody")
 
@@ -188,7 +188,7 @@ def test_places():
 
 @pytest.mark.parametrize("way", [("objects", "folders"), ("folders", "objects")])
 def test_a_backup_goes_from_one_to_the_other(
-    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: tuple[str, str]
+    place: BucketPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: tuple[str, str]
 ):
     from deploy.data import backup, check, restore
 
@@ -222,7 +222,7 @@ def test_a_backup_goes_from_one_to_the_other(
 
 
 @pytest.fixture
-def gateway(executor, place: Place) -> FakeGateway:
+def gateway(executor, place: BucketPlace) -> FakeGateway:
     """With fakes for the stages and the database, and the real store."""
     gateway = FakeGateway(executor)
     stores = open_stores(place, UploadLimits(), Keyring())

@@ -23,7 +23,7 @@ from services.gateway.storage.photo_files import (
 )
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
-from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
+from services.gateway.storage.unfinished import remove_abandoned, unfinished_folder
 
 STAGING = ".staging"
 LINKED_PREFIX = ".linked-"
@@ -146,9 +146,7 @@ class PhotoFolders:
 
     def remove_abandoned(self) -> None:
         """Deletes what `linked` has left whose process died."""
-        for folder in self._folder.glob(f"{LINKED_PREFIX}*"):
-            if is_abandoned(folder):
-                remove_tree(folder, self._folder)
+        remove_abandoned(self._folder, LINKED_PREFIX)
 
     @property
     def orphans(self) -> str:

@@ -9,7 +9,7 @@ from typing import Protocol
 from services.common.encryption import Keyring
 from services.gateway.env import Env
 from services.gateway.storage.limits import UploadLimits
-from services.gateway.storage.objects.place import Place
+from services.gateway.storage.objects.place import BucketPlace
 from services.gateway.storage.photos import PhotoFolders
 from services.gateway.storage.types import PhotoStore, UploadStore
 from services.gateway.storage.uploads import UploadFolders
@@ -95,7 +95,7 @@ class FolderStores:
         return UploadFolders(env.upload_folder, self.limits, self.keyring)
 
 
-def open_stores(place: Place | None, limits: UploadLimits, keyring: Keyring) -> Stores:
+def open_stores(place: BucketPlace | None, limits: UploadLimits, keyring: Keyring) -> Stores:
     """In the object store at that place, whose client is loaded only then; in folders where there is none.
 
     Raises:

@@ -37,6 +37,13 @@ def unfinished_folder(root: Path, name: str) -> Iterator[Path]:
         remove_tree(folder, root)
 
 
+def remove_abandoned(root: Path, prefix: str) -> None:
+    """Deletes the folders whose names begin so and whose process has died."""
+    for folder in root.glob(f"{prefix}*"):
+        if is_abandoned(folder):
+            remove_tree(folder, root)
+
+
 def is_abandoned(folder: Path) -> bool:
     """Whether nobody writes into it any more."""
     try:

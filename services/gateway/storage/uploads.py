@@ -20,7 +20,7 @@ from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.room import room_in
 from services.gateway.storage.types import Upload, WaitingUpload, split_upload_id
-from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
+from services.gateway.storage.unfinished import is_abandoned, remove_abandoned, unfinished_folder
 from services.gateway.storage.upload_ids import new_token, owner_of
 
 #: The list of an upload's photos, kept in its folder.
@@ -154,9 +154,7 @@ class UploadFolders:
 
     def remove_unfinished(self) -> None:
         """Deletes uploads whose process died while it wrote them."""
-        for entry in self._folder.glob(f"{UNFINISHED_PREFIX}*"):
-            if is_abandoned(entry):
-                remove_tree(entry, self._folder)
+        remove_abandoned(self._folder, UNFINISHED_PREFIX)
 
     def remove_expired(self) -> None:
         """Deletes uploads that were stored longer ago than uploads are kept, enrolled or not."""

@@ -3,7 +3,7 @@
 import pytest
 
 from services.gateway.settings import Settings
-from services.gateway.storage.objects.place import Place
+from services.gateway.storage.objects.place import BucketPlace
 
 
 @pytest.mark.parametrize(("decision", "fused"), [("", False), ("pairs", False), ("fused", True)])
@@ -16,7 +16,7 @@ def test_where_photos_may_be(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PHOTOS_URI", "")
     assert Settings.from_environment().photos is None
     monkeypatch.setenv("PHOTOS_URI", "s3://bucket/reco/")
-    assert Settings.from_environment().photos == Place("bucket", "reco/")
+    assert Settings.from_environment().photos == BucketPlace("bucket", "reco/")
     for uri in ("bucket", "s3://", "s3://bucket/../other", "file:///srv"):
         monkeypatch.setenv("PHOTOS_URI", uri)
         with pytest.raises(SystemExit, match=f"PHOTOS_URI: '{uri}'"):

@@ -15,7 +15,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from services.gateway.storage.objects.place import ObjectStoreUnavailable, Place
+from services.gateway.storage.objects.place import BucketPlace, ObjectStoreUnavailable
 
 log = logging.getLogger("reco")
 
@@ -52,7 +52,7 @@ class Bucket:
     Every method raises ObjectStoreUnavailable, which is an OSError too: for a disk that fails is answered the same.
     """
 
-    def __init__(self, place: Place):
+    def __init__(self, place: BucketPlace):
         """Raises ValueError where the environment says what no client can be made of."""
         self._place = place
         self._client = _client()

@@ -22,9 +22,8 @@ from services.gateway.storage.photo_files import (
     renew_photo,
     seal_photo,
 )
-from services.gateway.storage.removal import remove_tree
 from services.gateway.storage.types import FacePhoto
-from services.gateway.storage.unfinished import is_abandoned, unfinished_folder
+from services.gateway.storage.unfinished import remove_abandoned, unfinished_folder
 
 PHOTOS = "photos/"
 STAGING = "staging/"
@@ -132,9 +131,7 @@ class PhotoObjects:
 
     def remove_abandoned(self) -> None:
         """Deletes what `linked` has left on this machine whose process died."""
-        for folder in self._scratch.glob(f"{FETCHED_PREFIX}*"):
-            if is_abandoned(folder):
-                remove_tree(folder, self._scratch)
+        remove_abandoned(self._scratch, FETCHED_PREFIX)
 
     def take_in(self, source: Path, go_on: Callable[[], None]) -> None:
         """Puts folders in that are on this machine, each in the place of one of its name; see KeptPhotos."""

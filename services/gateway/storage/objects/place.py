@@ -8,7 +8,7 @@ from services.gateway.errors import StorageRefused
 
 
 @dataclass(frozen=True)
-class Place:
+class BucketPlace:
     """A bucket, and what all keys in it begin with: empty, or a path that ends in a slash."""
 
     bucket: str
@@ -20,16 +20,16 @@ class Place:
         return f"s3://{self.bucket}/{self.prefix}"
 
 
-def parse_place(uri: str) -> Place:
+def parse_place(uri: str) -> BucketPlace:
     """The place that `s3://bucket` or `s3://bucket/prefix` names; raises ValueError."""
     match = re.fullmatch(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])(/(?P<prefix>[\w./=+-]*))?", uri)
     prefix = (match["prefix"] or "").strip("/") if match else ""
     if not match or any(part in ("", ".", "..") for part in prefix.split("/") if prefix):
         raise ValueError(f"{uri!r} is not s3://bucket or s3://bucket/prefix")
-    return Place(match["bucket"], f"{prefix}/" if prefix else "")
+    return BucketPlace(match["bucket"], f"{prefix}/" if prefix else "")
 
 
-def place_of_environment() -> Place | None:
+def place_of_environment() -> BucketPlace | None:
     """The one that PHOTOS_URI names, if any; SystemExit says what is wrong with it."""
     uri = os.environ.get("PHOTOS_URI")
     try:

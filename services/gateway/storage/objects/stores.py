@@ -5,14 +5,14 @@ from services.gateway.env import Env
 from services.gateway.storage.limits import UploadLimits
 from services.gateway.storage.objects.bucket import Bucket
 from services.gateway.storage.objects.photos import PhotoObjects
-from services.gateway.storage.objects.place import Place
+from services.gateway.storage.objects.place import BucketPlace
 from services.gateway.storage.objects.uploads import UploadObjects
 
 
 class ObjectStores:
     """At a place, wherever `.env` says that folders are; see Stores."""
 
-    def __init__(self, place: Place, limits: UploadLimits, keyring: Keyring):
+    def __init__(self, place: BucketPlace, limits: UploadLimits, keyring: Keyring):
         bucket = Bucket(place)
         self._bucket, self._keyring = bucket, keyring
         self._uploads = UploadObjects(bucket, limits, keyring)
