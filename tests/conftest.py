@@ -18,6 +18,15 @@ if TYPE_CHECKING:  # the client takes a second to import, and not everybody has 
     from services.embedder.search.milvus.index import Milvus, MilvusIndex
 
 
+@pytest.fixture(autouse=True)
+def usual_umask() -> Iterator[None]:
+    """Tools keep what their process makes private, and end with it; a test that calls them here goes on."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session")
 def photos() -> Path:
     """The folder of real photos and weights; tests that need it are skipped where it is absent."""

@@ -1,6 +1,5 @@
 """Backups, restoring, moving between databases, and checking, on SQLite and a real MariaDB, without services."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -27,15 +26,6 @@ from tests.machine import ROOT
 from tests.mariadb import MariaDB
 
 KINDS = ["sqlite", "mariadb"]
-
-
-@pytest.fixture(autouse=True)
-def usual_habit() -> Iterator[None]:
-    """The tools keep what their process makes private, and end with it."""
-    before = os.umask(0o022)
-    os.umask(before)
-    yield
-    os.umask(before)
 
 
 @pytest.fixture
